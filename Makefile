@@ -1,0 +1,53 @@
+# The two commands to know: make demo, make test. Everything lives in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# Arguments for the server: make run ARGS="--port 9000"
+ARGS ?=
+
+.PHONY: setup demo run test check fix lock clean
+.DEFAULT_GOAL := demo
+
+setup: .venv/.ready
+
+# TORCH=cpu takes PyTorch's builds without CUDA: smaller, from PyTorch's own index.
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "danlu needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	@# uv does not read pip's settings: an index of one's own is handed on.
+	index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
+	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
+	if [ "$(TORCH)" = cpu ]; then \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --torch-backend cpu -r pyproject.toml --extra dev; \
+	else \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock; \
+	fi
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/danlu demo
+
+run: setup
+	$(BIN)/danlu serve $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# After a change of the dependencies in pyproject.toml.
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*

@@ -1,0 +1,115 @@
+"""What endpoints ask for by type: sessions, ids that are ids, the owner, a page of a list.
+
+Knows the resources of the server; knows no endpoint.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+from sqlalchemy.orm import Session
+
+from app.resources import Resources
+from problems import Problem
+from settings import Settings
+
+_ULID = "[0-9A-HJKMNP-TV-Z]{26}"
+_JOB = re.compile(f"job_{_ULID}")
+_CHECKPOINT = re.compile(f"ckpt_{_ULID}")
+_EXAMPLE_JOB = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
+_EXAMPLE_CHECKPOINT = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
+
+
+async def _resources(request: Request) -> Resources:
+    found: Resources = request.app.state.resources
+    return found
+
+
+Held = Annotated[Resources, Depends(_resources)]
+
+
+async def _settings(held: Held) -> Settings:
+    return held.settings
+
+
+def _reading(held: Held) -> Iterator[Session]:
+    with held.reading() as session:
+        yield session
+
+
+def _writing(held: Held) -> Iterator[Session]:
+    with held.writing.begin() as session:
+        yield session
+
+
+async def _warm(held: Held) -> None:
+    await held.warmup.wait()
+
+
+async def _job_id(
+    job_id: Annotated[
+        str, Path(alias="id", description="Id of a job.", examples=[_EXAMPLE_JOB])
+    ],
+) -> str:
+    return job_id_of(job_id)
+
+
+async def _checkpoint_id(
+    checkpoint_id: Annotated[
+        str, Path(alias="id", description="Id of a checkpoint.", examples=[_EXAMPLE_CHECKPOINT])
+    ],
+) -> str:
+    if not _CHECKPOINT.fullmatch(checkpoint_id):
+        raise Problem("checkpoint_not_found", f"There is no checkpoint {checkpoint_id[:80]!r}.")
+    return checkpoint_id
+
+
+async def _owner(
+    user: Annotated[
+        str,
+        Header(
+            alias="X-Danlu-User",
+            description="Who asks: a label, not security.",
+            max_length=200,
+        ),
+    ] = "",
+) -> str:
+    """HTTP decodes headers as latin-1; names of other scripts come as UTF-8."""
+    try:
+        name = user.encode("latin-1").decode().strip()
+    except UnicodeError:
+        name = user.strip()
+    return name or "anonymous"
+
+
+def job_id_of(text: str) -> str:
+    """The id, if it looks like one. Raises `Problem` job_not_found, so no path is ever made of it."""
+    if not _JOB.fullmatch(text):
+        raise Problem("job_not_found", f"There is no job {text[:80]!r}.")
+    return text
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it looks like the id of a job."""
+    return _JOB.fullmatch(text) is not None
+
+
+def is_checkpoint_id(text: str) -> bool:
+    """Whether it looks like the id of a checkpoint."""
+    return _CHECKPOINT.fullmatch(text) is not None
+
+
+Setup = Annotated[Settings, Depends(_settings)]
+# scope="function": committed, or failed, before the response leaves. FastAPI's default commits
+# after it, when the client may already ask for the row.
+Reading = Annotated[Session, Depends(_reading, scope="function")]
+Writing = Annotated[Session, Depends(_writing, scope="function")]
+Warm = Depends(_warm)
+JobId = Annotated[str, Depends(_job_id)]
+CheckpointId = Annotated[str, Depends(_checkpoint_id)]
+Owner = Annotated[str, Depends(_owner)]
+Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
+Cursor = Annotated[
+    str | None, Query(max_length=500, description="`next_cursor` of the page before.")
+]

@@ -1,0 +1,76 @@
+"""From a submitted recipe to a checked plan: every default filled in, every layer's shape known.
+
+Reads facts about data sets, never their images. Needs torch, which must be warm. Makes no job.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from data_store import catalog
+from database import jobs
+from database.tables import State
+from models_store import recipe as recipes
+from models_store.fields import Recipe, SubmittedRecipe
+from settings import Settings
+
+if TYPE_CHECKING:
+    from models_store.architectures import Plan
+
+_LOOKED_BACK = 50  # succeeded jobs that an estimate may rest on
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A recipe that can be run. `images` counts those trained on in each epoch."""
+
+    recipe: Recipe
+    network: "Plan"
+    images: int
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole run."""
+        per_epoch = self.images / self.recipe.batch_size
+        rounded = math.floor if self.recipe.data_loader.drop_last else math.ceil
+        return rounded(per_epoch) * self.recipe.epochs
+
+
+def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
+    """Raises `Problem` for names that do not exist, values that do not go together, and
+    network_misfit for images that the network cannot take.
+    """
+    from models_store import architectures
+
+    facts = catalog.facts(
+        recipes.wanted_dataset(submitted), settings.datasets, cache=settings.cache
+    )
+    resolved = recipes.resolve(submitted, facts)
+    network = architectures.plan(
+        resolved.architecture,
+        channels=resolved.channels,
+        size=resolved.size,
+        classes=len(facts.classes),
+    )
+    recipe = resolved.model_copy(update={"architecture": network.architecture})
+    images = facts.counts["train"]
+    if isinstance(recipe.validation, float):
+        images -= max(1, round(images * recipe.validation))
+    return Planned(recipe, network, images)
+
+
+def estimated_seconds(session: Session, planned: Planned) -> float | None:
+    """Of training alone, by the newest job of the same network at the same size; None without one."""
+    done = jobs.find(session, states=[State.succeeded], kind="train", limit=_LOOKED_BACK)
+    wanted = planned.recipe
+    for row in done.items:
+        recipe, speed = row.recipe or {}, (row.progress or {}).get("images_per_second")
+        alike = (
+            recipe.get("architecture") == wanted.architecture
+            and recipe.get("image_size") == wanted.image_size
+        )
+        if alike and speed:
+            return round(planned.images * wanted.epochs / float(speed), 1)
+    return None

@@ -1,0 +1,142 @@
+"""Checkpoints: listed, described, downloaded, deleted. Files are `models_store`'s to read."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
+
+from app import views
+from app.dependencies import (
+    CheckpointId,
+    Cursor,
+    Held,
+    Limit,
+    Reading,
+    Setup,
+    Warm,
+    job_id_of,
+)
+from app.errors import responses
+from app.schemas import CheckpointItem, Page
+from database import checkpoints, jobs
+from database.tables import Checkpoint
+from models_store.manifest import Manifest
+from problems import Problem
+
+router = APIRouter(prefix="/checkpoints", tags=["Checkpoints"])
+
+Format = Literal["safetensors", "pt", "onnx", "bundle"]
+
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file, named such as `first-try-mnist_net-e12-0.964.safetensors`.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    **responses("checkpoint_not_found", "not_exported", "checkpoint_damaged", "not_ready"),
+}
+
+
+@router.get("", summary="List checkpoints", responses=responses("job_not_found"))
+def list_checkpoints(
+    session: Reading,
+    job: Annotated[str | None, Query(description="Only of this job.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[CheckpointItem]:
+    """Newest first."""
+    if job is not None:
+        jobs.get(session, job_id_of(job))
+    page = checkpoints.find(session, job_id=job, limit=limit, cursor=cursor)
+    return Page(items=views.checkpoint_items(session, page.items), next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/{id}",
+    summary="What a checkpoint says of itself",
+    responses=responses("checkpoint_not_found", "checkpoint_damaged", "not_ready"),
+    dependencies=[Warm],
+)
+def get_checkpoint(checkpoint_id: CheckpointId, session: Reading, settings: Setup) -> Manifest:
+    """Its manifest: architecture, classes in order, preprocessing, recipe, metrics, checksums."""
+    from models_store import checkpoints as files  # torch
+
+    checkpoints.get(session, checkpoint_id)
+    return files.read_manifest(settings.checkpoints / checkpoint_id)
+
+
+@router.get(
+    "/{id}/download",
+    summary="Download the weights",
+    response_class=FileResponse,
+    responses=_DOWNLOAD,
+    dependencies=[Warm],
+)
+def download_checkpoint(
+    checkpoint_id: CheckpointId,
+    session: Reading,
+    settings: Setup,
+    format_: Annotated[
+        Format,
+        Query(
+            alias="format",
+            description="`safetensors`: weights and nothing that can run code. "
+            "`pt`: for `torch.load` and `load_state_dict`. Others must be exported first.",
+        ),
+    ] = "safetensors",
+) -> Response:
+    """A `state_dict` whose keys are those of the architecture's plain PyTorch class."""
+    from models_store import checkpoints as files  # torch
+
+    row = checkpoints.get(session, checkpoint_id)
+    if format_ in ("onnx", "bundle"):
+        raise Problem(
+            "not_exported",
+            f"{checkpoint_id} has not been exported to {format_}.",
+            hint="Take safetensors or pt.",
+        )
+    folder = settings.checkpoints / checkpoint_id
+    manifest = files.read_manifest(folder)
+    name = f"{_stem(row, manifest, jobs.get(session, row.job_id).name)}.{format_}"
+    if format_ == "safetensors":
+        return FileResponse(folder / files.WEIGHTS, filename=name)
+    weights = files.as_pt(files.read_state(folder, manifest))
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(weights, media_type="application/octet-stream", headers=disposition)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a checkpoint",
+    responses=responses("checkpoint_not_found", "checkpoint_in_use", "not_ready"),
+    dependencies=[Warm],
+)
+def delete_checkpoint(checkpoint_id: CheckpointId, held: Held) -> None:
+    """Frees its disk space. The best checkpoint of a job that still runs stays: the job measures
+    the test part on it at the end.
+    """
+    from models_store import checkpoints as files  # torch
+
+    # Committed before the files go: a crash in between leaves files without a row, never a row
+    # without its files.
+    with held.writing.begin() as session:
+        row = checkpoints.get(session, checkpoint_id)
+        job = jobs.get(session, row.job_id)
+        if job.state in jobs.ACTIVE and job.best_checkpoint_id == checkpoint_id:
+            raise Problem(
+                "checkpoint_in_use",
+                f"{checkpoint_id} is the best so far of {job.id}, which is {job.state}.",
+                hint="Cancel the job or wait for its end.",
+            )
+        checkpoints.remove(session, checkpoint_id)
+    held.predictor.forget(checkpoint_id)
+    files.remove(held.settings.checkpoints / checkpoint_id)
+
+
+def _stem(row: Checkpoint, manifest: Manifest, job_name: str | None) -> str:
+    """`name-arch-e12-0.964`, in letters that every file system and header takes."""
+    name = job_name or manifest.dataset.get("name") or "danlu"
+    accuracy = "" if row.val_accuracy is None else f"-{row.val_accuracy:.3f}"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "danlu"
+    return f"{plain[:60]}-{manifest.architecture}-e{row.epoch}{accuracy}"

@@ -1,0 +1,201 @@
+"""Jobs: listed, watched, read and cancelled. Their states change in `database.jobs` only."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from app import histories, views
+from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Writing
+from app.errors import responses
+from app.schemas import HistoryRead, JobItem, JobRead, Page
+from data_store import catalog
+from database import jobs
+from database.tables import State
+from problems import Problem, did_you_mean
+from settings import Settings
+
+router = APIRouter(prefix="/jobs", tags=["Jobs"])
+
+LONGEST_WAIT_SECONDS = 55.0  # proxies commonly cut off at 60
+
+
+class CancelRequest(BaseModel):
+    """Nothing can be said yet; what is said is refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@router.get("", summary="List jobs", responses=responses())
+def list_jobs(  # noqa: PLR0913 - the filters of the list
+    session: Reading,
+    settings: Setup,
+    state: Annotated[
+        str | None,
+        Query(
+            description="States, separated by commas: queued, starting, running, cancelling, "
+            "succeeded, failed, cancelled.",
+            examples=["queued,running"],
+        ),
+    ] = None,
+    active: Annotated[
+        bool | None, Query(description="true: not ended yet. false: ended.")
+    ] = None,
+    kind: Annotated[str | None, Query(description="Such as train.")] = None,
+    owner: Annotated[str | None, Query(description="Whose.")] = None,
+    dataset: Annotated[str | None, Query(description="On this data set.")] = None,
+    tag: Annotated[str | None, Query(description="With this tag.")] = None,
+    sort: Literal["-created_at", "created_at", "-best_val_accuracy"] = "-created_at",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[JobItem]:
+    """Newest first, unless `sort` says otherwise. Lists leave `checkpoints` out."""
+    page = jobs.find(
+        session,
+        states=_states(state, active),
+        kind=kind,
+        owner=owner,
+        dataset=_canonical(dataset, settings),
+        tag=tag,
+        sort=sort,
+        limit=limit,
+        cursor=cursor,
+    )
+    return Page(items=views.job_items(session, page.items), next_cursor=page.next_cursor)
+
+
+@router.get("/{id}", summary="One job", responses=responses("job_not_found"))
+async def get_job(
+    job_id: JobId,
+    held: Held,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT_SECONDS,
+            description="Answer when the job has ended, or after so many seconds.",
+        ),
+    ] = 0.0,
+) -> JobRead:
+    """`wait` saves asking again and again: the answer comes when the job has ended."""
+
+    def read() -> JobRead:
+        with held.reading() as session:
+            return views.job(session, jobs.get(session, job_id))
+
+    job = await anyio.to_thread.run_sync(read)
+    if wait > 0 and job.state in jobs.ACTIVE:
+        await held.waiting.wait(job_id, seconds=wait)
+        job = await anyio.to_thread.run_sync(read)
+    return job
+
+
+@router.get("/{id}/history", summary="The curves of a job", responses=responses("job_not_found"))
+def get_job_history(
+    job_id: JobId,
+    session: Reading,
+    since: Annotated[
+        str | None,
+        Query(
+            pattern=histories.MARK,
+            description="`next` of an earlier answer: only what is new since then.",
+        ),
+    ] = None,
+    max_points: Annotated[
+        int | None, Query(ge=2, le=100_000, description="At most so many `steps`, evenly taken.")
+    ] = None,
+) -> HistoryRead:
+    """What each epoch measured, and the loss as it went. A job that lost its worker starts a new
+    `attempt`; `steps` then come whole again, since those of the lost one may have been taken back.
+    """
+    job = jobs.get(session, job_id)
+    return histories.since(session, job, mark=since, max_points=max_points)
+
+
+@router.get(
+    "/{id}/logs",
+    summary="What a job wrote",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The log so far; empty before the job has started.",
+            "content": {"text/plain": {"example": "2026-11-23T08:00:01Z mnist_net on cpu\n"}},
+        },
+        **responses("job_not_found"),
+    },
+)
+def get_job_logs(job_id: JobId, session: Reading, settings: Setup) -> StreamingResponse:
+    """The log file of the job's process, as plain text."""
+    jobs.get(session, job_id)
+    log = settings.runs / job_id / "log.txt"
+    # No Content-Length: a running job goes on writing while this is sent.
+    return StreamingResponse(_pieces(log), media_type="text/plain; charset=utf-8")
+
+
+@router.post(
+    "/{id}/cancel",
+    status_code=202,
+    response_model=JobRead,
+    summary="Cancel a job",
+    responses={
+        200: {"model": JobRead, "description": "It was cancelled before."},
+        202: {"description": "It is cancelled, or will be as soon as its worker hears of it."},
+        **responses("job_not_found", "job_ended", "invalid_json", "unknown_field"),
+    },
+)
+def cancel_job(
+    job_id: JobId,
+    session: Writing,
+    response: Response,
+    _request: Annotated[CancelRequest | None, Body()] = None,
+) -> JobRead:
+    """A queued job is cancelled at once; a running one stops at its next step and keeps its
+    checkpoints. Asking again is no error.
+    """
+    if jobs.get(session, job_id).state is State.cancelled:
+        response.status_code = 200
+    return views.job(session, jobs.cancel(session, job_id))
+
+
+def _states(text: str | None, active: bool | None) -> set[State] | None:
+    """The states that pass both filters; None for all."""
+    wanted = set(State) if text is None else {_state(word) for word in text.split(",")}
+    if active is not None:
+        wanted &= jobs.ACTIVE if active else jobs.ENDED
+    return None if wanted == set(State) else wanted
+
+
+def _state(word: str) -> State:
+    try:
+        return State(word.strip())
+    except ValueError:
+        raise Problem(
+            "invalid_request",
+            f"There is no state {word.strip()[:80]!r}.",
+            hint=did_you_mean(word.strip(), State),
+            errors=[{"loc": ["query", "state"], "msg": f"one of {', '.join(State)}"}],
+        ) from None
+
+
+def _canonical(dataset: str | None, settings: Settings) -> str | None:
+    """The data set that is meant; a name that does not exist any more may still have jobs."""
+    if dataset is None:
+        return None
+    try:
+        return catalog.canonical(dataset, settings.datasets)
+    except Problem:
+        return dataset
+
+
+def _pieces(log: Path) -> Iterator[bytes]:
+    try:
+        file = log.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        while piece := file.read(65_536):
+            yield piece

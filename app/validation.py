@@ -1,0 +1,96 @@
+"""From what is wrong with a request to one problem that names fields as people wrote them.
+
+Knows pydantic's kinds of errors; what an operation takes is `operation`'s to say.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from app.operation import Operation
+from problems import FieldError, Problem, did_you_mean
+
+_SHOWN = 20  # wrong fields that are listed: a hostile body may have thousands
+_NAME_LENGTH = 80
+
+
+def problem(operation: Operation, found: Sequence[Mapping[str, Any]]) -> Problem:
+    """The problem that pydantic's errors amount to; an unknown field is told before wrong values."""
+    if unreadable := _unreadable_body(found[0]):
+        return unreadable
+    errors = [_field_error(operation, error) for error in found[:_SHOWN]]
+    unknown = next((error for error in found if error["type"] == "extra_forbidden"), None)
+    if unknown is not None:
+        return _unknown_field(operation, unknown, errors)
+    where, message = ".".join(map(str, errors[0]["loc"][1:])), errors[0]["msg"]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    detail = f"{where}: {message}{more}" if where else f"The body is not valid: {message}"
+    return Problem("invalid_request", detail, errors=errors)
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Raises `Problem` unknown_parameter for a query parameter that the operation does not have.
+
+    Addresses outside the API (the documentation pages) take what comes.
+    """
+    if not request.query_params:
+        return
+    operation = Operation.of(request)
+    known = operation.query_parameters()
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown and operation.is_documented:
+        raise unknown_parameter(unknown, known, where="query")
+
+
+def unknown_parameter(unknown: Sequence[str], known: Sequence[str], *, where: str) -> Problem:
+    """The problem of names that a query or a form may not have."""
+    names = [name[:_NAME_LENGTH] for name in unknown[:_SHOWN]]
+    return Problem(
+        "unknown_parameter",
+        f"There is no parameter {names[0]!r} here.",
+        hint=did_you_mean(names[0], known) or "This address takes no parameters.",
+        errors=[{"loc": [where, name], "msg": "unknown parameter"} for name in names],
+    )
+
+
+def _unreadable_body(error: Mapping[str, Any]) -> Problem | None:
+    """The body as a whole is not what it should be: no JSON, empty, or not said to be JSON."""
+    if error["type"] == "json_invalid":
+        reason = str(error.get("ctx", {}).get("error", "it cannot be parsed"))
+        return Problem("invalid_json", f"The body is not JSON: {reason[:200]}.")
+    if tuple(error["loc"]) != ("body",):
+        return None
+    if error["type"] == "missing":
+        return Problem("invalid_json", "The body is empty.")
+    if isinstance(error.get("input"), bytes):
+        return Problem(
+            "unsupported_media_type",
+            "The body is not said to be JSON: its Content-Type is not application/json.",
+            hint="Use curl --json '…', or add -H 'Content-Type: application/json'.",
+        )
+    return None
+
+
+def _field_error(operation: Operation, error: Mapping[str, Any]) -> FieldError:
+    unknown = error["type"] == "extra_forbidden"
+    place, _ = operation.field(error["loc"], unknown=unknown)
+    message = "unknown field" if unknown else str(error["msg"]).removeprefix("Value error, ")
+    return {"loc": [_short(step) for step in place], "msg": message}
+
+
+def _unknown_field(
+    operation: Operation, error: Mapping[str, Any], errors: list[FieldError]
+) -> Problem:
+    place, known = operation.field(error["loc"], unknown=True)
+    name = str(_short(place[-1]))
+    return Problem(
+        "unknown_field",
+        f"danlu knows no field {name!r} here.",
+        hint=did_you_mean(name, known) or "GET /docs lists the fields.",
+        errors=errors,
+    )
+
+
+def _short(step: str | int) -> str | int:
+    return step[:_NAME_LENGTH] if isinstance(step, str) else step

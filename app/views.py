@@ -1,0 +1,109 @@
+"""From rows to what is sent: jobs with their place in the queue, and their checkpoints.
+
+Reads; changes nothing. Knows no requests.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.schemas import (
+    CheckpointItem,
+    CheckpointOfJob,
+    JobItem,
+    JobRead,
+    MetricsRead,
+    ProgressRead,
+    WorkerRead,
+)
+from database import checkpoints, jobs, processes
+from database.tables import Checkpoint, Job, State
+
+Queue = Callable[[Job], tuple[int | None, str | None]]
+
+
+def job(session: Session, row: Job) -> JobRead:
+    """One job, with its checkpoints."""
+    fields = _fields(row, _queue(session, [row]))
+    saved = [
+        CheckpointOfJob(
+            id=one.id,
+            epoch=one.epoch,
+            val_accuracy=one.val_accuracy,
+            best=one.id == row.best_checkpoint_id,
+        )
+        for one in checkpoints.of_job(session, row.id)
+    ]
+    return JobRead(**fields, checkpoints=saved)
+
+
+def job_items(session: Session, rows: Sequence[Job]) -> list[JobItem]:
+    """Jobs as a list shows them."""
+    queue = _queue(session, rows)
+    return [JobItem(**_fields(row, queue)) for row in rows]
+
+
+def checkpoint_items(session: Session, rows: Sequence[Checkpoint]) -> list[CheckpointItem]:
+    """Checkpoints as a list shows them, each marked whether it is its job's best."""
+    best = {id_: jobs.get(session, id_).best_checkpoint_id for id_ in {r.job_id for r in rows}}
+    columns = ("id", "job_id", "epoch", "val_accuracy", "val_loss", "disk_bytes", "created_at")
+    return [
+        CheckpointItem(**{c: getattr(row, c) for c in columns}, best=best[row.job_id] == row.id)
+        for row in rows
+    ]
+
+
+def _fields(row: Job, queue: Queue) -> dict[str, Any]:
+    place, reason = queue(row)
+    asked = (row.recipe or {}).get("epochs")
+    metrics = {"best_val_accuracy": row.best_val_accuracy} | _said(row.metrics)
+    same = (
+        "id", "kind", "name", "tags", "owner", "state", "priority", "attempt", "device", "recipe",
+        "best_checkpoint_id", "warnings", "stop_reason", "error", "disk_bytes",
+        "created_at", "started_at", "finished_at",
+    )  # fmt: skip
+    return {
+        **{column: getattr(row, column) for column in same},
+        "queue_position": place,
+        "waiting_for": reason,
+        "worker": _worker(row),
+        "dataset": {"name": row.dataset_name, "version": row.dataset_version},
+        "progress": ProgressRead(**({"epochs": asked} | _said(row.progress))),
+        "metrics": MetricsRead(**metrics),
+    }
+
+
+def _said(values: dict[str, Any] | None) -> dict[str, Any]:
+    """What a worker wrote, without what it left open."""
+    return {key: value for key, value in (values or {}).items() if value is not None}
+
+
+def _worker(row: Job) -> WorkerRead | None:
+    if row.worker_id is None:
+        return None
+    return WorkerRead(id=row.worker_id, host=row.worker_host, pid=row.worker_pid)
+
+
+def _queue(session: Session, rows: Sequence[Job]) -> Queue:
+    """Tells of a job its place in the queue and what it waits for; the same queue for all rows."""
+    if not any(row.state is State.queued for row in rows):
+        return lambda _: (None, None)
+    places = jobs.queue_positions(session)
+    workers = any(one.role == "supervisor" for one in processes.alive(session))
+
+    def tell(row: Job) -> tuple[int | None, str | None]:
+        place = places.get(row.id)
+        if row.state is not State.queued or place is None:
+            return None, None
+        return place, _reason(place, workers=workers)
+
+    return tell
+
+
+def _reason(place: int, *, workers: bool) -> str:
+    if not workers:
+        return "no worker is running: start one with danlu worker"
+    if place == 1:
+        return "a free worker"
+    return "1 job ahead of it" if place == 2 else f"{place - 1} jobs ahead of it"

@@ -1,0 +1,72 @@
+"""Loads torch and what predictions and plans need, in a thread, while the server listens already.
+
+Nothing on the way to `app.main` imports torch; who needs it waits here first, so that it is
+imported by one thread only.
+"""
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future
+from typing import Literal
+
+from problems import Problem
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 60.0
+
+
+class Warmup:
+    """The state of loading: `loading`, then `ok` or `failed` for good."""
+
+    def __init__(self, *, device: str) -> None:
+        self._device = device
+        self._done: Future[None] = Future()
+        # A daemon: a server that is told to stop does not wait for torch.
+        self._thread = threading.Thread(target=self._run, name="warmup", daemon=True)
+
+    def start(self) -> None:
+        """Begins to load; again is no error."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    @property
+    def state(self) -> Literal["loading", "ok", "failed"]:
+        """How far it is."""
+        if not self._done.done():
+            return "loading"
+        return "failed" if self._done.exception() else "ok"
+
+    async def wait(self, seconds: float = _PATIENCE_SECONDS) -> None:
+        """Returns once torch is there. Raises `Problem` not_ready when it is not in time or never."""
+        if self.state == "ok":
+            return
+        try:
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._done)), seconds)
+        except TimeoutError:
+            raise Problem("not_ready", "The server is still loading torch.") from None
+        except ImportError as error:
+            raise Problem("not_ready", f"torch cannot be loaded: {error}.") from None
+
+    def _run(self) -> None:
+        try:
+            _load(self._device)
+        except BaseException as error:
+            log.exception("torch cannot be loaded")
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(None)
+
+
+def _load(device: str) -> None:
+    """Imports what later requests import, and runs the first plan, which costs ten of the next."""
+    import torch
+
+    from models_store import architectures, checkpoints, classifier  # noqa: F401
+
+    if device == "cpu":
+        # Requests are many and small: they share the cores better as one thread each.
+        torch.set_num_threads(1)
+    planned = architectures.plan("mnist_net", channels=1, size=(28, 28), classes=10)
+    architectures.flops(planned)

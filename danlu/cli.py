@@ -1,0 +1,249 @@
+"""The command line: `danlu serve`, `danlu train`, `danlu predict` and the rest.
+
+Each command reads its words, asks the client and shows the answer. Exit codes: 0 ok, 1 a job
+failed, 2 usage, 3 no server, 130 interrupted (a job that was followed goes on).
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+from rich.text import Text
+
+from danlu import follow, ids, programs, recipe, screen
+from danlu.client import Client
+from danlu.errors import NO_SERVER, DanluError
+from danlu.programs import DETACHED, FAILED, NO_SERVER_FOUND, USAGE, AsJson
+from danlu.serve import PORT_TAKEN
+from danlu.wire import Job
+
+JobId = Annotated[str, typer.Argument(help="Id of a job, its beginning, or last.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="At most so many.")]
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands that may fail with `DanluError`: shown on stderr, told by the exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DanluError as error:
+            screen.show_error(error)
+            raise typer.Exit(_exit_code(error)) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="danlu",
+    help="Train image classifiers and classify images with them. DANLU_URL finds the server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("danlu"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Its version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(programs.serve)
+app.command()(programs.worker)
+app.command()(programs.demo)
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    what: Annotated[str, typer.Argument(help="A data set, or a file with a recipe.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="What differs: epochs=3 optimizer.lr=0.1",
+            show_default=False,
+        ),
+    ] = None,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show it until it ends.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the network; make no job.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network."""
+    try:
+        submitted = recipe.build([what, *(settings or ())])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    client = _client(ctx)
+    if dry_run:
+        plan = client.plan(submitted)
+        _show(plan, screen.plan(plan), as_json=as_json)
+        return
+    job = client.train(submitted)
+    if follow_it:
+        _follow(client, job["id"], as_json=as_json)
+        return
+    hint = Text.assemble(job["id"], " is ", screen.state(job), "; see it with: danlu watch last")
+    _show(job, hint, as_json=as_json)
+
+
+@app.command()
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only in this state; may be repeated.")
+    ] = None,
+    active: Annotated[
+        bool, typer.Option("--active", help="Only those that have not ended.")
+    ] = False,
+    dataset: Annotated[str | None, typer.Option(help="Only on this data set.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    page = _client(ctx).jobs(
+        state=state or (), active=active or None, dataset=dataset, owner=owner, tag=tag, limit=limit
+    )
+    if not page["items"] and not as_json:
+        typer.echo("There are no jobs. Train a network with: danlu train digits")
+        return
+    _show(page, screen.jobs(page["items"], full_ids=_piped()), as_json=as_json)
+
+
+@app.command()
+def watch(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) -> None:
+    """Show a job until it ends. Ctrl-C stops the showing, not the job."""
+    client = _client(ctx)
+    _follow(client, ids.job(client, job), as_json=as_json)
+
+
+@app.command()
+def cancel(ctx: typer.Context, job: JobId, as_json: AsJson = False) -> None:
+    """Cancel a job; its checkpoints stay."""
+    client = _client(ctx)
+    cancelled = client.cancel(ids.job(client, job))
+    _show(
+        cancelled, Text.assemble(cancelled["id"], " is ", screen.state(cancelled)), as_json=as_json
+    )
+
+
+@app.command()
+def logs(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) -> None:
+    """Print what a job wrote."""
+    client = _client(ctx)
+    text = client.logs(ids.job(client, job))
+    if as_json:
+        screen.show_json({"text": text})
+    else:
+        typer.echo(text, nl=not text.endswith("\n"))
+
+
+@app.command()
+def checkpoints(
+    ctx: typer.Context,
+    job: Annotated[str | None, typer.Argument(help="Only of this job: an id or last.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List checkpoints, newest first."""
+    client = _client(ctx)
+    page = client.checkpoints(job=ids.job(client, job) if job else None, limit=limit)
+    if not page["items"] and not as_json:
+        typer.echo("There are no checkpoints. Each epoch of a job saves one.")
+        return
+    _show(page, screen.checkpoints(page["items"], full_ids=_piped()), as_json=as_json)
+
+
+@app.command()
+def predict(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="Images."),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A checkpoint or a job; the newest if none.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", "-k", min=1, help="So many guesses.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Less probable is unsure.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images."""
+    client = _client(ctx)
+    name = ids.model(client, model) if model else None
+    answer = client.predict(*files, model=name, top_k=top_k, threshold=threshold)
+    _show(answer, screen.predictions(answer["predictions"]), as_json=as_json)
+    if any("error" in prediction for prediction in answer["predictions"]):
+        raise typer.Exit(USAGE)
+
+
+@app.command()
+def datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the data sets."""
+    page = _client(ctx).datasets()
+    _show(page, screen.datasets(page["items"]), as_json=as_json)
+
+
+def _follow(client: Client, job_id: str, *, as_json: bool) -> None:
+    try:
+        job = _ended(client, job_id, as_json=as_json)
+    except KeyboardInterrupt:
+        typer.echo(f"\nThe job goes on; see it with: danlu watch {job_id}", err=True)
+        raise typer.Exit(DETACHED) from None
+    if job["state"] != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+def _ended(client: Client, job_id: str, *, as_json: bool) -> Job:
+    if not as_json:
+        return follow.follow(client, job_id, screen.console())
+    job = client.wait(job_id)
+    screen.show_json(job)
+    return job
+
+
+def _show(value: Any, shown: Any, *, as_json: bool) -> None:
+    if as_json:
+        screen.show_json(value)
+    else:
+        screen.console().print(shown)
+
+
+def _piped() -> bool:
+    """Programs get whole ids."""
+    return not screen.console().is_terminal
+
+
+def _exit_code(error: DanluError) -> int:
+    if error.code in {NO_SERVER, "not_ready", PORT_TAKEN}:
+        return NO_SERVER_FOUND
+    return FAILED if error.status is not None and error.status >= 500 else USAGE
+
+
+def _client(ctx: typer.Context) -> Client:
+    """The client of `DANLU_URL`; whoever embeds the commands may give another as `obj`."""
+    return ctx.obj if isinstance(ctx.obj, Client) else ctx.with_resource(Client())

@@ -1,0 +1,300 @@
+"""The client: every endpoint of a danlu server as a typed method. Synchronous, over httpx.
+
+Knows the HTTP API; knows nothing of terminals, of rooms beneath the server, or of torch.
+"""
+
+# The server is taken at its word: what it sends has the types of danlu.wire.
+# mypy: disable-error-code="no-any-return"
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from email.message import Message
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from danlu import environment
+from danlu.connection import Connection, connect
+from danlu.errors import NO_SERVER, DanluError
+from danlu.wire import (
+    ENDED,
+    Answer,
+    Checkpoint,
+    DataSet,
+    DataSetImage,
+    History,
+    Job,
+    Page,
+    Plan,
+    Prediction,
+)
+
+LONGEST_WAIT = 55  # seconds that the server holds a long poll at most
+MOST_FILES = 64  # images in one request
+
+Image = str | os.PathLike[str] | tuple[str, bytes]
+"""An image to classify: its path, or a name and the bytes of the file."""
+
+
+class Client:
+    """One danlu server. Every method raises `DanluError` when it is refused or there is no server.
+
+    May be shared by threads, as `httpx.Client` may. `http` stands in for the connection, for
+    example `httpx.Client(transport=httpx.MockTransport(...), base_url=...)` in tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        user: str | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self._connection = Connection(
+            http or connect(base_url or environment.url()), user=user or environment.user()
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Address of the server, without a slash at the end."""
+        return self._connection.base_url
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used after that."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Training
+
+    def train(self, recipe: Mapping[str, Any]) -> Job:
+        """Queue a training job; `{"dataset": "mnist"}` is enough. Returns at once."""
+        return self._connection.json("POST", "/train", json=dict(recipe))
+
+    def plan(self, recipe: Mapping[str, Any]) -> Plan:
+        """What `train` would do: the resolved recipe, the layers, the steps. Makes no job."""
+        params = {"dry_run": True}
+        return self._connection.json("POST", "/train", json=dict(recipe), params=params)
+
+    def jobs(
+        self,
+        *,
+        state: Sequence[str] = (),
+        active: bool | None = None,
+        kind: str | None = None,
+        owner: str | None = None,
+        dataset: str | None = None,
+        tag: str | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """Jobs, newest first unless `sort` says otherwise; without their checkpoints."""
+        params = {
+            "state": ",".join(state) or None,
+            "active": active,
+            "kind": kind,
+            "owner": owner,
+            "dataset": dataset,
+            "tag": tag,
+            "sort": sort,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._connection.json("GET", "/jobs", params=params)
+
+    def job(self, job_id: str, *, wait: int | None = None) -> Job:
+        """One job; `wait` holds the answer until it has ended, at most that many seconds."""
+        timeout = httpx.Timeout(wait + 15.0) if wait else None
+        path = _path("jobs", job_id)
+        return self._connection.json("GET", path, params={"wait": wait}, timeout=timeout)
+
+    def wait(self, job_id: str, *, timeout_seconds: float = math.inf) -> Job:
+        """The job once it has ended; as it is after `timeout_seconds` if it has not."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            job = self.job(job_id, wait=math.ceil(min(left, LONGEST_WAIT)))
+            if job["state"] in ENDED or time.monotonic() >= deadline:
+                return job
+
+    def watch(
+        self, job_id: str, *, interval_seconds: float = 0.25, patience_seconds: float = 30.0
+    ) -> Iterator[Job]:
+        """The job again and again, the last time when it has ended.
+
+        A server that is away (being restarted, say) for less than `patience_seconds` is waited for.
+        """
+        seen = time.monotonic()
+        while True:
+            try:
+                job = self.job(job_id)
+            except DanluError as error:
+                if error.code != NO_SERVER or time.monotonic() - seen > patience_seconds:
+                    raise
+            else:
+                seen = time.monotonic()
+                yield job
+                if job["state"] in ENDED:
+                    return
+            time.sleep(interval_seconds)
+
+    def history(
+        self, job_id: str, *, since: str | None = None, max_points: int | None = None
+    ) -> History:
+        """Curves of a job; `since` is the `next` of an earlier answer."""
+        params = {"since": since, "max_points": max_points}
+        return self._connection.json("GET", _path("jobs", job_id, "history"), params=params)
+
+    def logs(self, job_id: str) -> str:
+        """What the job wrote, as text."""
+        return self._connection.send("GET", _path("jobs", job_id, "logs")).text
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job: a queued one at once, a running one as soon as its worker hears of it."""
+        return self._connection.json("POST", _path("jobs", job_id, "cancel"))
+
+    # Checkpoints
+
+    def checkpoints(
+        self, *, job: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Checkpoint]:
+        """Checkpoints, newest first; of one job if `job` is given."""
+        params = {"job": job, "limit": limit, "cursor": cursor}
+        return self._connection.json("GET", "/checkpoints", params=params)
+
+    def checkpoint(self, checkpoint_id: str) -> dict[str, Any]:
+        """The manifest of a checkpoint: network, classes, preprocessing, recipe, metrics."""
+        return self._connection.json("GET", _path("checkpoints", checkpoint_id))
+
+    def download(
+        self, checkpoint_id: str, *, to: str | os.PathLike[str] = ".", format: str | None = None
+    ) -> Path:
+        """Save a checkpoint's weights (`safetensors` or `pt`) and return the path of the file.
+
+        `to` is a folder, where the file gets the server's name for it, or a path. The file is
+        whole or not there.
+        """
+        path = _path("checkpoints", checkpoint_id, "download")
+        with self._connection.stream("GET", path, params={"format": format}) as response:
+            target = _target(Path(to), response.headers, checkpoint_id)
+            partial = target.with_name(f".{target.name}.part")
+            with partial.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+            return partial.rename(target)
+
+    def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint and its files."""
+        self._connection.send("DELETE", _path("checkpoints", checkpoint_id))
+
+    # Predicting
+
+    def predict(
+        self,
+        *images: Image,
+        model: str | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+    ) -> Answer:
+        """Classify images, any number of them; one prediction for each, in order.
+
+        `model` is the id of a checkpoint or of a job, None the server's choice. A single image
+        that cannot be read raises `DanluError`; among several it has an `error` of its own.
+        """
+        params = {"model": model, "top_k": top_k, "threshold": threshold}
+        predictions: list[Prediction] = []
+        answer: Answer | None = None
+        for batch in _batches(images):
+            files = [("file", _part(image)) for image in batch]
+            answer = self._connection.json("POST", "/predict", params=params, files=files)
+            predictions += answer["predictions"]
+            # All batches are for one model, also when a newer one is ready in between.
+            params["model"] = answer["checkpoint_id"]
+        if answer is None:
+            raise DanluError("no_file", "There is no image to classify.", hint="Give at least one.")
+        return {**answer, "predictions": predictions, "model": model or answer["model"]}
+
+    # What there is
+
+    def datasets(self) -> Page[DataSet]:
+        """The data sets that can be trained on."""
+        return self._connection.json("GET", "/datasets")
+
+    def dataset(self, name: str) -> DataSet:
+        """One data set."""
+        return self._connection.json("GET", _path("datasets", name))
+
+    def dataset_images(
+        self,
+        name: str,
+        *,
+        split: str | None = None,
+        label: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[DataSetImage]:
+        """Images of one part (`train`, `val`, `test`) of a data set; of one class if asked."""
+        params = {"split": split, "class": label, "limit": limit, "cursor": cursor}
+        return self._connection.json("GET", _path("datasets", name, "images"), params=params)
+
+    def image(self, image: DataSetImage) -> bytes:
+        """The file of one image of a data set."""
+        return self._connection.send("GET", image["url"]).content
+
+    def architectures(self) -> dict[str, Any]:
+        """The networks that can be trained."""
+        return self._connection.json("GET", "/architectures")
+
+    def recipes(self) -> dict[str, Any]:
+        """The ready-made recipes."""
+        return self._connection.json("GET", "/recipes")
+
+    def system(self) -> dict[str, Any]:
+        """Home, versions, devices, memory, disk, queue and processes of the server."""
+        return self._connection.json("GET", "/system")
+
+    def ready(self, *, timeout_seconds: float = 5.0) -> dict[str, Any]:
+        """What `/readyz` says; raises `DanluError` while the server is not ready."""
+        return self._connection.json("GET", "/readyz", timeout=httpx.Timeout(timeout_seconds))
+
+
+def _path(*parts: str) -> str:
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _target(to: Path, headers: httpx.Headers, checkpoint_id: str) -> Path:
+    """Where to save a download; never outside of the folder, whatever name the server gives."""
+    if not to.is_dir():
+        return to
+    header = Message()
+    header["content-disposition"] = headers.get("content-disposition", "")
+    return to / (Path(header.get_filename() or "").name or checkpoint_id)
+
+
+def _batches(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
+    """Parts of at most `MOST_FILES`, of even sizes: none has a single image unless all do."""
+    count = math.ceil(len(images) / MOST_FILES)
+    for i in range(count):
+        yield images[i * len(images) // count : (i + 1) * len(images) // count]
+
+
+def _part(image: Image) -> tuple[str, bytes, str]:
+    if not isinstance(image, tuple):
+        path = Path(image)
+        image = (path.name, path.read_bytes())
+    return (*image, "application/octet-stream")

@@ -1,0 +1,131 @@
+"""One connection to a server: requests out, answers or `DanluError` back.
+
+Knows what all of the API has in common, errors and owners, and none of its endpoints.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from danlu.environment import DEFAULT_URL
+from danlu.errors import NO_SERVER, DanluError
+
+
+class Connection:
+    """Requests to one server, each as `user`. Parameters that are None are left out."""
+
+    def __init__(self, http: httpx.Client, *, user: str | None) -> None:
+        self._http = http
+        # Owners may be of any script; httpx would insist on ASCII in a str.
+        self._headers = {b"X-Danlu-User": user.strip().encode()} if user else {}
+
+    @property
+    def base_url(self) -> str:
+        """Address of the server, without a slash at the end."""
+        return str(self._http.base_url).rstrip("/")
+
+    def close(self) -> None:
+        """Close it; it cannot be used after that."""
+        self._http.close()
+
+    def json(self, method: str, path: str, **request: Any) -> Any:
+        """The JSON that answers a request; like `send` otherwise."""
+        response = self.send(method, path, **request)
+        try:
+            return response.json()
+        except ValueError:
+            raise _stranger(response) from None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: httpx.Timeout | None = None,
+        **content: Any,
+    ) -> httpx.Response:
+        """The answer to a request, read whole. Raises `DanluError`."""
+        # httpx tells None (no timeout) from the client's own; we have no use for no timeout.
+        extra: dict[str, Any] = {"timeout": timeout} if timeout else {}
+        with self._answering():
+            response = self._http.request(
+                method, path, params=_given(params or {}), headers=self._headers, **extra, **content
+            )
+        return _checked(response)
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, *, params: Mapping[str, Any]
+    ) -> Iterator[httpx.Response]:
+        """The answer to a request, to be read bit by bit. Raises `DanluError`."""
+        with (
+            self._answering(),
+            self._http.stream(
+                method, path, params=_given(params), headers=self._headers
+            ) as response,
+        ):
+            if not response.is_success:
+                response.read()
+            yield _checked(response)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException:
+            detail = f"The server at {self.base_url} did not answer in time."
+            raise DanluError(NO_SERVER, detail, hint="See what `danlu serve` prints.") from None
+        except httpx.TransportError as error:
+            detail = f"No danlu server answers at {self.base_url} ({error})."
+            hint = "Start one with `danlu serve`, or set DANLU_URL to the address of one."
+            raise DanluError(NO_SERVER, detail, hint=hint) from None
+
+
+def connect(base_url: str) -> httpx.Client:
+    """Connections to a server, made when needed. Raises `DanluError` for what is no address."""
+    address = base_url if "://" in base_url else f"http://{base_url}"
+    try:
+        return httpx.Client(
+            base_url=address,
+            timeout=httpx.Timeout(60.0, connect=5.0),
+            # Servers close idle connections after 5 s; to use one at that moment would fail.
+            limits=httpx.Limits(keepalive_expiry=2.0),
+            # A proxy for the internet must not be asked for this machine's own server.
+            trust_env=urlsplit(address).hostname not in {"127.0.0.1", "localhost", "::1"},
+        )
+    except (httpx.InvalidURL, ValueError) as error:
+        detail = f"{base_url!r} is no address of a server ({error})."
+        hint = f"An address looks like {DEFAULT_URL}."
+        raise DanluError(NO_SERVER, detail, hint=hint) from None
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """The response if it is a success; raises what the server says otherwise."""
+    if response.is_success:
+        return response
+    try:
+        problem = response.json()
+        code, detail = problem["code"], problem["detail"]
+    except (ValueError, KeyError, TypeError):
+        raise _stranger(response) from None
+    raise DanluError(
+        code,
+        detail,
+        status=response.status_code,
+        hint=problem.get("hint"),
+        errors=problem.get("errors") or (),
+    )
+
+
+def _stranger(response: httpx.Response) -> DanluError:
+    where = f"{response.request.method} {response.request.url}"
+    detail = f"{where} was answered with {response.status_code}, but not by danlu."
+    return DanluError(NO_SERVER, detail, hint="Is DANLU_URL the address of a danlu server?")

@@ -1,0 +1,95 @@
+"""From what is typed after `danlu train` to the body of `POST /train`.
+
+Reads `key=value` words and recipe files; knows no field of a recipe, the server judges those.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+FILES = frozenset({".yaml", ".yml", ".json"})
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Safe YAML in which 1e-3 is a number, as in JSON; YAML 1.1 makes it a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def build(words: Sequence[str]) -> dict[str, Any]:
+    """The recipe that `WHAT key=value ...` means; WHAT may be missing if a key names it.
+
+    A value is JSON where it is valid JSON, else a string; dots in a key nest. What is typed wins
+    over what a file says. Raises ValueError with a message for people.
+    """
+    what = [word for word in words if "=" not in word]
+    if len(what) > 1:
+        raise ValueError(f"{what[1]!r} is no setting; settings look like epochs=3")
+    recipe = _from_what(what[0]) if what else {}
+    settings = [word.partition("=") for word in words if "=" in word]
+    # optimizer=Adam before optimizer.lr=0.1, in whichever order they are typed.
+    for key, _, text in sorted(settings, key=lambda setting: setting[0].count(".")):
+        _put(recipe, key, _value(text))
+    if not recipe:
+        raise ValueError("say what to train on, for example: danlu train digits")
+    return recipe
+
+
+def _from_what(what: str) -> dict[str, Any]:
+    path = Path(what)
+    if path.suffix.lower() in FILES:
+        return _read(path)
+    if what.lower().endswith(ARCHIVES) or "/" in what or "\\" in what:
+        raise ValueError(
+            f"{what} cannot be sent to the server yet; put a folder with one folder per class "
+            "into the server's DANLU_DATASETS_DIR and train on its name"
+        )
+    return {"dataset": what}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        recipe = (
+            json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
+        )
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read as a recipe: {error}") from None
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path} holds no recipe: a recipe is a mapping such as dataset: mnist")
+    return recipe
+
+
+def _value(text: str) -> Any:
+    try:
+        # NaN and Infinity are no JSON; as strings the server can name the field.
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        return text
+
+
+def _put(recipe: dict[str, Any], key: str, value: Any) -> None:
+    *outer, last = key.split(".")
+    inner = recipe
+    for i, name in enumerate(outer):
+        deeper = inner.setdefault(name, {})
+        # optimizer=Adam optimizer.lr=0.1: a bare name stands for {"name": ...} on the wire.
+        if isinstance(deeper, str):
+            deeper = inner[name] = {"name": deeper}
+        if not isinstance(deeper, Mapping):
+            whole = ".".join(outer[: i + 1])
+            raise ValueError(f"{key} cannot be set: {whole} is given as {json.dumps(deeper)}")
+        inner = deeper  # type: ignore[assignment]
+    if not all([*outer, last]):
+        raise ValueError(f"{key}={value} has no name before the =")
+    inner[last] = value

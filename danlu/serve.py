@@ -1,0 +1,275 @@
+"""`danlu serve`: the small parent of the server and of the worker, which it starts and ends.
+
+Knows how programs are started, restarted and stopped; nothing of what they do, and no torch.
+"""
+
+import ipaddress
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+from danlu import environment
+from danlu.errors import DanluError
+
+# -P: a folder named app or workers where the command is typed must not win over ours.
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "server": (sys.executable, "-P", "-m", "app"),
+    "worker": (sys.executable, "-P", "-m", "workers"),
+}
+PORT_TAKEN = "port_taken"
+LONGEST_PAUSE = 30.0  # seconds before a half that keeps dying is started again
+HEALTHY = 60.0  # seconds of life after which a half counts as healthy again
+GRACE = 20.0  # seconds that the halves have to drain and save when asked to stop
+TICK = 0.1
+
+Announce = Callable[[str], None]
+
+
+@dataclass
+class _Half:
+    """The server or the worker: its program, its process while there is one, and its pauses."""
+
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause: float = 0.0
+    due: float = 0.0
+
+
+class Halves:
+    """The programs of one home. As a context: started at the beginning, all gone at the end.
+
+    Every program leads a process group and holds the read end of a pipe whose write end is ours:
+    a Ctrl-C in the terminal reaches us alone, and not even SIGKILL of us leaves them behind.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        *,
+        home: Path,
+        listener: socket.socket | None = None,
+        variables: Mapping[str, str] | None = None,
+        output: IO[bytes] | None = None,
+        grace_seconds: float = GRACE,
+    ) -> None:
+        self._halves = [_Half(name, command) for name, command in commands.items()]
+        self._listener = listener
+        self._output = output
+        self._grace_seconds = grace_seconds
+        self._read_fd, self._write_fd = os.pipe()
+        self._variables = {
+            **(environment.variables() if variables is None else variables),
+            "DANLU_HOME": str(home),
+            "DANLU_PARENT_FD": str(self._read_fd),
+        }
+        if listener is not None:
+            host, port = listener.getsockname()[:2]
+            self._variables |= {
+                "DANLU_HOST": host,
+                "DANLU_PORT": str(port),
+                "DANLU_LISTEN_FD": str(listener.fileno()),
+            }
+
+    def __enter__(self) -> Self:
+        try:
+            for half in self._halves:
+                self._start(half)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def ended(self) -> str | None:
+        """What happened to the first half that has ended by itself; None while all run."""
+        for half in self._halves:
+            if half.process is not None and half.process.poll() is not None:
+                return f"the {half.name} {_reason(half.process.returncode)}"
+        return None
+
+    def tend(self, announce: Announce) -> None:
+        """Start each half that died again: after 1, 2, 4 … 30 s, and 1 s after a healthy life."""
+        now = time.monotonic()
+        for half in self._halves:
+            if half.process is not None and half.process.poll() is not None:
+                reason = _reason(half.process.returncode)
+                self._sweep(half)
+                half.pause = next_pause(half.pause, now - half.started)
+                half.due = now + half.pause
+                announce(f"The {half.name} {reason}; it starts again in {half.pause:.0f} s.")
+            elif half.process is None and now >= half.due:
+                self._start(half)
+
+    def stop(self) -> None:
+        """Ask all to stop, wait for the grace time, kill what is left. A second Ctrl-C kills."""
+        if self._listener is not None:
+            # Nobody new may queue for a server that is about to go.
+            self._listener.close()
+        running = [half for half in self._halves if half.process is not None]
+        try:
+            for half in running:
+                _process(half).terminate()
+            deadline = time.monotonic() + self._grace_seconds
+            while time.monotonic() < deadline and any(_process(h).poll() is None for h in running):
+                time.sleep(TICK / 2)
+        finally:
+            for half in running:
+                self._sweep(half)
+            for fd in (self._read_fd, self._write_fd):
+                os.close(fd)
+            self._halves = []
+            self._read_fd = self._write_fd = -1
+
+    def _start(self, half: _Half) -> None:
+        fds = [self._read_fd]
+        if self._listener is not None:
+            fds.append(self._listener.fileno())
+        half.process = subprocess.Popen(
+            half.command,
+            env=self._variables,
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            start_new_session=True,
+        )
+        half.started = time.monotonic()
+
+    @staticmethod
+    def _sweep(half: _Half) -> None:
+        """Kill what is left of a half: itself, or helpers that outlived it in its group."""
+        process = _process(half)
+        # macOS says that we may not, where it means that all have ended.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        half.process = None
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    home: Path,
+    announce: Announce,
+    ready: Callable[[str | None, Path], None],
+    loopback_only: bool = True,
+    commands: Mapping[str, Sequence[str]] = COMMANDS,
+    grace_seconds: float = GRACE,
+) -> None:
+    """Run the halves until SIGTERM, SIGINT or SIGHUP. Call it in the main thread.
+
+    `ready` is told the URL (None without a server) and the home once the port is ours; `announce`
+    hears of deaths. Raises `DanluError` before anything is started.
+    """
+    home = make_home(home)
+    only = loopback_only
+    listener = listen(host, port, loopback_only=only) if "server" in commands else None
+    ready(url(listener) if listener else None, home)
+    with (
+        _until_stopped() as stopped,
+        Halves(commands, home=home, listener=listener, grace_seconds=grace_seconds) as halves,
+    ):
+        while not stopped():
+            halves.tend(announce)
+            time.sleep(TICK)
+        announce("Stopping; press Ctrl-C again to stop at once.")
+
+
+def listen(host: str, port: int, *, loopback_only: bool = True) -> socket.socket:
+    """A listening socket, ours from now on; port 0 takes a free one. Raises `DanluError`."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        hint = "Use 127.0.0.1, or an address of this machine."
+        raise DanluError("host_unknown", f"{host!r} is no address.", hint=hint) from None
+    if loopback_only and not ipaddress.ip_address(address[0]).is_loopback:
+        detail = f"Others could reach {host}, and danlu has no keys yet to tell who may."
+        hint = "Use 127.0.0.1 with an SSH tunnel, or add --no-auth to let everyone in."
+        raise DanluError("host_open", detail, hint=hint)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    # A port of a server that has just ended may be used at once; one that is listened on may not.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        detail = f"Port {port} of {host} cannot be used: {error.strerror}."
+        hint = "Is danlu running already? Choose another with --port; --port 0 takes a free one."
+        raise DanluError(PORT_TAKEN, detail, hint=hint) from None
+    return listener
+
+
+def url(listener: socket.socket) -> str:
+    """Address to open in a browser."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def make_home(home: Path) -> Path:
+    """The absolute home, made if it is missing. Raises `DanluError`."""
+    home = home.expanduser().absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        detail = f"The home {home} cannot be made: {error.strerror}."
+        raise DanluError("home_unusable", detail, hint="Choose another with --home.") from None
+    return home
+
+
+def next_pause(last: float, lived: float) -> float:
+    """Seconds before the next start of a half whose last pause and life were this long."""
+    return 1.0 if lived >= HEALTHY else min(max(1.0, last * 2), LONGEST_PAUSE)
+
+
+def _process(half: _Half) -> subprocess.Popen[bytes]:
+    assert half.process is not None  # asked only of halves that were started
+    return half.process
+
+
+def _reason(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+@contextmanager
+def _until_stopped() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether a signal has asked us to stop; a second one interrupts."""
+    asked: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        # Once: a third one must not break off the killing.
+        if number == signal.SIGINT and len(asked) == 2:
+            raise KeyboardInterrupt
+
+    signals = [signal.SIGTERM, signal.SIGINT]
+    # nohup means it: a terminal that is closed does not stop us then.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

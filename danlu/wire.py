@@ -1,0 +1,233 @@
+"""What the server sends, as types: plain dictionaries, so that new fields of a newer server stay.
+
+Knows the wire's names and nothing of how they are fetched or shown.
+"""
+
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+"""States of a job that it never leaves by itself."""
+
+Item = TypeVar("Item")
+
+
+class Page(TypedDict, Generic[Item]):
+    """Part of a list; `next_cursor` asks for the next part, None at the end."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class FieldError(TypedDict):
+    """One wrong field of a request: where it is and what is wrong with it."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class Notice(TypedDict):
+    """An error or warning of a job or of one image; warnings come without a hint."""
+
+    code: str
+    message: str
+    hint: NotRequired[str | None]
+
+
+class DataSetVersion(TypedDict):
+    """The data set of a job; `version` is the hash of its content, once known."""
+
+    name: str | None
+    version: str | None
+
+
+class Transfer(TypedDict):
+    """A download, in bytes."""
+
+    done: int
+    total: int
+
+
+class Progress(TypedDict):
+    """How far a job is. `epoch` counts finished epochs, `fraction` runs from 0 to 1."""
+
+    phase: str | None
+    epoch: int
+    epochs: int | None
+    step: int
+    steps: int | None
+    fraction: float | None
+    images_per_second: float | None
+    eta_seconds: float | None
+    bytes: Transfer | int | None
+
+
+class Metrics(TypedDict):
+    """Newest figures of a job: losses per image, accuracies as fractions; None: not measured."""
+
+    train_loss: float | None
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    best_val_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    val_count: int | None
+
+
+class JobCheckpoint(TypedDict):
+    """A checkpoint as its job lists it."""
+
+    id: str
+    epoch: int
+    val_accuracy: float | None
+    best: bool
+
+
+class Job(TypedDict):
+    """One job. Lists leave `checkpoints` out."""
+
+    id: str
+    kind: str
+    name: str | None
+    tags: list[str]
+    owner: str
+    state: str
+    priority: int
+    attempt: int
+    queue_position: int | None
+    waiting_for: str | None
+    device: str | None
+    worker: dict[str, Any] | None
+    dataset: DataSetVersion
+    recipe: dict[str, Any] | None
+    progress: Progress
+    metrics: Metrics
+    checkpoints: NotRequired[list[JobCheckpoint]]
+    best_checkpoint_id: str | None
+    warnings: list[Notice]
+    stop_reason: str | None
+    error: Notice | None
+    disk_bytes: int | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Epoch(TypedDict):
+    """One finished epoch. `seconds` and `images_per_second` are of its training part."""
+
+    epoch: int
+    attempt: int
+    train_loss: float | None
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    lr: float | None
+    images_per_second: float | None
+    seconds: float | None
+
+
+class Step(TypedDict):
+    """One measured training step."""
+
+    step: int
+    epoch: int
+    train_loss: float | None
+    lr: float | None
+
+
+class History(TypedDict):
+    """Curves of a job; `next` is the `since` that asks for what comes after."""
+
+    epochs: list[Epoch]
+    steps: list[Step]
+    next: str | None
+
+
+class Layer(TypedDict):
+    """One layer of a network; `output_shape` is without the batch."""
+
+    index: int
+    name: str
+    type: str
+    arguments: dict[str, Any]
+    output_shape: list[int]
+    parameters: int
+
+
+class Plan(TypedDict):
+    """What a recipe would do, without a job."""
+
+    recipe: dict[str, Any]
+    layers: list[Layer]
+    parameters: int
+    flops: int
+    steps: int
+    estimated_seconds: float | None
+
+
+class Checkpoint(TypedDict):
+    """A checkpoint in a list; the checkpoint by itself is its manifest, a plain dictionary."""
+
+    id: str
+    job_id: str
+    epoch: int
+    val_accuracy: float | None
+    val_loss: float | None
+    best: bool
+    disk_bytes: int
+    created_at: str
+
+
+class Guess(TypedDict):
+    """One class and how probable it is, from 0 to 1; `index` counts the model's classes."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class Prediction(TypedDict, total=False):
+    """The answer for one file: `error` alone beside the name, or everything but `error`."""
+
+    filename: str | None
+    label: str
+    index: int
+    probability: float
+    unknown: bool
+    top: list[Guess]
+    warnings: list[str]
+    explanation: dict[str, Any] | None
+    error: Notice
+
+
+class Answer(TypedDict):
+    """Predictions of one model, one for each file, in order."""
+
+    checkpoint_id: str
+    job_id: str | None
+    model: str | None
+    predictions: list[Prediction]
+
+
+class DataSet(TypedDict):
+    """A data set; `counts` has the images of each part, sizes are in pixels."""
+
+    name: str
+    origin: str
+    classes: list[str]
+    counts: dict[str, int]
+    height: int
+    width: int
+    channels: int
+    available: bool
+
+
+class DataSetImage(TypedDict):
+    """One image of a data set; its bytes are at `url`, a path on the server."""
+
+    index: int
+    label: str
+    url: str

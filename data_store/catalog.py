@@ -1,0 +1,168 @@
+"""What data sets there are, and what is known about each without decoding it.
+
+Knows nothing of pixels: `arrays` reads them.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time_ns
+from typing import Any, Literal
+
+from data_store import cache as decoded
+from data_store import defaults, downloads, folder, headers, readers, sources
+from data_store.built_in import SETS
+from problems import Problem, did_you_mean, match
+
+_SAMPLE = 64
+# Two changes within one tick of a file system's clock leave the same time: 2 s on the slowest.
+_TICK_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about a data set without decoding it.
+
+    `counts` has "train", maybe "val" and "test". For a folder, `height` and `width` are the median
+    of a sample of its files, and `channels` is 1 only if all of them are grey. `available`: no
+    download is needed. `version` hashes the content; it is known once the set has been decoded.
+    `defaults` has the form of a submitted recipe.
+    """
+
+    name: str
+    origin: Literal["built_in", "folder"]
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+    height: int
+    width: int
+    channels: int
+    available: bool
+    version: str | None
+    defaults: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A folder as it was found, to be believed while its `stamps` stay the same."""
+
+    facts: Facts
+    key: str
+    stamps: Mapping[str, int]
+
+
+_seen: dict[Path, _Seen] = {}
+
+
+def names(root: Path) -> list[str]:
+    """Every data set that can be trained on: the built-in ones, then usable folders of `root`."""
+    return [*SETS, *(name for name in _folders(root) if _usable(root / name))]
+
+
+def canonical(name: str, root: Path) -> str:
+    """The data set that `name` means, minding neither case nor `-` and `_`.
+
+    A built-in set goes before a folder of its name. Names are looked up, never joined to a path.
+    Raises `dataset_unknown`, with what was perhaps meant.
+    """
+    found = match(name, SETS) or match(name, _folders(root))
+    if found is None:
+        hint = did_you_mean(name, names(root))
+        raise Problem("dataset_unknown", f"There is no data set named {name!r}.", hint=hint)
+    return found
+
+
+def facts(name: str, root: Path, *, cache: Path | None = None) -> Facts:
+    """What is known about a data set; `cache`, where `arrays.load` keeps sets, knows its version.
+
+    A folder is read through once (60,000 files: half a second) and then again when a file came or
+    went. Raises `dataset_unknown`, and `dataset_invalid` for a folder that cannot be trained on.
+    """
+    name = canonical(name, root)
+    if name in SETS:
+        found, key = _built_in(name, root)
+    else:
+        seen = _look(root / name)
+        found, key = seen.facts, seen.key
+    version = decoded.version(cache, key) if cache and key else None
+    return replace(found, version=version, defaults=copy.deepcopy(found.defaults))
+
+
+def _folders(root: Path) -> list[str]:
+    """Folders that may be data sets: not hidden, not named like a built-in one."""
+    try:
+        entries = [entry.name for entry in root.iterdir() if entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(
+        name
+        for name in entries
+        if not name.startswith(".") and match(name, SETS) is None and folder.shown(name) == name
+    )
+
+
+def _usable(path: Path) -> bool:
+    try:
+        _look(path)
+    except Problem:
+        return False
+    return True
+
+
+def _built_in(name: str, root: Path) -> tuple[Facts, str | None]:
+    known = SETS[name]
+    here = all(file.is_file() for file in readers.files(name, root))
+    height, width = known.size
+    found = Facts(
+        name=name,
+        origin="built_in",
+        classes=known.classes,
+        counts=known.counts,
+        height=height,
+        width=width,
+        channels=known.channels,
+        available=downloads.is_local(known, root),
+        version=None,
+        defaults=known.defaults,
+    )
+    return found, sources.built_in_key(name, root) if here else None
+
+
+def _look(path: Path) -> _Seen:
+    seen = _seen.get(path)
+    if seen is None or not _unchanged(seen.stamps):
+        began = time_ns()
+        seen = _read(path)
+        if max(seen.stamps.values()) < began - _TICK_NS:
+            _seen[path] = seen
+    return seen
+
+
+def _unchanged(stamps: Mapping[str, int]) -> bool:
+    try:
+        return all(Path(path).stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> _Seen:
+    scan = folder.scan(path)
+    train = scan.parts["train"]
+    sample = train[:: max(1, len(train) // _SAMPLE)][:_SAMPLE]
+    shape = headers.typical(path / image.path for image in sample)
+    if shape is None:
+        raise Problem("dataset_invalid", f"None of the images of {path.name!r} can be read.")
+    height, width, channels = shape
+    found = Facts(
+        name=path.name,
+        origin="folder",
+        classes=scan.classes,
+        counts={part: len(images) for part, images in scan.parts.items()},
+        height=height,
+        width=width,
+        channels=channels,
+        available=True,
+        version=None,
+        defaults=defaults.for_folder(height=height, width=width, images=len(train)),
+    )
+    return _Seen(found, sources.folder_key(path, scan), scan.stamps)

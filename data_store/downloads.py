@@ -1,0 +1,163 @@
+"""Brings the files of a built-in data set to where torchvision's classes look for them.
+
+Knows nothing of what is in them. A file has its name only when it is whole and its md5 is right;
+two processes that fetch the same set do the work twice, to no harm.
+"""
+
+import errno
+import gzip
+import hashlib
+import shutil
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from data_store import durable
+from data_store.built_in import BuiltIn, File
+from data_store.progress import Progress, paced
+from problems import Problem
+
+# Without internet a person should hear so within seconds; a slow server may pause for longer.
+_TIMEOUT = httpx.Timeout(30, connect=5)
+_CHUNK = 1 << 18
+
+
+class _NotServed(Exception):
+    """One address did not give the file."""
+
+
+def missing(wanted: BuiltIn, root: Path) -> list[File]:
+    """The files of a built-in set that are not there, unpacked."""
+    return [f for f in wanted.files if not all((root / held).is_file() for held in f.holds)]
+
+
+def is_local(wanted: BuiltIn, root: Path) -> bool:
+    """Whether `fetch` needs no network: each file is there, unpacked or as it is served."""
+    folder = root / wanted.folder
+    return all(_size(folder / file.name) == file.bytes for file in missing(wanted, root))
+
+
+def fetch(wanted: BuiltIn, root: Path, progress: Progress) -> None:
+    """Downloads and unpacks what is missing of a built-in set; does nothing when nothing is.
+
+    A file that was put in its folder by hand is taken when its md5 is right. Raises `disk_full`, or
+    `dataset_unavailable`, whose hint lists each missing file and where it belongs.
+    """
+    absent = missing(wanted, root)
+    if not absent:
+        return
+    folder = root / wanted.folder
+    needed = [file for file in absent if _md5(folder / file.name) != file.md5]
+    try:
+        _download(needed, wanted, folder, progress)
+        for file in absent:
+            _unpack(file, folder, root)
+    except _NotServed as error:
+        raise _unavailable(str(error), needed, folder) from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise Problem("disk_full", f"The disk filled up while writing to {root}.") from error
+        raise _unavailable(
+            f"{root} cannot be written: {error.strerror}.", needed, folder
+        ) from error
+
+
+def _download(files: Sequence[File], wanted: BuiltIn, folder: Path, progress: Progress) -> None:
+    if not files:
+        return
+    advance = paced(progress, "downloading", sum(file.bytes for file in files))
+    for file in files:
+        durable.sweep(folder, f"{file.name}.*.part")
+        _from_a_mirror(file, wanted.mirrors, folder, advance)
+
+
+def _from_a_mirror(
+    file: File, mirrors: Sequence[str], folder: Path, advance: Callable[[int], None]
+) -> None:
+    """Tries one address after the other. Raises `_NotServed` with what each of them answered."""
+    answers = []
+    for mirror in mirrors:
+        try:
+            with durable.replacing(folder / file.name) as out:
+                _stream(mirror + file.name, file, out, advance)
+            return
+        except _NotServed as error:
+            answers.append(f"{mirror} {error}")
+    raise _NotServed(f"{file.name} could not be downloaded: {'; '.join(answers)}.")
+
+
+def _stream(url: str, file: File, out: IO[bytes], advance: Callable[[int], None]) -> None:
+    digest = hashlib.md5(usedforsecurity=False)
+    received = 0
+    try:
+        # Raw: some servers call a .gz file an encoding, which would be undone on the way.
+        with (
+            httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            response.raise_for_status()
+            for chunk in response.iter_raw(_CHUNK):
+                received += len(chunk)
+                if received > file.bytes:
+                    break
+                out.write(chunk)
+                digest.update(chunk)
+                advance(len(chunk))
+        if digest.hexdigest() != file.md5:
+            raise _NotServed("gave another file: its md5 is wrong")
+    # ImportError and ValueError: a proxy in the environment that httpx cannot use.
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
+        advance(-out.tell())
+        raise _NotServed(f"says {_in_words(error)}") from error
+    except _NotServed:
+        advance(-out.tell())
+        raise
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{error.response.status_code} {error.response.reason_phrase}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _unpack(file: File, folder: Path, root: Path) -> None:
+    """Writes what `file` holds, and nothing else that is in it."""
+    archive = folder / file.name
+    if file.name.endswith(".tar.gz"):
+        with tarfile.open(archive) as members:
+            for member in members:
+                inside = members.extractfile(member) if member.name in file.holds else None
+                if inside is not None:
+                    _write(root / member.name, inside)
+    elif file.name.endswith(".gz"):
+        with gzip.open(archive) as unzipped:
+            _write(root / file.holds[0], unzipped)
+
+
+def _write(target: Path, inside: IO[bytes] | gzip.GzipFile) -> None:
+    with durable.replacing(target) as out:
+        shutil.copyfileobj(inside, out, _CHUNK)
+
+
+def _unavailable(detail: str, files: Sequence[File], folder: Path) -> Problem:
+    lines = (f"{file.name} ({file.bytes:,} bytes, md5 {file.md5})" for file in files)
+    where = folder.resolve()
+    hint = f"Put these into {where} and train again: {', '.join(lines)}."
+    return Problem("dataset_unavailable", detail, hint=hint)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _md5(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

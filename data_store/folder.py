@@ -1,0 +1,158 @@
+"""A data set as a folder per class: which images lie in it, of which class, in which part.
+
+Reads names, sizes and times of files and never what is in them.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from problems import Problem
+
+# What torchvision's ImageFolder takes, and two more that danlu decodes.
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".gif", ".avif"),
+)
+_PARTS = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
+# Left behind by macOS archives and by Synology's thumbnails; each would become a class.
+_IGNORED = {"__MACOSX", "@eaDir"}
+_LAYOUT = "Put the images of each class in a folder of its own: NAME/cat/1.jpg, NAME/dog/2.jpg."
+
+
+class Image(NamedTuple):
+    """One image file: `path` from the data set's folder on, with `/`; `label` indexes classes."""
+
+    path: str
+    label: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What lies in a data set's folder: `classes` sorted, `parts` in ImageFolder's order.
+
+    `stamps` has the modification time of every folder that was read: while they stay the same no
+    file has come or gone.
+    """
+
+    classes: tuple[str, ...]
+    parts: Mapping[str, tuple[Image, ...]]
+    stamps: Mapping[str, int]
+
+
+def scan(path: Path) -> Scan:
+    """All images below `path`: in `train/`, `val/` and `test/`, or one folder per class.
+
+    Classes and order of files are those of torchvision's ImageFolder; hidden files are not seen.
+    Raises `dataset_invalid` when there are fewer than two classes, a class of `train` is empty, or
+    another part has a class that `train` lacks.
+    """
+    try:
+        return _scan(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Problem("dataset_invalid", f"{path.name!r} cannot be read: {reason}.") from error
+
+
+def shown(name: str) -> str:
+    """`name` as it can be written: bytes of a file name that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _scan(path: Path) -> Scan:
+    stamps: dict[str, int] = {}
+    folders = _part_folders(path, stamps)
+    classes = tuple(sorted(entry.name for entry in _folders(folders["train"], stamps)))
+    parts = {
+        part: tuple(_images(path, folder, classes, stamps)) for part, folder in folders.items()
+    }
+    _check(path.name, classes, parts)
+    for part in ("val", "test"):
+        if not parts.get(part):  # unlabelled, or there is none
+            parts.pop(part, None)
+    return Scan(tuple(shown(name) for name in classes), parts, stamps)
+
+
+def _part_folders(path: Path, stamps: dict[str, int]) -> dict[str, str]:
+    """Where each part lies. A class may be called train: then it holds images, and no folders."""
+    found = {_PARTS[e.name.lower()]: e.path for e in _folders(path, stamps) if _is_part(e.name)}
+    train = found.get("train")
+    if train and any(_folders(train, stamps)) and not any(_image_files(train)):
+        return {part: found[part] for part in ("train", "val", "test") if part in found}
+    return {"train": str(path)}
+
+
+def _is_part(name: str) -> bool:
+    return name.lower() in _PARTS
+
+
+def _images(
+    path: Path, part: str, classes: tuple[str, ...], stamps: dict[str, int]
+) -> Iterator[Image]:
+    """The images of one part. A class folder that `classes` lacks gets a label past its end."""
+    start = len(str(path)) + 1
+    labels = {name: label for label, name in enumerate(classes)}
+    for entry in sorted(_folders(part, stamps), key=lambda entry: entry.name):
+        label = labels.get(entry.name, len(classes))
+        for folder in sorted(_below(entry.path, stamps)):
+            for file in sorted(_image_files(folder), key=lambda file: file.name):
+                status = file.stat()
+                relative = file.path[start:].replace(os.sep, "/")
+                yield Image(relative, label, status.st_size, status.st_mtime_ns)
+
+
+def _below(folder: str, stamps: dict[str, int]) -> Iterator[str]:
+    """`folder` and all folders in it, following links but never in a circle."""
+    waiting: list[tuple[str, frozenset[Path]]] = [(folder, frozenset())]
+    while waiting:
+        current, above = waiting.pop()
+        real = Path(current).resolve()
+        if real in above:
+            continue
+        yield current
+        inner = _folders(current, stamps)
+        waiting += [(entry.path, above | {real}) for entry in inner]
+
+
+def _folders(path: str | Path, stamps: dict[str, int]) -> list[os.DirEntry[str]]:
+    # The time is taken before the listing: what arrives in between makes the stamp old, not wrong.
+    stamps[str(path)] = Path(path).stat().st_mtime_ns
+    return [entry for entry in _visible(path) if entry.is_dir()]
+
+
+def _image_files(path: str) -> list[os.DirEntry[str]]:
+    return [e for e in _visible(path) if e.name.lower().endswith(EXTENSIONS) and e.is_file()]
+
+
+def _visible(path: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(path) as entries:
+        return [e for e in entries if not e.name.startswith(".") and e.name not in _IGNORED]
+
+
+def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, tuple[Image, ...]]) -> None:
+    if not any(parts.values()):
+        raise _invalid(f"{name!r} holds no images in one folder per class.")
+    if all(_is_part(each) for each in classes):
+        raise _invalid(f"{name!r} has {' and '.join(classes)}, but no train folder with classes.")
+    if len(classes) < 2:
+        raise _invalid(f"{name!r} has only the class {shown(classes[0])!r}; it takes two.")
+    filled = {image.label for image in parts["train"]}
+    empty = [shown(each) for label, each in enumerate(classes) if label not in filled]
+    if empty:
+        raise _invalid(f"{name!r} has no image in the class {', '.join(map(repr, empty))}.")
+    for part in ("val", "test"):
+        stranger = next((i.path for i in parts.get(part, ()) if i.label == len(classes)), None)
+        if stranger:
+            raise _invalid(f"{stranger!r} is of a class that the train part of {name!r} lacks.")
+
+
+def _invalid(detail: str) -> Problem:
+    return Problem("dataset_invalid", detail, hint=_LAYOUT)

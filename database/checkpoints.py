@@ -1,0 +1,129 @@
+"""Saved models as rows: which there are, which is a job's best, which may go.
+
+Knows nothing of their files, which must be complete before a row is added. The best of a job has
+the highest validation accuracy, then the lowest validation loss, then the earliest epoch.
+"""
+
+from typing import Any
+
+from sqlalchemy import case, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from database import ids
+from database.claims import Fence, hold
+from database.pages import Page, cursor_to, place_of
+from database.tables import Checkpoint, Job, State
+from problems import Problem
+
+_BEST_FIRST = (
+    Checkpoint.val_accuracy.desc().nulls_last(),
+    Checkpoint.val_loss.asc().nulls_last(),
+    Checkpoint.epoch,
+    Checkpoint.id,
+)
+_SORT = "-id"
+
+
+def add(  # noqa: PLR0913 - the columns of the row
+    session: Session,
+    fence: Fence,
+    *,
+    checkpoint_id: str,
+    epoch: int,
+    val_accuracy: float | None,
+    val_loss: float | None,
+    disk_bytes: int,
+) -> bool:
+    """Adds a checkpoint of the fence's job and sees whether it is its best; False: fence lost.
+
+    `checkpoint_id` is from `ids.new("ckpt")`. The job's best_val_accuracy never falls.
+    """
+    if hold(session, fence) is None:
+        return False
+    row = Checkpoint(
+        id=checkpoint_id,
+        job_id=fence.job_id,
+        epoch=epoch,
+        val_accuracy=val_accuracy,
+        val_loss=val_loss,
+        disk_bytes=disk_bytes,
+        created_at=ids.time_of(checkpoint_id),
+    )
+    session.add(row)
+    session.flush()
+    _choose_best(session, fence.job_id)
+    return True
+
+
+def get(session: Session, checkpoint_id: str) -> Checkpoint:
+    """The checkpoint; Problem checkpoint_not_found."""
+    checkpoint = session.get(Checkpoint, checkpoint_id, populate_existing=True)
+    if checkpoint is None:
+        raise Problem("checkpoint_not_found", f"There is no checkpoint {checkpoint_id[:80]!r}.")
+    return checkpoint
+
+
+def find(
+    session: Session, *, job_id: str | None = None, limit: int = 50, cursor: str | None = None
+) -> Page[Checkpoint]:
+    """A page of checkpoints, newest first; Problem invalid_request for a cursor of another list."""
+    found = select(Checkpoint).order_by(Checkpoint.id.desc()).limit(limit + 1)
+    if job_id is not None:
+        found = found.where(Checkpoint.job_id == job_id)
+    if cursor is not None:
+        found = found.where(Checkpoint.id < place_of(cursor, _SORT)[1])
+    rows = list(session.scalars(found))
+    more = len(rows) > limit
+    return Page(rows[:limit], cursor_to(_SORT, (None, rows[limit - 1].id)) if more else None)
+
+
+def of_job(session: Session, job_id: str) -> list[Checkpoint]:
+    """All checkpoints of a job, oldest first."""
+    found = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id)
+    return list(session.scalars(found))
+
+
+def best_of(session: Session, job_id: str) -> Checkpoint | None:
+    """The job's best checkpoint so far, None while it has none."""
+    found = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*_BEST_FIRST)
+    return session.scalars(found.limit(1)).one_or_none()
+
+
+def newest_model(session: Session) -> Checkpoint | None:
+    """The best checkpoint of the newest succeeded job that still has one."""
+    found = (
+        select(Checkpoint)
+        .join(Job, Job.best_checkpoint_id == Checkpoint.id)
+        .where(Job.state == State.succeeded)
+        .order_by(Job.id.desc())
+    )
+    return session.scalars(found.limit(1)).one_or_none()
+
+
+def prunable(session: Session, job_id: str, *, keep: int | None) -> list[str]:
+    """Ids that may go, oldest first: all but the newest `keep` and the best; None keeps all."""
+    if keep is None:
+        return []
+    rows = of_job(session, job_id)
+    best = best_of(session, job_id)
+    return [row.id for row in rows[: max(len(rows) - keep, 0)] if best is None or row.id != best.id]
+
+
+def remove(session: Session, checkpoint_id: str) -> bool:
+    """Forgets a checkpoint; the job's best is chosen from those left. False: there was none."""
+    gone = delete(Checkpoint).where(Checkpoint.id == checkpoint_id).returning(Checkpoint.job_id)
+    job_id = session.scalar(gone.execution_options(synchronize_session=False))
+    if job_id is None:
+        return False
+    _choose_best(session, job_id)
+    return True
+
+
+def _choose_best(session: Session, job_id: str) -> None:
+    best = best_of(session, job_id)
+    changes: dict[str, Any] = {"best_checkpoint_id": best.id if best else None}
+    if best is not None and best.val_accuracy is not None:
+        less = or_(Job.best_val_accuracy.is_(None), Job.best_val_accuracy < best.val_accuracy)
+        changes["best_val_accuracy"] = case((less, best.val_accuracy), else_=Job.best_val_accuracy)
+    job = update(Job).where(Job.id == job_id).values(**changes)
+    session.execute(job.execution_options(synchronize_session=False))

@@ -1,0 +1,180 @@
+"""The way into the database: a pooled engine, sessions, and the migrations that make its tables.
+
+Knows the dialects and nothing of what the rows mean.
+"""
+
+import json
+import math
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+from problems import Problem
+
+if TYPE_CHECKING:  # alembic takes a while to import, and only migrate() needs it
+    from alembic.config import Config
+
+BUSY_SECONDS = 30.0
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def connect(url: str) -> Engine:
+    """An engine for `url`, safe to share between threads and to inherit by a fork.
+
+    SQLite runs in WAL mode: readers and the one writer do not wait for each other.
+    """
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = create_engine(
+        url,
+        json_serializer=_to_json,
+        # The server has up to 40 threads; a request that waited here would wait for nothing.
+        pool_size=5,
+        max_overflow=45,
+        # isolation_level None: the driver leaves BEGIN to us.
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None} if sqlite else {},
+    )
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    _leave_connections_to_parent(engine)
+    return engine
+
+
+def session_factory(engine: Engine, *, read_only: bool = False) -> sessionmaker[Session]:
+    """Makes sessions whose objects stay readable after the commit.
+
+    `read_only=True` is for requests that only look: on SQLite they never wait for a writer.
+    """
+    bind = engine.execution_options(read_only=True) if read_only else engine
+    return sessionmaker(bind, expire_on_commit=False)
+
+
+def migrate(url: str) -> None:
+    """Brings the tables to the newest form; any number of processes may call it at once.
+
+    All of it or nothing happens. A SQLite file with something in it is first copied beside itself,
+    as `<name>.before-<revision>`, when there is something to change.
+    Raises Problem database_newer when a newer danlu made the database.
+    """
+    from alembic import command
+
+    config = _alembic_config()
+    path = _sqlite_path(url)
+    with _locked(path) if path else nullcontext():
+        engine = connect(url)
+        try:
+            head = _pending(engine, config)
+            if head is None:
+                return
+            if path and _has_tables(engine):
+                _copy(path, path.with_name(f"{path.name}.before-{head}"))
+            with engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        finally:
+            engine.dispose()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads and then writes fails at once with SQLITE_BUSY_SNAPSHOT when another
+    # wrote in between; taking the write lock first makes it wait its turn instead.
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _leave_connections_to_parent(engine: Engine) -> None:
+    if not hasattr(os, "register_at_fork"):
+        return
+    engine_ref = weakref.ref(engine)
+    inherited: list[object] = []  # neither used nor closed: both would disturb the parent
+
+    def start_afresh() -> None:
+        if (ours := engine_ref()) is not None:
+            inherited.append(ours.pool)
+            ours.dispose(close=False)
+
+    os.register_at_fork(after_in_child=start_afresh)
+
+
+def _to_json(value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _alembic_config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _pending(engine: Engine, config: "Config") -> str | None:
+    """The revision to go to, None when the database is there already."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_heads()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if unknown := sorted(set(current) - known):
+        raise Problem(
+            "database_newer",
+            f"The database is at revision {', '.join(unknown)}, which this danlu does not know.",
+        )
+    head = scripts.get_current_head()
+    return None if head in current else head
+
+
+def _has_tables(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(inspect(connection).get_table_names())
+
+
+def _sqlite_path(url: str) -> Path | None:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, or its process is gone
+        yield
+
+
+def _copy(path: Path, copy: Path) -> None:
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(unfinished)) as target:
+        source.backup(target)  # not a copy of the file: what is committed may still lie in the WAL
+    unfinished.replace(copy)

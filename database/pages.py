@@ -1,0 +1,52 @@
+"""Lists cut into pages: what a page is and the opaque cursor that leads to the next one.
+
+Knows nothing of the rows in it.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from problems import Problem
+
+Row = TypeVar("Row")
+Place = tuple[float | None, str]  # value of the sorted column where it is not the id, and the id
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows in order; `next_cursor` is None on the last page."""
+
+    items: list[Row]
+    next_cursor: str | None
+
+
+def cursor_to(sort: str, place: Place) -> str:
+    """The cursor of everything that comes after `place` in the order `sort`."""
+    text = json.dumps([sort, *place], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str, sort: str) -> Place:
+    """Where `cursor` points; Problem invalid_request if it was made for a list in another order."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        made_for, value, row_id = json.loads(
+            base64.b64decode(padded, altchars=b"-_", validate=True)
+        )
+    except (ValueError, TypeError, RecursionError):
+        raise _wrong(cursor) from None
+    is_value = value is None or (isinstance(value, float | int) and not isinstance(value, bool))
+    if made_for != sort or not is_value or not isinstance(row_id, str):
+        raise _wrong(cursor)
+    return value, row_id
+
+
+def _wrong(cursor: str) -> Problem:
+    return Problem(
+        "invalid_request",
+        f"The cursor {cursor[:80]!r} does not belong to this list.",
+        hint="Take next_cursor of the page before, with the same sort.",
+        errors=[{"loc": ["query", "cursor"], "msg": "not a cursor of this list"}],
+    )

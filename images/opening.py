@@ -1,0 +1,190 @@
+"""From the bytes of a file to one upright image in memory, within limits.
+
+The only module that deals with damaged and hostile files; it does not know what the pixels are for.
+"""
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+from PIL import Image
+from PIL.ExifTags import Base as ExifTag
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from images import formats, pixels
+from problems import Problem
+
+MAX_PIXELS = 100_000_000
+# Beyond this, resizing one line would take more memory than the image itself.
+_MAX_SIDE = 1_000_000
+# Pixels written, all passes counted: progressive scans and overlapping TIFF strips can write the
+# same pixels thousands of times out of a few kB.
+_MAX_WORK = 20 * MAX_PIXELS
+# Pillow decodes these in Python, about 500 times slower than the others and holding the GIL.
+_SLOW_CODECS = {"ppm": 500, "ppm_plain": 500, "bmp_rle": 500}
+_START_OF_SCAN = b"\xff\xda"
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = 5  # orientations from here on swap width and height
+
+# How Pillow says that a file is sound but beyond it (12-bit JPEG, odd TIFF samples ...).
+_BEYOND_PILLOW = (
+    "cannot handle",
+    "support not installed",
+    "unknown data organization",
+    "unknown filter category",
+    "unknown pixel mode",
+    "unsupported",
+    "not yet supported",
+)
+
+_TOO_LARGE = (Image.DecompressionBombError, MemoryError)
+_BOMB = ("decompressed data too large", "too much memory")
+
+# Pillow warns about damaged metadata, which nobody here reads. Said once, at import: catching
+# warnings per call is not safe with threads before Python 3.14.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One image, upright, opaque, mode `L` or `RGB`; a JPEG may be drafted to a smaller size."""
+
+    image: Image.Image
+    width: int  # of the upright original
+    height: int
+    frames: int
+
+
+def read(data: bytes, *, at_least: tuple[int, int] | None) -> Opened:
+    """The first image of a file, upright, on white.
+
+    `at_least` (height, width): a JPEG may come out smaller than it is, but no smaller than this.
+    Raises `Problem` and nothing else: `empty_file`, `not_an_image`, `unsupported_format`,
+    `truncated_image`, `image_too_large` (told by the header, before any pixel is decoded).
+    """
+    if not data:
+        raise Problem("empty_file", "The file has no bytes in it.")
+    reader = formats.reader_of(data)
+    try:
+        return _read(reader, data, at_least)
+    except Problem:
+        raise
+    # Everything, on purpose. Pillow's readers parse foreign bytes in Python without one error type
+    # of their own: SyntaxError, ValueError, KeyError, struct.error, zlib.error, RecursionError and
+    # more have been seen, each caused by the file. A bug of ours hides here no longer than its
+    # traceback, which is chained.
+    except Exception as error:
+        raise _problem(reader.format or "", error) from error
+
+
+def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None) -> Opened:
+    file = reader(io.BytesIO(data))
+    _check_size(file.width, file.height)
+    _check_work(file, data)
+    frames = _frames(file)
+    _mend_transparency(file)
+    # TIFF turns itself upright while loading, and its size is upright before that.
+    turn = 1 if isinstance(file, TiffImageFile) else _orientation(file)
+    width, height = file.size
+    if at_least is not None:
+        file.draft(None, at_least if turn >= _SIDEWAYS else at_least[::-1])
+    file.load()
+    if reader.format == "PNG" and turn == 1:  # a PNG may tell it after the pixels
+        turn = _orientation(file)
+    upright = file.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else file
+    if turn >= _SIDEWAYS:
+        width, height = height, width
+    return Opened(image=pixels.flatten(upright), width=width, height=height, frames=frames)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height <= MAX_PIXELS and max(width, height) <= _MAX_SIDE:
+        return
+    raise Problem(
+        "image_too_large",
+        f"The image has {width} x {height} pixels; danlu reads up to "
+        f"{MAX_PIXELS // 10**6} megapixels, and up to {_MAX_SIDE} pixels a side.",
+    )
+
+
+def _check_work(file: ImageFile, data: bytes) -> None:
+    """Refuse files that make a decoder write the same pixels over and over."""
+    work = 0
+    for codec, extents, *_ in file.tile:
+        left, top, right, bottom = extents or (0, 0, *file.size)
+        work += abs((right - left) * (bottom - top)) * _SLOW_CODECS.get(codec, 1)
+    if isinstance(file, JpegImageFile):
+        work *= _passes(file, data)
+    if work > _MAX_WORK:
+        raise Problem(
+            "image_too_large",
+            "The image is packed in a way that takes too long to unpack at its size.",
+            hint="Save it again as an ordinary JPEG or PNG.",
+        )
+
+
+def _passes(file: JpegImageFile, data: bytes) -> int:
+    """At most how often decoding goes over the pixels: for most files once."""
+    header = 6 + 2 * file.layers  # bytes of a scan's header when all components are in that scan
+    here = cast("IO[bytes]", file.fp).tell()  # Pillow stops just behind the first one
+    in_one = data[here - header - 2 : here - header] == _START_OF_SCAN
+    if in_one and "progressive" not in file.info:
+        return 1  # all further scans, such as those of a film behind the photo, are never read
+    return data.count(_START_OF_SCAN)
+
+
+def _frames(file: ImageFile) -> int:
+    """1, or more when the file holds more images than the one taken.
+
+    GIF and TIFF know their number only after a walk through the whole file, which may be long:
+    2 stands for any number there.
+    """
+    more: Any = vars(file).get("n_frames")
+    if more is None:
+        more = 1
+        with contextlib.suppress(Exception):  # a damaged second frame does not spoil the first
+            more += bool(getattr(file, "is_animated", False))
+    return int(more)
+
+
+def _mend_transparency(file: ImageFile) -> None:
+    """Bring the transparent colour of a PNG, given in samples of the file, to Pillow's 8 bits."""
+    key = file.info.get("transparency")
+    rawmode = file.tile[0].args if file.tile else None
+    if isinstance(key, tuple):
+        file.info["transparency"] = tuple(v >> 8 if rawmode == "RGB;16B" else v & 255 for v in key)
+    elif isinstance(key, int) and file.mode == "L":
+        scale = {"L;2": 85, "L;4": 17}.get(cast("str", rawmode), 1)
+        file.info["transparency"] = key * scale & 255
+
+
+def _orientation(file: ImageFile) -> int:
+    """How EXIF (or XMP) says that the image was turned, 1..8; damaged metadata says 1."""
+    with contextlib.suppress(Exception):
+        turn = file.getexif().get(ExifTag.Orientation, 1)
+        if turn in _UPRIGHT:
+            return int(turn)
+    return 1
+
+
+def _problem(name: str, error: Exception) -> Problem:
+    said = str(error) or type(error).__name__
+    lower = said.lower()
+    if isinstance(error, _TOO_LARGE) or any(words in lower for words in _BOMB):
+        return Problem("image_too_large", f"Decoding this {name} takes too much memory ({said}).")
+    if any(words in lower for words in _BEYOND_PILLOW):
+        return formats.unsupported(f"a kind of {name} that is not read ({said})")
+    return Problem("truncated_image", f"The {name} image is cut off or damaged ({said}).")

@@ -1,0 +1,241 @@
+"""Networks as lists of layers: their plan (shapes, parameters) for an input, and the real thing.
+
+Sizes that follow from the layer before are inferred on PyTorch's meta device, so checking a
+network costs milliseconds and no memory. Knows nothing of training.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from problems import Problem, did_you_mean, match
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a plan: complete arguments, and the shape (C, H, W) or (F,) that leaves it."""
+
+    index: int
+    name: str
+    type: str
+    arguments: Mapping[str, Any]
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A network whose every size is known."""
+
+    architecture: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    layers: tuple[Layer, ...]
+    prefix: str
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(layer.parameters for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Layers with what must be said; `prefix` is what state_dict keys start with."""
+
+    summary: str
+    input_size: int
+    channels: int
+    layers: tuple[tuple[str, Mapping[str, Any]], ...]
+    prefix: str = "model."
+
+
+# Where `out_features` is left out, it is the number of classes.
+ARCHITECTURES: dict[str, Architecture] = {
+    "mnist_net": Architecture(
+        "The notes' MNIST network (2.13.1.1): two convolutions, two linear layers.",
+        input_size=28,
+        channels=1,
+        layers=(
+            ("Conv2d", {"out_channels": 10, "kernel_size": 5}),
+            ("ReLU", {}),
+            ("MaxPool2d", {"kernel_size": 2, "stride": 2}),
+            ("Conv2d", {"out_channels": 20, "kernel_size": 3}),
+            ("ReLU", {}),
+            ("Flatten", {}),
+            ("Linear", {"out_features": 500}),
+            ("ReLU", {}),
+            ("Linear", {}),
+        ),
+    ),
+    "cifar10_net": Architecture(
+        "The notes' CIFAR-10 network (2.13.1.2): three convolutions, two linear layers.",
+        input_size=32,
+        channels=3,
+        layers=(
+            ("Conv2d", {"out_channels": 32, "kernel_size": 5, "stride": 1, "padding": 2}),
+            ("MaxPool2d", {"kernel_size": 2}),
+            ("Conv2d", {"out_channels": 32, "kernel_size": 5, "stride": 1, "padding": 2}),
+            ("MaxPool2d", {"kernel_size": 2}),
+            ("Conv2d", {"out_channels": 64, "kernel_size": 5, "stride": 1, "padding": 2}),
+            ("MaxPool2d", {"kernel_size": 2}),
+            ("Flatten", {}),
+            ("Linear", {"out_features": 64}),
+            ("ReLU", {}),
+            ("Linear", {}),
+        ),
+    ),
+    "lenet5": Architecture(
+        "LeNet-5 with sigmoids and average pooling, as the notes print it (2.14.1).",
+        input_size=28,
+        channels=1,
+        layers=(
+            ("Conv2d", {"out_channels": 6, "kernel_size": 5, "padding": 2}),
+            ("Sigmoid", {}),
+            ("AvgPool2d", {"kernel_size": 2, "stride": 2}),
+            ("Conv2d", {"out_channels": 16, "kernel_size": 5}),
+            ("Sigmoid", {}),
+            ("AvgPool2d", {"kernel_size": 2, "stride": 2}),
+            ("Flatten", {}),
+            ("Linear", {"out_features": 120}),
+            ("Sigmoid", {}),
+            ("Linear", {"out_features": 84}),
+            ("Sigmoid", {}),
+            ("Linear", {}),
+        ),
+        prefix="",  # the notes' LeNet is a bare Sequential
+    ),
+}
+
+_LAYERS: dict[str, type[nn.Module]] = {
+    cls.__name__: cls
+    for cls in (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.ReLU, nn.Sigmoid, nn.Flatten, nn.Linear)
+}
+
+
+class Network(nn.Module):
+    """Layers in a row under `model`, as the notes' training classes hold them."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, classes) of images (N, C, H, W)."""
+        logits: torch.Tensor = self.model(images)
+        return logits
+
+
+def canonical(name: str) -> str:
+    """The name as it is in `ARCHITECTURES`. Raises `Problem` architecture_unknown."""
+    found = match(name, ARCHITECTURES)
+    if found is None:
+        raise Problem(
+            "architecture_unknown",
+            f"There is no architecture named {name!r}.",
+            hint=did_you_mean(name, ARCHITECTURES),
+            errors=[{"loc": ["body", "architecture"], "msg": "unknown architecture"}],
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def plan(architecture: str, *, channels: int, size: tuple[int, int], classes: int) -> Plan:
+    """Every layer with its shapes for images of `size` (height, width).
+
+    Raises `Problem`: architecture_unknown, or network_misfit that names the layer and the shape
+    that reaches it.
+    """
+    name = canonical(architecture)
+    try:
+        return _plan(name, (channels, *size), classes)
+    except _Misfit as misfit:
+        raise _misfit_problem(name, misfit, channels) from misfit
+
+
+def build(planned: Plan) -> nn.Module:
+    """The network, its weights drawn from torch's global generator layer by layer."""
+    layers = [_LAYERS[layer.type](**layer.arguments) for layer in planned.layers]
+    return Network(layers) if planned.prefix else nn.Sequential(*layers)
+
+
+def flops(planned: Plan) -> int:
+    """Floating point operations of one image's forward pass; a multiply-add counts as two."""
+    with torch.device("meta"):
+        network = build(planned)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.empty((1, *planned.input_shape), device="meta"))
+    return int(counter.get_total_flops())
+
+
+def _completed(
+    kind: str, given: Mapping[str, Any], shape: tuple[int, ...], classes: int
+) -> dict[str, Any]:
+    """The arguments and those that follow from the shape before the layer."""
+    if kind == "Conv2d":
+        return {"in_channels": shape[0], **given}
+    if kind == "Linear":
+        return {"in_features": shape[-1], "out_features": classes, **given}
+    return dict(given)
+
+
+def _on_meta(kind: str) -> dict[str, Any]:
+    return {"device": "meta"} if kind in ("Conv2d", "Linear") else {}
+
+
+class _Misfit(Exception):
+    """A layer cannot take the shape that reaches it."""
+
+    def __init__(self, index: int, module: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__(index)
+        self.index, self.module, self.shape = index, module, shape
+
+
+def _plan(name: str, input_shape: tuple[int, int, int], classes: int) -> Plan:
+    known = ARCHITECTURES[name]
+    shape: tuple[int, ...] = input_shape
+    layers: list[Layer] = []
+    for index, (kind, given) in enumerate(known.layers):
+        arguments = _completed(kind, given, shape, classes)
+        module = _LAYERS[kind](**arguments, **_on_meta(kind))
+        try:
+            output = module(torch.empty((1, *shape), device="meta"))
+        except RuntimeError as error:
+            raise _Misfit(index, module, shape) from error
+        shape = tuple(output.shape[1:])
+        parameters = sum(p.numel() for p in module.parameters())
+        label = f"{known.prefix}{index}"
+        layers.append(Layer(index, label, kind, arguments, shape, parameters))
+    return Plan(name, input_shape, classes, tuple(layers), known.prefix)
+
+
+def _misfit_problem(name: str, misfit: _Misfit, channels: int) -> Problem:
+    reaching = " x ".join(str(side) for side in misfit.shape)
+    smallest = _smallest(name, channels)
+    return Problem(
+        "network_misfit",
+        f"Layer {misfit.index} of {name}, {misfit.module}, cannot take the {reaching} "
+        "that reaches it (channels x height x width).",
+        hint=f"Use an image_size of {smallest} or more: the output side of a convolution or "
+        "pooling is floor((in + 2 padding - dilation (kernel_size - 1) - 1) / stride + 1).",
+        errors=[{"loc": ["body", "image_size"], "msg": f"smaller than {smallest}"}],
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _smallest(name: str, channels: int) -> int:
+    """Side of the smallest square image that the network takes."""
+    side = 1
+    while True:
+        try:
+            _plan(name, (channels, side, side), classes=2)
+        except _Misfit:
+            side += 1
+        else:
+            return side

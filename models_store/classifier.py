@@ -1,0 +1,104 @@
+"""A trained model ready to classify: image bytes in, probabilities in class order out.
+
+Loaded from a checkpoint folder alone. Knows nothing of HTTP, labels chosen or thresholds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from images import Decoded
+from models_store import architectures, checkpoints, preprocess
+from models_store.manifest import Manifest, Preprocessing
+from problems import Problem
+
+Warning = Literal["inverted", "upscaled", "extreme_aspect_ratio", "first_frame_only"]
+
+# Resizing whole squeezes an image whose shape is further than this from what was trained on.
+_EXTREME = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """Probabilities (classes,) that add up to 1, and what is odd about the image."""
+
+    probabilities: NDArray[np.float32]
+    warnings: tuple[Warning, ...]
+
+
+class Classifier:
+    """A network in eval mode with the preprocessing it was judged with; threads may share it."""
+
+    def __init__(self, manifest: Manifest, network: nn.Module, device: str) -> None:
+        self.manifest = manifest
+        self._network = network
+        self._device = device
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+        """From a checkpoint folder. Raises `Problem` checkpoint_not_found, checkpoint_damaged."""
+        manifest = checkpoints.read_manifest(folder)
+        state = checkpoints.read_state(folder, manifest)
+        pre = manifest.preprocessing
+        planned = architectures.plan(
+            manifest.architecture,
+            channels=pre.channels,
+            size=(pre.height, pre.width),
+            classes=len(manifest.classes),
+        )
+        with torch.device("meta"):
+            network = architectures.build(planned)
+        network.load_state_dict(state, assign=True)
+        network.eval().requires_grad_(False)
+        network.to(device).to(memory_format=torch.channels_last)
+        return cls(manifest, network, device)
+
+    def classify(self, files: Sequence[bytes]) -> list[Classified | Problem]:
+        """One result per file, in order; a file that is no image gives its `Problem` instead."""
+        decoded = [self._decode(file) for file in files]
+        pixels = [one.pixels for one in decoded if isinstance(one, Decoded)]
+        rows = iter(self.probabilities(np.stack(pixels)) if pixels else ())
+        return [
+            one
+            if isinstance(one, Problem)
+            else Classified(next(rows), _warnings(one, self.manifest.preprocessing))
+            for one in decoded
+        ]
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, H, W, C) uint8 to (N, classes) float32."""
+        normalize = self.manifest.preprocessing.normalize
+        with torch.inference_mode():
+            batch = torch.from_numpy(pixels).to(self._device)
+            logits = self._network(preprocess.to_input(batch, normalize))
+            result: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+        return result
+
+    def _decode(self, file: bytes) -> Decoded | Problem:
+        try:
+            return preprocess.decode(file, self.manifest.preprocessing)
+        except Problem as problem:
+            return problem
+
+
+def _warnings(image: Decoded, pre: Preprocessing) -> tuple[Warning, ...]:
+    found: list[Warning] = []
+    if image.inverted:
+        found.append("inverted")
+    # Smaller than the network's input is only odd when the training images were not.
+    if image.height < min(pre.height, pre.trained_height) or image.width < min(
+        pre.width, pre.trained_width
+    ):
+        found.append("upscaled")
+    squeeze = (image.width / image.height) / (pre.trained_width / pre.trained_height)
+    if not 1 / _EXTREME <= squeeze <= _EXTREME:
+        found.append("extreme_aspect_ratio")
+    if image.frames > 1:
+        found.append("first_frame_only")
+    return tuple(found)

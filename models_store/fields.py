@@ -1,0 +1,250 @@
+"""The fields of a recipe, as they are submitted (`SubmittedRecipe`) and as they are run (`Recipe`).
+
+Knows ranges and types; defaults and what fields mean together are `recipe.resolve`'s.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from models_store import arguments
+from problems import Problem
+
+Size = Annotated[int, Field(ge=1, le=2048)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Batch = Annotated[int, Field(ge=1, le=65_536)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
+# An own `val` part; the test part, as the notes do; or a fraction of the training images.
+Validation = Literal["val", "test"] | Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RandomHorizontalFlip(_Part):
+    """torchvision.transforms.v2.RandomHorizontalFlip."""
+
+    type: Literal["RandomHorizontalFlip"]
+    p: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class RandomCrop(_Part):
+    """torchvision.transforms.v2.RandomCrop to the size of the image, after zero padding."""
+
+    type: Literal["RandomCrop"]
+    padding: Annotated[int, Field(ge=0, le=512)] = 4
+
+
+class RandomResizedCrop(_Part):
+    """torchvision.transforms.v2.RandomResizedCrop to the size of the image."""
+
+    type: Literal["RandomResizedCrop"]
+    scale: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.08, 1.0]
+    ratio: Annotated[list[float], Field(min_length=2, max_length=2)] = [3 / 4, 4 / 3]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RandomResizedCrop":
+        if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
+            raise ValueError("scale must rise within 0 to 1, ratio must rise above 0")
+        return self
+
+
+TrainTransform = Annotated[
+    RandomHorizontalFlip | RandomCrop | RandomResizedCrop, Field(discriminator="type")
+]
+
+
+class Transforms(_Part):
+    """What is done to the training images, batch by batch, after the resize."""
+
+    train: Annotated[list[TrainTransform], Field(max_length=16)] = []
+
+
+class DataLoader(_Part):
+    """torch.utils.data.DataLoader's words for how batches are made."""
+
+    shuffle: bool = True
+    drop_last: bool = False
+
+
+class Checkpoints(_Part):
+    """How often a checkpoint is saved; the `keep` newest stay, and always the best."""
+
+    every_epochs: Annotated[int, Field(ge=1)] = 1
+    keep: Annotated[int, Field(ge=1)] | Literal["all"] = 5
+
+
+class Normalize(_Part):
+    """Mean and standard deviation of each channel, of pixels from 0 to 1."""
+
+    mean: Annotated[list[float], Field(min_length=1, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=3)]
+
+
+def _from_name(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "type" in value and "name" not in value:
+        return {"name": value["type"]} | {k: v for k, v in value.items() if k != "type"}
+    return value
+
+
+class Named(BaseModel):
+    """An optimizer or scheduler: its name and PyTorch's arguments. A bare string is the name.
+
+    `type`, the word that layers and transforms use, is taken for `name` too.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return _from_name(value)
+
+    def arguments(self) -> dict[str, Any]:
+        """Everything given but the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class SubmittedOptimizer(Named):
+    """`{"name": "SGD", "lr": 0.1}`; without a name the default optimizer's arguments change."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "AdamW", "lr": 0.001, "weight_decay": 0.05}]}
+    )
+
+
+class SubmittedScheduler(Named):
+    """`{"name": "OneCycleLR", "max_lr": 0.01}`; without a name the default's arguments change."""
+
+
+class Loss(_Part):
+    """The loss, by its PyTorch name; the mean over the images."""
+
+    name: Literal["CrossEntropyLoss"] = "CrossEntropyLoss"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return _from_name(value)
+
+
+class SubmittedRecipe(BaseModel):
+    """Body of `POST /train`: a data set or a ready-made recipe, and whatever should differ."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"dataset": "digits"},
+                {"recipe": "notes-mnist", "epochs": 2},
+                {
+                    "dataset": "cifar10",
+                    "architecture": "cifar10_net",
+                    "epochs": 20,
+                    "batch_size": 64,
+                    "optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9, "nesterov": True},
+                    "scheduler": {"name": "OneCycleLR", "max_lr": 0.05},
+                },
+            ]
+        },
+    )
+
+    dataset: Name | None = Field(None, description="A data set: GET /datasets lists them.")
+    recipe: Name | None = Field(None, description="A ready-made recipe: GET /recipes lists them.")
+    architecture: Name | None = Field(None, description="GET /architectures lists them.")
+    epochs: Epochs | None = None
+    batch_size: Batch | None = None
+    optimizer: SubmittedOptimizer | None = Field(
+        None, description="SGD, Adam or AdamW with PyTorch's arguments. A bare string is the name."
+    )
+    scheduler: SubmittedScheduler | None = Field(
+        None, description="OneCycleLR with PyTorch's arguments; null for none."
+    )
+    lr: arguments.NonNegative | None = Field(None, description="Short for optimizer.lr.")
+    loss: Loss | None = None
+    image_size: Size | Annotated[list[Size], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="Side in pixels, or [height, width]. Images are resized to it whole."
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1: grey, 3: colour.")
+    normalize: Literal["auto"] | Normalize | None = Field(
+        None, description="auto measures the training images; null leaves pixels from 0 to 1."
+    )
+    invert: Literal["auto", "never"] | None = Field(
+        None, description="auto: an image on the wrong background is inverted when predicting."
+    )
+    transforms: Transforms | None = None
+    data_loader: DataLoader | None = None
+    validation: Validation | None = Field(
+        None, description="Fraction of the training images, or val, or test as the notes do."
+    )
+    device: Device | None = None
+    precision: Precision | None = None
+    seed: Seed | None = Field(None, description="null: drawn, and recorded in the job.")
+    checkpoints: Checkpoints | None = None
+    name: Annotated[str, Field(max_length=200)] | None = Field(None, description="Of the job.")
+    tags: Annotated[list[Name], Field(max_length=20)] = []
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(0, description="Higher runs first.")
+
+    @field_validator("dataset")
+    @classmethod
+    def _no_path(cls, value: str | None) -> str | None:
+        if value is not None and any(c in value for c in "/\\\0"):
+            raise Problem(
+                "dataset_unknown",
+                f"{value!r} is no name of a data set.",
+                hint="Give a name from GET /datasets, never a path.",
+                errors=[{"loc": ["body", "dataset"], "msg": "a name, not a path"}],
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _lr_once(self) -> "SubmittedRecipe":
+        if self.lr is not None and self.optimizer and "lr" in self.optimizer.arguments():
+            raise Problem(
+                "lr_twice",
+                "Both lr and optimizer.lr are given.",
+                errors=[{"loc": ["body", "lr"], "msg": "optimizer.lr is given too"}],
+            )
+        return self
+
+
+class Recipe(BaseModel):
+    """A resolved recipe: nothing left to default. As JSON it is a `SubmittedRecipe` again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    architecture: str
+    epochs: int
+    batch_size: int
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any] | None
+    loss: Loss
+    image_size: int | list[int]
+    channels: Literal[1, 3]
+    normalize: Literal["auto"] | Normalize | None
+    invert: Literal["auto", "never"]
+    transforms: Transforms
+    data_loader: DataLoader
+    validation: Validation
+    device: Device
+    precision: Precision
+    seed: int
+    checkpoints: Checkpoints
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        if isinstance(self.image_size, int):
+            return self.image_size, self.image_size
+        return self.image_size[0], self.image_size[1]

@@ -1,0 +1,73 @@
+"""From image bytes to the network's input, one way for training and prediction alike.
+
+Knows nothing of networks, and nothing of where the bytes came from.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import images
+from images import Decoded, InvertRule
+from models_store.fields import Normalize
+from models_store.manifest import Preprocessing
+
+# `invert: auto` (docs/decisions/0004): the training images' borders must be this uniform and this
+# far from the middle, or a dark background is no property of the data set.
+_DARK, _BRIGHT = 0.25, 0.75
+_UNIFORM = 0.15
+
+
+def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
+    """Pixels (H, W, C) uint8 as training saw them. Raises what `images.decode` raises."""
+    border = preprocessing.invert_from_border
+    return images.decode(
+        data,
+        size=(preprocessing.height, preprocessing.width),
+        channels=preprocessing.channels,
+        invert=None if border is None else InvertRule(border=border),
+    )
+
+
+def to_input(pixels: torch.Tensor, normalize: Normalize | None) -> torch.Tensor:
+    """(N, H, W, C) uint8 to (N, C, H, W) float32, 0 to 1 and normalized, in channels_last memory.
+
+    Division by 255 in float32, as torchvision's ToTensor does, so the values agree to the bit.
+    """
+    scaled = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    if normalize is None:
+        return scaled
+    mean = torch.tensor(normalize.mean, device=pixels.device).view(1, -1, 1, 1)
+    std = torch.tensor(normalize.std, device=pixels.device).view(1, -1, 1, 1)
+    return scaled.sub_(mean).div_(std)
+
+
+def measure_normalize(pixels: NDArray[np.uint8]) -> Normalize:
+    """Mean and standard deviation of each channel of (N, H, W, C) images, on the scale 0 to 1."""
+    count = 0
+    total = np.zeros(pixels.shape[-1])
+    squares = np.zeros(pixels.shape[-1])
+    for start in range(0, len(pixels), 4096):  # in slices: the set may be larger than memory
+        part = pixels[start : start + 4096].astype(np.float32) / 255
+        count += part[..., 0].size
+        total += part.sum(axis=(0, 1, 2), dtype=np.float64)
+        squares += np.square(part).sum(axis=(0, 1, 2), dtype=np.float64)
+    mean = total / count
+    # A channel without any variation is only centred.
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std[std < 1e-6] = 1.0
+    return Normalize(mean=mean.tolist(), std=std.tolist())
+
+
+def measure_border(borders: NDArray[np.float32]) -> float | None:
+    """The border brightness that prediction holds images against, or None when there is no rule.
+
+    `borders` (N,) is each training image's mean border brightness, 0 to 1. There is a rule when
+    the borders are alike, far from the middle, and the rule would invert no training image.
+    """
+    mean = float(borders.mean())
+    uniform = float(borders.std()) < _UNIFORM
+    fires = bool((np.abs(borders - mean) > 0.5).any())
+    if uniform and not fires and (mean < _DARK or mean > _BRIGHT):
+        return mean
+    return None

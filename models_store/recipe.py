@@ -1,0 +1,244 @@
+"""From what a person asks for to what is run: `resolve` fills every default.
+
+Defaults come from the facts of the data set. Knows neither torch nor where data sets lie; whether
+the network fits the images is `architectures.plan`'s to say.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from models_store import arguments
+from models_store.fields import (
+    Checkpoints,
+    DataLoader,
+    Loss,
+    Named,
+    Normalize,
+    Recipe,
+    SubmittedRecipe,
+)
+from problems import Problem, did_you_mean, match
+
+__all__ = ["READY_MADE", "Facts", "Recipe", "SubmittedRecipe", "resolve", "wanted_dataset"]
+
+
+class Facts(Protocol):
+    """What `resolve` must know of a data set."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def defaults(self) -> Mapping[str, Any]: ...
+
+
+_NOTES: dict[str, Any] = {
+    "optimizer": {"name": "SGD", "lr": 0.01},
+    "scheduler": None,
+    "normalize": None,
+    "transforms": {"train": []},
+    "data_loader": {"shuffle": False, "drop_last": False},
+    "validation": "test",
+    "precision": "fp32",
+    "seed": 0,
+    "checkpoints": {"every_epochs": 1, "keep": "all"},
+}
+
+READY_MADE: dict[str, dict[str, Any]] = {
+    # The two scripts of the notes, 2.13.1.1 and 2.13.1.2, number by number.
+    "notes-mnist": {
+        "dataset": "mnist", "architecture": "mnist_net", "image_size": 28, "channels": 1,
+        "epochs": 10, "batch_size": 128, **_NOTES,
+    },
+    "notes-cifar10": {
+        "dataset": "cifar10", "architecture": "cifar10_net", "image_size": 32, "channels": 3,
+        "epochs": 50, "batch_size": 64, **_NOTES,
+    },
+}  # fmt: skip
+
+_LABELS = {"recipe", "name", "tags", "priority", "lr"}
+
+
+def wanted_dataset(submitted: SubmittedRecipe) -> str:
+    """The data set that is meant, by the body or by its ready-made recipe.
+
+    Raises `Problem`: recipe_unknown, or invalid_request when neither names one.
+    """
+    name = submitted.dataset or _ready_made(submitted).get("dataset")
+    if name is None:
+        raise Problem(
+            "invalid_request",
+            "The recipe names no data set.",
+            hint='The least that trains is {"dataset": "digits"}.',
+            errors=[{"loc": ["body", "dataset"], "msg": "Field required"}],
+        )
+    return str(name)
+
+
+def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
+    """Fills in every default: the body's words come first, then the recipe's, then the data set's.
+
+    Raises `Problem` (recipe_unknown, optimizer_unknown, scheduler_unknown, unknown_field,
+    invalid_request, dataset_invalid) with the place of each wrong field.
+    """
+    given = {
+        key: value
+        for key, value in submitted.model_dump(exclude_unset=True).items()
+        if key not in _LABELS
+    }
+    defaults = {**_general(facts), **facts.defaults, **_ready_made(submitted)}
+    chosen = defaults | {
+        key: value for key, value in given.items() if value is not None or key in _NULLABLE
+    }
+    chosen["dataset"] = facts.name
+    for part in ("transforms", "data_loader", "checkpoints"):
+        chosen[part] = {**defaults[part], **(given.get(part) or {})}
+    chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
+    if chosen["seed"] is None:
+        chosen["seed"] = secrets.randbelow(2**31)
+    if isinstance(chosen["image_size"], list) and len(set(chosen["image_size"])) == 1:
+        chosen["image_size"] = chosen["image_size"][0]
+    recipe = Recipe.model_validate(chosen)
+    _check(recipe, facts)
+    return recipe
+
+
+_NULLABLE = {"normalize"}
+
+
+def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:
+    if submitted.recipe is None:
+        return {}
+    found = match(submitted.recipe, READY_MADE)
+    if found is None:
+        raise Problem(
+            "recipe_unknown",
+            f"There is no recipe named {submitted.recipe!r}.",
+            hint=did_you_mean(submitted.recipe, READY_MADE),
+            errors=[{"loc": ["body", "recipe"], "msg": "unknown recipe"}],
+        )
+    return READY_MADE[found]
+
+
+def _general(facts: Facts) -> dict[str, Any]:
+    """Defaults where the data set's own are silent."""
+    images = facts.counts.get("train", 0)
+    own_validation = "val" in facts.counts
+    return {
+        "architecture": "mnist_net" if facts.channels == 1 else "cifar10_net",
+        "epochs": 10,
+        "batch_size": max(1, min(128, images // 4)),
+        "optimizer": {"name": "Adam", "lr": 0.001},
+        "scheduler": None,
+        "loss": Loss(),
+        "image_size": [facts.height, facts.width],
+        "channels": facts.channels,
+        "normalize": None,
+        "invert": "auto",
+        "transforms": {"train": []},
+        "data_loader": DataLoader().model_dump(),
+        "validation": "val" if own_validation else 0.2 if images < 1000 else 0.1,
+        "device": "auto",
+        "precision": "auto",
+        "seed": None,
+        "checkpoints": Checkpoints().model_dump(),
+    }
+
+
+def _tuned(
+    submitted: SubmittedRecipe, defaults: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Optimizer and scheduler. The default pair is tuned together: naming an optimizer leaves the
+    default schedule behind, while `lr` alone keeps it and moves its peak.
+    """
+    optimizer = _merged(submitted.optimizer, defaults["optimizer"])
+    own_lr = submitted.lr is not None or "lr" in _given(submitted.optimizer)
+    if submitted.lr is not None:
+        optimizer["lr"] = submitted.lr
+    complete = arguments.complete("optimizer", optimizer.pop("name"), optimizer)
+
+    scheduler: dict[str, Any] | None = dict(defaults["scheduler"] or {})
+    if "scheduler" in submitted.model_fields_set:
+        scheduler = (
+            None if submitted.scheduler is None else _merged(submitted.scheduler, scheduler or {})
+        )
+    elif submitted.optimizer is not None and submitted.optimizer.name is not None:
+        scheduler = None
+    elif scheduler and own_lr:
+        scheduler.pop("max_lr", None)
+    if not scheduler:
+        return complete, None
+    if "name" not in scheduler:
+        raise Problem(
+            "invalid_request",
+            "The scheduler has no name.",
+            hint='For example {"name": "OneCycleLR"}.',
+            errors=[{"loc": ["body", "scheduler", "name"], "msg": "Field required"}],
+        )
+    name = scheduler.pop("name")
+    if match(name, ["OneCycleLR"]):
+        scheduler.setdefault("max_lr", complete["lr"])
+    return complete, arguments.complete("scheduler", name, scheduler)
+
+
+def _merged(given: Named | None, default: Mapping[str, Any]) -> dict[str, Any]:
+    """The given arguments: beside a name they stand alone, else they change the default's."""
+    if given is None:
+        return dict(default)
+    if given.name is not None:
+        return {"name": given.name, **given.arguments()}
+    return {**default, **given.arguments()}
+
+
+def _given(named: Named | None) -> dict[str, Any]:
+    return {} if named is None else named.arguments()
+
+
+def _check(recipe: Recipe, facts: Facts) -> None:
+    """What only recipe and data set together can tell."""
+    train = facts.counts.get("train", 0)
+    if train == 0:
+        raise Problem("dataset_invalid", f"{facts.name} has no training images.")
+    if isinstance(recipe.validation, str) and recipe.validation not in facts.counts:
+        raise _invalid(
+            ["validation"],
+            f"{facts.name} has no {recipe.validation} part.",
+            "Give a fraction, such as 0.1.",
+        )
+    kept = train
+    if isinstance(recipe.validation, float):
+        kept = train - max(1, round(train * recipe.validation))
+        if kept < 1:
+            raise _invalid(
+                ["validation"],
+                f"No image of {train} is left to train on.",
+                "Give a smaller fraction.",
+            )
+    if recipe.data_loader.drop_last and recipe.batch_size > kept:
+        raise _invalid(
+            ["batch_size"],
+            f"drop_last leaves no batch of {recipe.batch_size}: there are {kept} training images.",
+            "Give a smaller batch_size, or drop_last: false.",
+        )
+    if isinstance(recipe.normalize, Normalize):
+        lengths = {len(recipe.normalize.mean), len(recipe.normalize.std)}
+        if lengths != {recipe.channels}:
+            raise _invalid(
+                ["normalize"],
+                f"mean and std need one number for each of {recipe.channels} channels.",
+                "Give as many numbers as there are channels, or auto.",
+            )
+
+
+def _invalid(where: list[str | int], message: str, hint: str) -> Problem:
+    return Problem(
+        "invalid_request", message, hint=hint, errors=[{"loc": ["body", *where], "msg": message}]
+    )

@@ -1,0 +1,262 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from danlu import Client, DanluError
+
+JOB = "job_01K0000000AAAAAAAAAAAAAAAA"
+
+
+def test_the_address_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DANLU_URL", "http://lab:9000")
+    with Client() as client:
+        assert client.base_url == "http://lab:9000"
+
+    monkeypatch.delenv("DANLU_URL")
+    with Client() as client:
+        assert client.base_url == "http://127.0.0.1:8000"
+
+
+def test_train_sends_the_recipe_as_the_user(server: Any, client: Client, made: Any) -> None:
+    server.answers["POST /train"] = httpx.Response(202, json=made.job())
+
+    assert client.train({"dataset": "digits"})["state"] == "queued"
+
+    assert server.last_json == {"dataset": "digits"}
+    assert server.last.headers["x-danlu-user"] == "lin"
+    assert server.last.url.query == b""
+
+
+def test_plan_makes_no_job(server: Any, client: Client) -> None:
+    server.answers["POST /train"] = {"layers": [], "parameters": 0}
+
+    assert client.plan({"dataset": "digits"})["parameters"] == 0
+
+    assert server.last.url.query == b"dry_run=true"
+
+
+def test_jobs_sends_only_what_is_asked(server: Any, client: Client) -> None:
+    server.answers["GET /jobs"] = {"items": [], "next_cursor": None}
+
+    assert client.jobs() == {"items": [], "next_cursor": None}
+    assert server.last.url.query == b""
+
+    client.jobs(state=["queued", "running"], active=True, owner="林", limit=3)
+    assert dict(server.last.url.params) == {
+        "state": "queued,running",
+        "active": "true",
+        "owner": "林",
+        "limit": "3",
+    }
+
+
+def test_ids_cannot_leave_their_place_in_the_path(server: Any, client: Client) -> None:
+    with pytest.raises(DanluError):
+        client.job("../checkpoints?x=1")
+
+    assert server.last.url.raw_path == b"/jobs/..%2Fcheckpoints%3Fx%3D1"
+
+
+def test_wait_asks_again_until_the_job_has_ended(server: Any, client: Client, made: Any) -> None:
+    states = iter(["running", "running", "succeeded"])
+    server.answers[f"GET /jobs/{JOB}"] = lambda _: made.job(state=next(states))
+
+    assert client.wait(JOB)["state"] == "succeeded"
+
+    assert [request.url.query for request in server.requests] == [b"wait=55"] * 3
+
+
+def test_wait_gives_up_after_its_timeout(server: Any, client: Client, made: Any) -> None:
+    server.answers[f"GET /jobs/{JOB}"] = made.running()
+
+    assert client.wait(JOB, timeout_seconds=0)["state"] == "running"
+
+
+def test_watch_gives_every_look_and_the_end(server: Any, client: Client, made: Any) -> None:
+    states = iter(["queued", "running", "failed"])
+    server.answers[f"GET /jobs/{JOB}"] = lambda _: made.job(state=next(states))
+
+    seen = [job["state"] for job in client.watch(JOB, interval_seconds=0)]
+
+    assert seen == ["queued", "running", "failed"]
+
+
+def test_watch_outlives_a_restart_of_the_server(server: Any, client: Client, made: Any) -> None:
+    looks = iter([made.running(), None, None, made.job(state="succeeded")])
+
+    def look(request: httpx.Request) -> Any:
+        found = next(looks)
+        if found is None:
+            raise httpx.ConnectError("away")
+        return found
+
+    server.answers[f"GET /jobs/{JOB}"] = look
+
+    seen = [job["state"] for job in client.watch(JOB, interval_seconds=0)]
+
+    assert seen == ["running", "succeeded"]
+
+
+def test_watch_loses_patience(server: Any, client: Client) -> None:
+    def look(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("away")
+
+    server.answers[f"GET /jobs/{JOB}"] = look
+
+    with pytest.raises(DanluError, match="No danlu server"):
+        next(client.watch(JOB, interval_seconds=0, patience_seconds=0))
+
+
+def test_watch_does_not_wait_for_a_job_that_is_not_there(server: Any, client: Client) -> None:
+    with pytest.raises(DanluError, match="not_found"):
+        next(client.watch(JOB))
+
+    assert len(server.requests) == 1
+
+
+def test_history_logs_and_cancel(server: Any, client: Client, made: Any) -> None:
+    server.answers[f"GET /jobs/{JOB}/history"] = {"epochs": [], "steps": [], "next": 7}
+    server.answers[f"GET /jobs/{JOB}/logs"] = httpx.Response(200, text="epoch 1\n")
+    server.answers[f"POST /jobs/{JOB}/cancel"] = httpx.Response(
+        202, json=made.job(state="cancelling")
+    )
+
+    assert client.history(JOB, since=3, max_points=2)["next"] == 7
+    assert dict(server.last.url.params) == {"since": "3", "max_points": "2"}
+    assert client.logs(JOB) == "epoch 1\n"
+    assert client.cancel(JOB)["state"] == "cancelling"
+
+
+def test_checkpoints(server: Any, client: Client) -> None:
+    server.answers["GET /checkpoints"] = {"items": [], "next_cursor": None}
+    server.answers["GET /checkpoints/ckpt_1"] = {"classes": ["a"]}
+    server.answers["DELETE /checkpoints/ckpt_1"] = httpx.Response(204)
+
+    assert client.checkpoints(job=JOB)["items"] == []
+    assert server.last.url.query == f"job={JOB}".encode()
+    assert client.checkpoint("ckpt_1") == {"classes": ["a"]}
+    client.delete_checkpoint("ckpt_1")
+    assert server.last.method == "DELETE"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('attachment; filename="digits-e12-0.964.pt"', "digits-e12-0.964.pt"),
+        ("attachment; filename*=UTF-8''%E7%8C%AB.pt", "猫.pt"),
+        ('attachment; filename="../../evil"', "evil"),
+        ("", "ckpt_1"),
+    ],
+)
+def test_download_takes_the_name_from_the_server_and_the_folder_from_us(
+    server: Any, client: Client, tmp_path: Path, disposition: str, name: str
+) -> None:
+    headers = {"content-disposition": disposition} if disposition else {}
+    server.answers["GET /checkpoints/ckpt_1/download"] = httpx.Response(
+        200, content=b"weights", headers=headers
+    )
+
+    saved = client.download("ckpt_1", to=tmp_path, format="pt")
+
+    assert saved == tmp_path / name
+    assert saved.read_bytes() == b"weights"
+    assert list(tmp_path.iterdir()) == [saved]
+    assert server.last.url.query == b"format=pt"
+
+
+def test_download_to_a_path(server: Any, client: Client, tmp_path: Path) -> None:
+    server.answers["GET /checkpoints/ckpt_1/download"] = httpx.Response(200, content=b"weights")
+
+    saved = client.download("ckpt_1", to=tmp_path / "mine.safetensors")
+
+    assert saved.read_bytes() == b"weights"
+
+
+def test_a_refused_download_leaves_nothing(
+    server: Any, client: Client, made: Any, tmp_path: Path
+) -> None:
+    server.answers["GET /checkpoints/ckpt_1/download"] = made.problem("not_exported", 409)
+
+    with pytest.raises(DanluError, match="not_exported"):
+        client.download("ckpt_1", to=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def _predictions(request: httpx.Request) -> dict[str, Any]:
+    names = [
+        part.partition(b'filename="')[2].partition(b'"')[0].decode()
+        for part in request.content.split(b"\r\n")
+        if b'name="file"' in part
+    ]
+    return {
+        "checkpoint_id": "ckpt_1",
+        "job_id": JOB,
+        "model": request.url.params.get("model"),
+        "predictions": [{"filename": name, "label": "7"} for name in names],
+    }
+
+
+def test_predict_sends_paths_and_bytes(server: Any, client: Client, tmp_path: Path) -> None:
+    server.answers["POST /predict"] = _predictions
+    (tmp_path / "a.png").write_bytes(b"A")
+
+    answer = client.predict(tmp_path / "a.png", ("b.png", b"B"), model=JOB, top_k=3, threshold=0.5)
+
+    assert [p["filename"] for p in answer["predictions"]] == ["a.png", "b.png"]
+    assert dict(server.last.url.params) == {"model": JOB, "top_k": "3", "threshold": "0.5"}
+    assert b"\r\n\r\nA\r\n" in server.last.content
+
+
+def test_predict_of_many_images_is_one_answer_of_one_model(server: Any, client: Client) -> None:
+    server.answers["POST /predict"] = _predictions
+    images = [(f"{i}.png", b"x") for i in range(130)]
+
+    answer = client.predict(*images)
+
+    assert [p["filename"] for p in answer["predictions"]] == [name for name, _ in images]
+    assert [len(_predictions(r)["predictions"]) for r in server.requests] == [43, 43, 44]
+    assert [r.url.params.get("model") for r in server.requests] == [None, "ckpt_1", "ckpt_1"]
+
+
+def test_predict_wants_an_image(client: Client) -> None:
+    with pytest.raises(DanluError, match="no image"):
+        client.predict()
+
+
+def test_data_sets_and_their_images(server: Any, client: Client) -> None:
+    item = {"index": 12, "label": "7", "url": "/datasets/my%20set/images/test/12"}
+    server.answers["GET /datasets"] = {"items": [], "next_cursor": None}
+    server.answers["GET /datasets/my%20set"] = {"name": "my set"}
+    server.answers["GET /datasets/my%20set/images"] = {"items": [item], "next_cursor": None}
+    server.answers["GET /datasets/my%20set/images/test/12"] = httpx.Response(200, content=b"PNG")
+
+    assert client.datasets()["items"] == []
+    assert client.dataset("my set")["name"] == "my set"
+    page = client.dataset_images("my set", split="test", label="7")
+    assert dict(server.last.url.params) == {"split": "test", "class": "7"}
+    assert client.image(page["items"][0]) == b"PNG"
+
+
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("/architectures", Client.architectures),
+        ("/recipes", Client.recipes),
+        ("/system", Client.system),
+        ("/readyz", Client.ready),
+    ],
+)
+def test_what_there_is(server: Any, client: Client, path: str, call: Any) -> None:
+    server.answers[f"GET {path}"] = {"path": path}
+
+    assert call(client) == {"path": path}
+
+
+def test_new_fields_of_a_newer_server_are_kept(server: Any, client: Client, made: Any) -> None:
+    server.answers[f"GET /jobs/{JOB}"] = made.job(mood="sunny")
+
+    assert json.loads(json.dumps(client.job(JOB)))["mood"] == "sunny"

@@ -1,0 +1,157 @@
+"""Data sets as arrays, end to end: decoded once, mapped ever after."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+import images
+from data_store import arrays, catalog, readers
+from data_store.arrays import DataSet
+from problems import Problem
+
+Write = Callable[[dict[str, bytes]], Path]
+
+
+def nothing(phase: str, done: int, total: int) -> None:
+    pass
+
+
+def load(name: str, root: Path, progress: arrays.Progress = nothing, **changed) -> DataSet:
+    wanted = {"cache": root.parent / "cache", "size": (6, 4), "channels": 3} | changed
+    return arrays.load(name, root=root, progress=progress, **wanted)
+
+
+@pytest.fixture
+def pets(write: Write, png) -> Path:
+    names = ["train/cat/1", "train/cat/2", "train/dog/1", "val/dog/3", "test/cat/4"]
+    files = {f"pets/{name}.png": png(n, (12, 10)) for n, name in enumerate(names)}
+    return write(files | {"pets/train/cat/broken.png": b"junk"})
+
+
+def test_a_folder_is_decoded_once(pets: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    first = load("Pets", pets, lambda *call: told.append(call))
+    assert (told[0], told[-1]) == (("decoding", 0, 6), ("decoding", 6, 6))
+    assert (first.name, first.classes, list(first.parts)) == (
+        "pets",
+        ("cat", "dog"),
+        ["train", "val", "test"],
+    )
+    assert first.parts["train"].images.shape == (3, 6, 4, 3)
+    assert first.parts["train"].images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert first.parts["train"].labels.tolist() == [0, 0, 1]
+    assert first.parts["val"].labels.tolist() == [1]
+    assert [each.file for each in first.skipped] == ["train/cat/broken.png"]
+
+    told.clear()
+    second = load("pets", pets, lambda *call: told.append(call))
+    assert told == []
+    assert second.version == first.version == load("pets", pets, size=(3, 3)).version
+    assert second.skipped == first.skipped
+    assert catalog.facts("pets", pets, cache=pets.parent / "cache").version == first.version
+
+
+def test_a_changed_file_is_seen(pets: Path, png) -> None:
+    before = load("pets", pets).version
+    (pets / "pets/train/cat/1.png").write_bytes(png(99, (5, 5)))
+    after = load("pets", pets)
+    assert after.version != before
+    assert after.parts["train"].images[0, 0, 0, 0] == 99
+
+
+def test_stopped_on_the_way(pets: Path) -> None:
+    def stop(phase: str, done: int, total: int) -> None:
+        if done:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        load("pets", pets, stop)
+    assert os.listdir(pets.parent / "cache") == []
+
+
+def test_a_set_that_fails_leaves_nothing(write: Write) -> None:
+    root = write({"junk/a/1.png": b"junk", "junk/b/1.png": b"junk"})
+    with pytest.raises(Problem):
+        load("junk", root)
+    assert os.listdir(root.parent / "cache") == []
+
+
+def test_several_decode_at_once(pets: Path) -> None:
+    together = Barrier(3)
+
+    def wait(phase: str, done: int, total: int) -> None:
+        if done == 0:
+            together.wait(10)
+
+    with ThreadPoolExecutor(3) as pool:
+        sets = list(pool.map(lambda _: load("pets", pets, wait), range(3)))
+    for each in sets:
+        np.testing.assert_array_equal(each.parts["train"].images[:, 0, 0, 0], [0, 1, 2])
+    assert len(os.listdir(pets.parent / "cache")) == 1
+
+
+def test_digits(tmp_path: Path) -> None:
+    digits = load("digits", tmp_path / "root", size=(28, 28), channels=1)
+    assert {part: each.images.shape for part, each in digits.parts.items()} == {
+        "train": (1437, 28, 28, 1),
+        "test": (360, 28, 28, 1),
+    }
+    assert digits.classes == tuple("0123456789")
+    assert np.bincount(digits.parts["test"].labels).min() > 20
+    facts = catalog.facts("digits", tmp_path / "root", cache=tmp_path / "cache")
+    assert facts.version == digits.version
+
+
+def test_mnist_as_the_notes_left_it(write: Write, mnist_files: dict[str, bytes]) -> None:
+    root = write(mnist_files)
+    mnist = load("mnist", root, size=(28, 28), channels=1)
+    raw = mnist_files["MNIST/raw/train-images-idx3-ubyte"][16:]
+    assert mnist.parts["train"].images.tobytes() == raw
+    assert mnist.parts["test"].labels.tolist() == list(range(10))
+
+
+def test_one_image_as_a_file(pets: Path, write: Write, mnist_files: dict[str, bytes]) -> None:
+    write(mnist_files)
+    file = (pets / "pets/train/cat/2.png").read_bytes()
+    assert arrays.image_bytes("pets", pets, "train", 1) == file
+    decoded = images.decode(arrays.image_bytes("mnist", pets, "test", 4), size=None, channels=1)
+    np.testing.assert_array_equal(decoded.pixels, readers.read("mnist", pets, "test").images[4])
+    with pytest.raises(IndexError):
+        arrays.image_bytes("mnist", pets, "test", 10)
+    for name in ("mnist", "pets", "digits"):
+        with pytest.raises(KeyError):
+            arrays.image_bytes(name, pets, "extra", 0)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    found = os.environ.get("DANLU_TEST_DATA")
+    if not found:
+        pytest.skip("DANLU_TEST_DATA does not name the folder of the real data sets")
+    return Path(found)
+
+
+def test_real_mnist(real: Path, tmp_path: Path) -> None:
+    mnist = load("mnist", real, cache=tmp_path, size=(28, 28), channels=1)
+    train = mnist.parts["train"]
+    assert (train.images.shape, train.labels[:5].tolist()) == ((60_000, 28, 28, 1), [5, 0, 4, 1, 9])
+    assert train.borders.max() < 0.04  # white on black: what `invert` rests on
+    np.testing.assert_array_equal(train.images, readers.read("mnist", real, "train").images)
+
+
+def test_real_folder_of_60_000_files(real: Path, tmp_path: Path) -> None:
+    cifar = load("cifar10-jpeg", real, cache=tmp_path, size=(32, 32))
+    assert {part: each.images.shape[0] for part, each in cifar.parts.items()} == {
+        "train": 50_000,
+        "test": 10_000,
+    }
+    first = images.decode(
+        arrays.image_bytes("cifar10-jpeg", real, "test", 7), size=(32, 32), channels=3
+    )
+    np.testing.assert_array_equal(cifar.parts["test"].images[7], first.pixels)
+    assert cifar.skipped == ()

@@ -1,0 +1,130 @@
+"""What data sets there are and what is known of them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_store import arrays, catalog
+from data_store.built_in import SETS
+from problems import Problem
+
+Write = Callable[[dict[str, bytes]], Path]
+
+
+@pytest.fixture
+def root(write: Write, png) -> Path:
+    sets = {f"{name}/{c}/1.png": png() for name in ("my-cats", "花", "Two words") for c in "ab"}
+    no_sets = ["MNIST/raw/x-ubyte", "cifar-10-batches-py/data_batch_1", ".hidden/a/1.png"]
+    no_sets += [
+        "loose/1.png",
+        "one/class/1.png",
+        "file.png",
+        "cifar_10/a/1.png",
+        "cifar_10/b/1.png",
+    ]
+    return write(sets | {name: png() for name in no_sets})
+
+
+def test_names(root: Path) -> None:
+    assert catalog.names(root) == [*SETS, "Two words", "my-cats", "花"]
+
+
+def test_names_without_a_folder(tmp_path: Path) -> None:
+    assert catalog.names(tmp_path / "nothing") == list(SETS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("CIFAR10", "cifar10"),
+        ("cifar-10", "cifar10"),
+        ("Fashion-MNIST", "fashion_mnist"),
+        ("MyCats", "my-cats"),
+        ("my_cats", "my-cats"),
+        ("花", "花"),
+        ("two words", "Two words"),
+        ("MNIST", "mnist"),
+    ],
+)
+def test_canonical(root: Path, asked: str, meant: str) -> None:
+    assert catalog.canonical(asked, root) == meant
+
+
+@pytest.mark.parametrize(
+    "asked", ["", ".", "..", "../root/my-cats", "my-cats/a", "/etc", "x\0y", ".hidden", "file.png"]
+)
+def test_names_never_leave_the_root(root: Path, asked: str) -> None:
+    for ask in (catalog.canonical, catalog.facts, arrays.is_local):
+        with pytest.raises(Problem) as caught:
+            ask(asked, root)
+        assert caught.value.code == "dataset_unknown"
+
+
+def test_a_near_miss_says_what_was_meant(root: Path) -> None:
+    with pytest.raises(Problem) as caught:
+        catalog.canonical("minst", root)
+    assert "'mnist'" in caught.value.hint
+
+
+def test_facts_of_a_folder(write: Write, png) -> None:
+    names = ["train/cat/1.png", "train/dog/1.png", "train/dog/2.png", "val/cat/9.png"]
+    root = write({f"pets/{name}": png(size=(300, 200), mode="L") for name in names})
+    facts = catalog.facts("PETS", root)
+    assert (facts.name, facts.origin, facts.classes) == ("pets", "folder", ("cat", "dog"))
+    assert facts.counts == {"train": 3, "val": 1}
+    assert (facts.height, facts.width, facts.channels) == (200, 300, 1)
+    assert facts.available
+    assert facts.version is None
+    assert facts.defaults["image_size"] == 64
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_facts_of_built_in_sets(tmp_path: Path, name: str) -> None:
+    facts = catalog.facts(name, tmp_path, cache=tmp_path)
+    assert (facts.name, facts.origin, facts.version) == (name, "built_in", None)
+    assert facts.available == (name == "digits")
+    assert facts.defaults == SETS[name].defaults
+    facts.defaults["optimizer"]["lr"] = 9
+    assert catalog.facts(name, tmp_path).defaults["optimizer"]["lr"] != 9
+
+
+def test_a_folder_is_available_as_torchvision_unpacked_it(write: Write, mnist_files) -> None:
+    root = write(mnist_files)
+    assert catalog.facts("mnist", root).available
+    assert arrays.is_local("mnist", root)
+    assert not arrays.is_local("kmnist", root)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_facts_follow_the_folder(write: Write, png, old: bool) -> None:
+    root = write({f"pets/{name}": png() for name in ("a/1.png", "b/1.png")})
+    if old:  # long unchanged: what was found is believed, until a folder's time changes
+        for folder in (root / "pets", root / "pets/a", root / "pets/b"):
+            os.utime(folder, (0, 1e9))
+    assert catalog.facts("pets", root).counts == {"train": 2}
+    assert catalog.facts("pets", root).counts == {"train": 2}
+    write({"pets/b/2.png": png()})
+    assert catalog.facts("pets", root).counts == {"train": 3}
+    write({"pets/c/1.png": png()})
+    assert catalog.facts("pets", root).classes == ("a", "b", "c")
+    for path in ("c/1.png", "c"):
+        (root / "pets" / path).unlink() if "." in path else (root / "pets" / path).rmdir()
+    assert catalog.facts("pets", root).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("loose", "no images in one folder"), ("one", "only the class 'class'")]
+)
+def test_a_folder_that_cannot_be_used_says_why(root: Path, name: str, words: str) -> None:
+    with pytest.raises(Problem, match=words) as caught:
+        catalog.facts(name, root)
+    assert caught.value.code == "dataset_invalid"
+
+
+def test_a_folder_of_junk(write: Write) -> None:
+    root = write({"junk/a/1.png": b"junk", "junk/b/1.png": b"junk"})
+    with pytest.raises(Problem, match="None of the images"):
+        catalog.facts("junk", root)
+    assert "junk" not in catalog.names(root)

@@ -1,0 +1,109 @@
+"""Images from where they lie, at the wanted size, with what cannot be read left out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import images
+from data_store.sources import BuiltInSource, FolderSource, Source
+from problems import Problem
+
+Write = Callable[[dict[str, bytes]], Path]
+
+
+def read(source: Source, part: str = "train", size: tuple[int, int] = (4, 6), channels: int = 3):
+    """All batches of a part, together, and then the version."""
+    batches = list(source.batches(part, size=size, channels=channels))
+    joined = {
+        name: np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ("images", "labels", "borders", "spreads")
+    }
+    return joined, source.version()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("large", [False, True])
+def test_files_are_decoded_by_images(write: Write, png, channels: int, large: bool) -> None:
+    # Bytes after the end of a PNG are no harm, and make it worth a thread.
+    filling = b"\0" * 60_000 if large else b""
+    files = {f"set/{'ab'[n % 2]}/{n}.png": png(n, (9, 5 + n)) + filling for n in range(0, 150)}
+    source = FolderSource(write(files) / "set")
+    found, _ = read(source, channels=channels)
+    paths = sorted(files, key=lambda path: path.split("/")[1:])
+    expected = [images.decode(files[path], size=(4, 6), channels=channels) for path in paths]
+    np.testing.assert_array_equal(found["images"], [each.pixels for each in expected])
+    np.testing.assert_allclose(found["borders"], [each.border for each in expected])
+    np.testing.assert_allclose(found["spreads"], [each.border_spread for each in expected])
+    assert found["labels"].tolist() == [0] * 75 + [1] * 75
+    assert source.skipped == []
+
+
+def test_what_cannot_be_read_is_skipped(write: Write, png) -> None:
+    bad = {"set/a/1.png": b"", "set/b/0.jpg": b"junk", "set/b/9.png": png(1, (99, 99))[:90]}
+    root = write({"set/a/2.png": png(2), "set/b/3.png": png(3), **bad})
+    source = FolderSource(root / "set")
+    found, _ = read(source)
+    assert (found["images"][:, 0, 0, 0].tolist(), found["labels"].tolist()) == ([2, 3], [0, 1])
+    assert [(each.file, each.code) for each in source.skipped] == [
+        ("a/1.png", "empty_file"),
+        ("b/0.jpg", "not_an_image"),
+        ("b/9.png", "truncated_image"),
+    ]
+
+
+def test_a_file_that_vanished_is_skipped(write: Write, png) -> None:
+    root = write({"set/a/1.png": png(), "set/a/2.png": png(), "set/b/1.png": png()})
+    source = FolderSource(root / "set")
+    (root / "set/a/1.png").unlink()
+    found, _ = read(source)
+    assert len(found["labels"]) == 2
+    assert [each.file for each in source.skipped] == ["a/1.png"]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_nothing_left_is_fatal(write: Write, png, part: str) -> None:
+    files = {f"set/{each}/{c}/1.png": png() for each in ("train", "test") for c in "ab"}
+    files |= {path: b"" for path in files if part in path}
+    with pytest.raises(Problem, match=f"None of the {part} images") as caught:
+        read(FolderSource(write(files) / "set"), part)
+    assert caught.value.code == "dataset_invalid"
+
+
+def test_a_class_left_empty_is_fatal(write: Write, png) -> None:
+    root = write({"set/a/1.png": png(), "set/b/1.png": b"junk"})
+    with pytest.raises(Problem, match="class 'b'"):
+        read(FolderSource(root / "set"))
+
+
+def test_the_version_is_of_the_content(write: Write, png) -> None:
+    root = write({"one/a/1.png": png(1), "one/b/1.png": png(2), "one/b/2.png": b""})
+    write({"two/a/1.png": png(1), "two/b/1.png": png(2), "two/b/2.png": b""})
+    write({"other/a/1.png": png(1), "other/b/1.png": png(3), "other/b/2.png": b""})
+    write({"names/a/1.png": png(1), "names/c/1.png": png(2), "names/c/2.png": b""})
+    one, two = FolderSource(root / "one"), FolderSource(root / "two")
+    version = read(one)[1]
+    assert read(two, size=(9, 9), channels=1)[1] == version
+    assert one.key != two.key
+    assert len({version, *(read(FolderSource(root / n))[1] for n in ("other", "names"))}) == 3
+
+
+def test_digits_are_resized_by_images(tmp_path: Path) -> None:
+    own, version = read(BuiltInSource("digits", tmp_path), "test", (8, 8), 1)
+    found, again = read(BuiltInSource("digits", tmp_path), "test", (28, 28), 3)
+    assert found["images"].shape == (360, 28, 28, 3)
+    assert version == again
+    for image, resized in zip(own["images"][:9], found["images"], strict=False):
+        np.testing.assert_array_equal(images.resize(image, (28, 28), 3), resized)
+    expected = [images.border(image) for image in own["images"]]
+    np.testing.assert_allclose(found["borders"], [mean for mean, _ in expected], atol=1e-6)
+    np.testing.assert_allclose(found["spreads"], [spread for _, spread in expected], atol=1e-6)
+
+
+def test_one_key_until_a_file_changes(write: Write, mnist_files: dict[str, bytes]) -> None:
+    root = write(mnist_files)
+    key = BuiltInSource("mnist", root).key
+    assert BuiltInSource("mnist", root).key == key
+    write({"MNIST/raw/t10k-labels-idx1-ubyte": b"another"})
+    assert BuiltInSource("mnist", root).key != key

@@ -1,0 +1,311 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import checkpoints, claims, history, ids, jobs
+from database.jobs import Fence, State
+
+Sessions = sessionmaker[Session]
+Claim = Callable[..., jobs.Job | None]
+Enqueue = Callable[..., jobs.Job]
+JobIn = Callable[..., tuple[str, Fence]]
+StateOf = Callable[[str], State]
+IN_AN_HOUR = 3600.0
+
+
+def claimed(claim: Claim, **given: object) -> Fence:
+    job = claim(**given)
+    assert job is not None
+    return jobs.fence_of(job)
+
+
+def test_a_claim_says_whose_it_is_and_until_when(enqueue: Enqueue, claim: Claim) -> None:
+    job_id = enqueue().id
+    before = time.time()
+    job = claim("w7", host="塔", device="cuda:1", lease_seconds=5.0)
+    assert job is not None
+    assert (job.id, job.state, job.claim, job.attempt) == (job_id, "starting", 1, 1)
+    assert (job.worker_id, job.worker_host, job.worker_pid) == ("w7", "塔", None)
+    assert job.device == "cuda:1"
+    assert job.lease_until is not None
+    assert before + 5 <= job.lease_until <= time.time() + 5
+    assert claim() is None
+
+
+def test_claims_go_by_priority_then_owner_with_fewest_at_work_then_age(
+    enqueue: Enqueue, claim: Claim
+) -> None:
+    for name, owner, priority in [
+        ("a1", "ann", 0),
+        ("a2", "ann", 0),
+        ("a3", "ann", 0),
+        ("b1", "bo", 0),
+        ("b2", "bo", 0),
+        ("urgent", "ann", 5),
+        ("late", "cy", -1),
+    ]:
+        enqueue(name=name, owner=owner, priority=priority)
+    order = [job.name for job in iter(claim, None)]
+    assert order == ["urgent", "b1", "a1", "b2", "a2", "a3", "late"]
+
+
+def test_only_the_kinds_asked_for_are_claimed(enqueue: Enqueue, claim: Claim) -> None:
+    enqueue(kind="import", recipe=None)
+    assert claim() is None
+    assert claim(kinds=("import", "export")) is not None
+
+
+def test_a_job_that_nobody_has_gives_no_fence(enqueue: Enqueue) -> None:
+    with pytest.raises(ValueError, match="no worker has"):
+        jobs.fence_of(enqueue())
+
+
+def test_four_processes_claim_sixty_jobs_and_none_twice(
+    url: str, sessions: Sessions, enqueue: Enqueue, at_once: Callable[..., list[list[str]]]
+) -> None:
+    expected = {enqueue(owner=f"owner {number % 3}").id for number in range(60)}
+    taken = at_once("claim", url, 4)
+    assert sorted(job_id for of_one in taken for job_id in of_one) == sorted(expected)
+    with sessions() as session:
+        rows = jobs.find(session, limit=100).items
+    assert {(job.state, job.claim) for job in rows} == {(State.succeeded, 1)}
+
+
+def test_two_threads_claim_one_job(enqueue: Enqueue, claim: Claim) -> None:
+    enqueue()
+    barrier = threading.Barrier(2)
+    got: list[jobs.Job | None] = []
+
+    def try_it(worker_id: str) -> None:
+        barrier.wait()
+        got.append(claim(worker_id))
+
+    threads = [threading.Thread(target=try_it, args=(name,)) for name in ("w1", "w2")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [job is None for job in got].count(True) == 1
+
+
+def test_start_keeps_the_time_of_the_first_start(
+    sessions: Sessions, enqueue: Enqueue, claim: Claim
+) -> None:
+    enqueue()
+    starts = []
+    for pid in (11, 12):
+        fence = claimed(claim)
+        with sessions.begin() as session:
+            assert jobs.start(session, fence, pid=pid, device="cpu")
+            assert not jobs.start(session, fence, pid=pid, device="cpu"), "already running"
+            job = jobs.get(session, fence.job_id)
+            starts.append((job.state, job.worker_pid, job.started_at))
+            assert jobs.release(session, fence)
+    assert [state for state, _, _ in starts] == [State.running] * 2
+    assert [pid for _, pid, _ in starts] == [11, 12]
+    assert starts[0][2] == starts[1][2] is not None
+
+
+def test_a_job_cancelled_before_its_start_does_not_start(sessions: Sessions, job_in: JobIn) -> None:
+    job_id, fence = job_in(State.starting)
+    with sessions.begin() as session:
+        jobs.cancel(session, job_id)
+        assert not jobs.start(session, fence, pid=1, device="cpu")
+        assert jobs.heartbeat(session, fence) == State.cancelling
+
+
+def test_what_a_worker_tells_is_kept(sessions: Sessions, running: Fence) -> None:
+    with sessions.begin() as session:
+        assert jobs.assign(session, running, device=None)
+        told = jobs.progress(session, running, progress={"epoch": 1}, metrics={"train_loss": 0.5})
+        assert told == State.running
+        assert jobs.progress(session, running, progress={"epoch": 2}) == State.running
+        assert jobs.describe(session, running, dataset_version="v1", recipe={"seed": 3})
+        assert jobs.describe(session, running, warnings=[{"code": "validation_tiny"}])
+        assert jobs.describe(session, running), "nothing new is fine"
+    with sessions() as session:
+        job = jobs.get(session, running.job_id)
+    assert (job.device, job.progress, job.metrics) == (None, {"epoch": 2}, {"train_loss": 0.5})
+    assert (job.dataset_version, job.recipe) == ("v1", {"seed": 3})
+    assert job.warnings == [{"code": "validation_tiny"}]
+
+
+@pytest.mark.parametrize("state", sorted(jobs.ENDED))
+@pytest.mark.parametrize("before", sorted(jobs.AT_WORK))
+def test_finish_from_every_state_at_work(
+    sessions: Sessions, job_in: JobIn, before: State, state: State
+) -> None:
+    _, fence = job_in(before)
+    error = {"code": "disk_full", "message": "full", "hint": None}
+    with sessions.begin() as session:
+        assert jobs.finish(
+            session, fence, state=state, stop_reason="completed", error=error, disk_bytes=2**40
+        )
+        job = jobs.get(session, fence.job_id)
+    assert (job.state, job.stop_reason, job.error) == (state, "completed", error)
+    assert job.disk_bytes == 2**40
+    assert job.finished_at is not None
+    assert (job.worker_id, job.worker_host, job.worker_pid) == (None, None, None)
+    assert (job.lease_until, job.device) == (None, "cpu")
+
+
+def assert_fenced_off(sessions: Sessions, fence: Fence) -> None:
+    """Every door of a worker is closed to this fence, and none of them changes the row."""
+    with sessions() as session:
+        before = jobs.get(session, fence.job_id)
+    with sessions.begin() as session:
+        assert not jobs.start(session, fence, pid=1, device="x")
+        assert not jobs.assign(session, fence, device="x")
+        assert jobs.heartbeat(session, fence) is None
+        assert jobs.progress(session, fence, progress={"x": 1}) is None
+        assert not jobs.describe(session, fence, dataset_version="x")
+        assert not jobs.describe(session, fence)
+        assert not jobs.finish(session, fence, state=State.succeeded)
+        assert not jobs.release(session, fence)
+        assert jobs.lose(session, fence) is None
+        assert not history.add_epoch(session, fence, {"epoch": 1})
+        assert not history.add_step(session, fence, {"epoch": 1, "step": 1})
+        assert not checkpoints.add(
+            session,
+            fence,
+            checkpoint_id=ids.new("ckpt"),
+            epoch=1,
+            val_accuracy=1.0,
+            val_loss=0.0,
+            disk_bytes=1,
+        )
+    with sessions() as session:
+        after = jobs.get(session, fence.job_id)
+        assert not history.epochs(session, fence.job_id)
+        assert not checkpoints.of_job(session, fence.job_id)
+    columns = [column.key for column in jobs.Job.__table__.columns]
+    assert [getattr(before, name) for name in columns] == [getattr(after, name) for name in columns]
+
+
+def test_a_worker_given_up_for_dead_cannot_write(
+    sessions: Sessions, running: Fence, claim: Claim
+) -> None:
+    with sessions.begin() as session:
+        assert jobs.requeue_lost(session, now=time.time() + IN_AN_HOUR) == [running.job_id]
+    assert_fenced_off(sessions, running)
+    again = claimed(claim)  # by the same worker
+    assert (again.job_id, again.claim) == (running.job_id, 2)
+    assert_fenced_off(sessions, running)
+    with sessions.begin() as session:
+        assert jobs.start(session, again, pid=9, device="cpu")
+
+
+def test_nothing_is_written_about_a_job_that_ended(sessions: Sessions, job_in: JobIn) -> None:
+    assert_fenced_off(sessions, job_in(State.succeeded)[1])
+
+
+def test_only_a_lease_that_ran_out_is_given_up(
+    sessions: Sessions, enqueue: Enqueue, claim: Claim, state_of: StateOf
+) -> None:
+    enqueue()
+    enqueue()
+    quick, slow = claimed(claim, lease_seconds=-0.001), claimed(claim, lease_seconds=30.0)
+    with sessions.begin() as session:
+        assert jobs.requeue_lost(session) == [quick.job_id]
+        assert jobs.requeue_lost(session) == []
+        assert jobs.heartbeat(session, slow, lease_seconds=IN_AN_HOUR) == State.starting
+        assert jobs.requeue_lost(session, now=time.time() + 60) == []
+    assert (state_of(quick.job_id), state_of(slow.job_id)) == (State.queued, State.starting)
+
+
+def test_a_lost_job_is_queued_again_as_its_next_attempt(sessions: Sessions, running: Fence) -> None:
+    with sessions.begin() as session:
+        jobs.progress(session, running, progress={"epoch": 2}, metrics={"train_loss": 1.0})
+        assert jobs.lose(session, running) == State.queued
+        job = jobs.get(session, running.job_id)
+    assert (job.attempt, job.losses, job.claim) == (2, 1, 1)
+    assert (job.worker_id, job.lease_until, job.device, job.progress) == (None,) * 4
+    assert job.metrics == {"train_loss": 1.0}
+    assert job.started_at is not None
+    assert (job.finished_at, job.error) == (None, None)
+
+
+@pytest.mark.parametrize("by_lease", [True, False])
+def test_the_third_loss_fails_the_job(
+    sessions: Sessions, enqueue: Enqueue, claim: Claim, by_lease: bool
+) -> None:
+    job_id = enqueue().id
+    for _ in range(claims.MAX_LOSSES):
+        fence = claimed(claim)
+        with sessions.begin() as session:
+            if by_lease:
+                jobs.requeue_lost(session, now=time.time() + IN_AN_HOUR)
+            else:
+                jobs.lose(session, fence)
+    with sessions() as session:
+        job = jobs.get(session, job_id)
+    assert (job.state, job.attempt, job.losses) == (State.failed, 3, 3)
+    assert job.error is not None
+    assert job.error["code"] == "worker_lost"
+    assert job.error["hint"]
+    assert job.finished_at is not None
+    assert job.worker_id is None
+    assert claim() is None
+
+
+def test_an_hour_of_progress_wipes_out_earlier_losses(
+    sessions: Sessions, enqueue: Enqueue, claim: Claim
+) -> None:
+    enqueue()
+    for _ in range(2):
+        fence = claimed(claim)
+        with sessions.begin() as session:
+            jobs.lose(session, fence)
+    fence = claimed(claim)
+    with sessions.begin() as session:
+        jobs.get(session, fence.job_id).claimed_at = time.time() - IN_AN_HOUR - 1
+    with sessions.begin() as session:
+        jobs.progress(session, fence, progress={})
+        assert jobs.lose(session, fence) == State.queued
+        job = jobs.get(session, fence.job_id)
+    assert (job.losses, job.attempt) == (1, 4)
+
+
+@pytest.mark.parametrize("door", ["lose", "requeue_lost", "release"])
+def test_a_job_being_cancelled_is_cancelled_when_its_worker_goes(
+    sessions: Sessions, job_in: JobIn, door: str
+) -> None:
+    job_id, fence = job_in(State.cancelling)
+    with sessions.begin() as session:
+        if door == "lose":
+            assert jobs.lose(session, fence) == State.cancelled
+        elif door == "release":
+            assert jobs.release(session, fence)
+        else:
+            assert jobs.requeue_lost(session, now=time.time() + IN_AN_HOUR) == [job_id]
+        job = jobs.get(session, job_id)
+    assert (job.state, job.error, job.worker_id) == (State.cancelled, None, None)
+    assert job.finished_at is not None
+
+
+@pytest.mark.parametrize("state", [State.starting, State.running])
+def test_a_planned_stop_counts_no_attempt(
+    sessions: Sessions, job_in: JobIn, claim: Claim, state: State
+) -> None:
+    job_id, fence = job_in(state)
+    with sessions.begin() as session:
+        assert jobs.release(session, fence)
+        job = jobs.get(session, job_id)
+    assert (job.state, job.attempt, job.losses) == (State.queued, 1, 0)
+    assert (job.worker_id, job.device, job.finished_at) == (None, None, None)
+    assert claimed(claim).claim == 2
+
+
+def test_a_worker_knows_the_claims_that_it_holds(
+    sessions: Sessions, job_in: JobIn, claim: Claim, enqueue: Enqueue
+) -> None:
+    held = {job_in(state)[1]: state for state in (State.starting, State.cancelling)}
+    job_in(State.failed)
+    enqueue()
+    assert claimed(claim, worker_id="w2") not in held
+    with sessions() as session:
+        assert jobs.held_by(session, "w1") == held
+        assert jobs.held_by(session, "w3") == {}

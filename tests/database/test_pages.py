@@ -1,0 +1,40 @@
+import base64
+
+import pytest
+
+from database import pages
+from problems import Problem
+
+
+@pytest.mark.parametrize("place", [(None, "job_1"), (0.1 + 0.2, "job_2"), (1.0, "作业")])
+def test_a_cursor_leads_back_to_its_place(place: pages.Place) -> None:
+    cursor = pages.cursor_to("-created_at", place)
+    assert cursor.isascii()
+    assert pages.place_of(cursor, "-created_at") == place
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "nonsense",
+        "é",
+        "a" * 5,
+        encoded("{}"),
+        encoded("[1,2]"),
+        encoded('["-created_at",true,"job_1"]'),
+        encoded('["-created_at","x","job_1"]'),
+        encoded('["-created_at",null,7]'),
+        encoded("[" * 100_000),
+        pages.cursor_to("created_at", (None, "job_1")),
+    ],
+)
+def test_any_other_text_is_refused(cursor: str) -> None:
+    with pytest.raises(Problem) as caught:
+        pages.place_of(cursor, "-created_at")
+    assert caught.value.code == "invalid_request"
+    assert caught.value.errors[0]["loc"] == ["query", "cursor"]

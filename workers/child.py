@@ -1,0 +1,51 @@
+"""What runs in the process of one job: prepares the process, does the work, says how it ended.
+
+Imported before the fork, so everything that a first step needs is imported here; nothing is
+computed at import, since a tensor made in the forkserver would hang its children.
+"""
+
+import os
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+
+import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s that no job should pay
+
+from workers import devices, processes, run_train
+from workers.reporter import Stop
+from workers.task import Task
+
+# A job on the CPU must not slow the server down that answers predictions beside it.
+_NICE = 10
+
+
+class HeldDevice:
+    """The child's end of the pipe over which the supervisor hands out devices."""
+
+    def __init__(self, channel: Connection) -> None:
+        self._channel = channel
+
+    def give_up(self) -> None:
+        """Tells the supervisor that the device is free."""
+        self._channel.send("give up")
+
+    def take(self) -> str:
+        """Waits for the supervisor to hand out a device."""
+        self._channel.send("take")
+        return str(self._channel.recv())
+
+
+def main(task: Task, host: str, channel: Connection) -> None:
+    """Does one job and ends the process. `exit.json` says how."""
+    stop = Stop()
+    processes.become_child(task.run, host, on_terminate=lambda: stop.set("release"))
+    if task.device == "cpu":
+        os.nice(_NICE)
+    outcome = run_train.run(task, HeldDevice(channel), stop)
+    processes.end_child(task.run, {"claim": task.fence.claim, **asdict(outcome)})
+
+
+def probe(channel: Connection) -> None:
+    """Sends the devices of this machine and the pid of the forkserver: a child that ends at once,
+    because asking CUDA would make its process unfit to fork.
+    """
+    channel.send((devices.found(), os.getppid()))

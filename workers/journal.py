@@ -1,0 +1,135 @@
+"""What a training job writes about itself: warnings, progress, metrics, epochs.
+
+Turns the events of the training loop into rows. Knows nothing of how they came about.
+"""
+
+import logging
+import math
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import history, jobs
+from database.jobs import Fence
+from models_store.fields import Recipe
+from workers.reporter import Reporter, Stopped
+from workers.training import EpochEnd, Metrics, Tick
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """The record of one attempt. Progress goes through the reporter's thread, epochs at once."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], fence: Fence, reporter: Reporter, recipe: Recipe
+    ) -> None:
+        self._sessions = sessions
+        self._fence = fence
+        self._reporter = reporter
+        self._recipe = recipe
+        self._warnings: list[dict[str, str]] = []
+        self._metrics: dict[str, float | None] = {}
+        self._progress: dict[str, Any] = {
+            "phase": None, "epoch": 0, "epochs": recipe.epochs, "step": 0, "steps": None,
+            "fraction": None, "images_per_second": None, "eta_seconds": None, "bytes": None,
+        }  # fmt: skip
+        self._steps = 0
+        self._began = 0.0
+
+    def loading(self, phase: str, done: int, total: int) -> None:
+        """Downloading (counted in bytes) or decoding (in images)."""
+        self._tell(
+            phase=phase,
+            fraction=done / total if total else None,
+            bytes={"done": done, "total": total} if phase == "downloading" else None,
+        )
+
+    def warn(self, code: str, message: str) -> None:
+        """Adds a warning to those that `describe` writes."""
+        self._warnings.append({"code": code, "message": message})
+
+    def describe(self, version: str) -> None:
+        """Writes the version of the data and the warnings so far."""
+        with self._sessions.begin() as session:
+            jobs.describe(session, self._fence, dataset_version=version, warnings=self._warnings)
+
+    def training(self, steps: int) -> None:
+        """The first of `steps` steps is about to begin."""
+        self._steps = steps
+        self._began = time.perf_counter()
+        self._tell(phase="training", steps=steps, fraction=0.0, bytes=None)
+
+    def tick(self, tick: Tick) -> None:
+        """A look in the middle of an epoch."""
+        self._metrics["train_loss"] = _finite(tick.loss)
+        step = {"step": tick.step, "epoch": tick.epoch, "train_loss": tick.loss, "lr": tick.lr}
+        self._advance(tick.step, tick.epoch - 1, tick.images_per_second, step_row=step)
+
+    def epoch(self, end: EpochEnd, validation_count: int) -> None:
+        """A finished epoch. Raises `Stopped` when another worker has the job by now."""
+        on_test = end.validation if self._recipe.validation == "test" else None
+        log.info(
+            "epoch %d/%d: train loss %.4f accuracy %.4f, validation loss %.4f accuracy %.4f, "
+            "%.0f images/s",
+            end.epoch, self._recipe.epochs, end.train.loss, end.train.accuracy,
+            end.validation.loss, end.validation.accuracy, end.images_per_second,
+        )  # fmt: skip
+        measured: dict[str, float | None] = {
+            "train_loss": end.train.loss,
+            "train_accuracy": end.train.accuracy,
+            "val_loss": end.validation.loss,
+            "val_accuracy": end.validation.accuracy,
+            "test_loss": on_test.loss if on_test else None,
+            "test_accuracy": on_test.accuracy if on_test else None,
+        }
+        pace = {
+            "epoch": end.epoch,
+            "lr": end.lr,
+            "images_per_second": end.images_per_second,
+            "seconds": end.seconds,
+        }
+        with self._sessions.begin() as session:
+            if not history.add_epoch(session, self._fence, measured | pace):
+                raise Stopped
+        self._metrics |= {key: _finite(value) for key, value in measured.items()}
+        self._metrics["val_count"] = validation_count
+        self._advance(end.step, end.epoch, end.images_per_second)
+
+    def evaluating(self) -> None:
+        """The test part is about to be measured."""
+        self._tell(phase="evaluating", eta_seconds=None)
+
+    def tested(self, measured: Metrics) -> None:
+        """How the best checkpoint does on the test part."""
+        log.info("test loss %.4f accuracy %.4f", measured.loss, measured.accuracy)
+        self._metrics["test_loss"] = _finite(measured.loss)
+        self._metrics["test_accuracy"] = measured.accuracy
+        self._tell()
+
+    def metrics(self) -> dict[str, float | None]:
+        """The newest of each."""
+        return dict(self._metrics)
+
+    def _advance(
+        self, step: int, epochs: int, speed: float, *, step_row: dict[str, Any] | None = None
+    ) -> None:
+        seconds = (time.perf_counter() - self._began) / step
+        self._tell(
+            step_row=step_row,
+            epoch=epochs,
+            step=step,
+            fraction=step / self._steps,
+            images_per_second=speed,
+            # The first step warms caches up and foretells nothing.
+            eta_seconds=seconds * (self._steps - step) if step > 1 else None,
+        )
+
+    def _tell(self, *, step_row: dict[str, Any] | None = None, **progress: Any) -> None:
+        self._progress = self._progress | progress
+        self._reporter.tell(self._progress, metrics=self.metrics() or None, step=step_row)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

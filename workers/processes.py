@@ -1,0 +1,163 @@
+"""Processes as the operating system sees them: sessions, signals, groups, who is still alive.
+
+Everything that only POSIX has is here. Knows nothing of training or of the database.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any, TypedDict
+
+log = logging.getLogger(__name__)
+
+PROCESS_FILE = "process.json"
+EXIT_FILE = "exit.json"
+
+
+class ProcessRecord(TypedDict):
+    """Who a process is: the pid alone could be somebody else's by now."""
+
+    pid: int
+    started: str
+    boot: str
+    host: str
+
+
+def describe(pid: int, host: str) -> ProcessRecord:
+    """The record of a living process."""
+    return {"pid": pid, "started": _started(pid), "boot": _boot_id(), "host": host}
+
+
+def is_same(record: ProcessRecord) -> bool:
+    """Whether the process of this record is alive: same pid, start time and boot."""
+    return record["boot"] == _boot_id() and _started(record["pid"]) == record["started"] != ""
+
+
+def end_group(pid: int) -> None:
+    """Kills a child's whole session. No error when it is gone already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def ask_to_end(pid: int) -> None:
+    """SIGTERM to one process. No error when it is gone already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def end_stale_groups(runs: Path, host: str) -> list[int]:
+    """Ends children that outlived their supervisor on this host; returns their pids."""
+    ended = []
+    for file in runs.glob(f"*/{PROCESS_FILE}"):
+        record = read(file)
+        if record and record.get("host") == host and is_same(record):  # type: ignore[arg-type]
+            log.warning("ending process %s of an earlier worker", record["pid"])
+            end_group(record["pid"])
+            ended.append(record["pid"])
+        file.unlink(missing_ok=True)
+    return ended
+
+
+def become_child(run: Path, host: str, *, on_terminate: Callable[[], None]) -> None:
+    """Makes this process a leader of its own session, known by `process.json`, that writes to
+    `log.txt`, hears SIGTERM as `on_terminate`, and ends when its supervisor does.
+    """
+    os.setsid()
+    run.mkdir(parents=True, exist_ok=True)
+    (run / EXIT_FILE).unlink(missing_ok=True)
+    write(run / PROCESS_FILE, dict(describe(os.getpid(), host)))
+    _log_to(run / "log.txt")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    signal.signal(signal.SIGTERM, lambda *_: on_terminate())
+    threading.Thread(target=_end_with_supervisor, name="parent", daemon=True).start()
+
+
+def end_child(run: Path, outcome: dict[str, Any]) -> None:
+    """Writes `exit.json` and leaves at once: there is nothing left worth an orderly shutdown."""
+    write(run / EXIT_FILE, outcome)
+    (run / PROCESS_FILE).unlink(missing_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def end_when_parent_does(descriptor: int) -> None:
+    """SIGTERM to this process once the pipe of `danlu serve` closes, whatever closed it."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(descriptor, 1):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """The JSON object of a small file, or None when there is none or it is damaged."""
+    try:
+        found = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write(file: Path, record: dict[str, Any]) -> None:
+    """Writes a small JSON file whole: nobody reads half of it."""
+    unfinished = file.with_suffix(".tmp")
+    with unfinished.open("w") as out:
+        json.dump(record, out)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.replace(file)
+
+
+def _end_with_supervisor() -> None:
+    """The parent of a forkserver's child is the forkserver, so getppid() says nothing about the
+    supervisor; the sentinel is the end of a pipe that only the supervisor holds.
+    """
+    supervisor = parent_process()
+    if supervisor is not None:
+        connection.wait([supervisor.sentinel])
+        os._exit(1)
+
+
+def _log_to(file: Path) -> None:
+    """All that this process and its libraries write goes to the job's log."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%SZ",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def _boot_id() -> str:
+    """One boot of this machine; empty where the system does not tell."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty when there is no such process.
+
+    Field 22 of /proc/<pid>/stat (proc(5)); the name in field 2 may hold spaces and parentheses.
+    """
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""

@@ -1,0 +1,255 @@
+"""One training job from its row to its last checkpoint, inside a child of its own.
+
+The one place where row, data set, training and store meet. Knows nothing of processes: it is told
+to stop through `Stop` and asks for its device through `Devices`.
+"""
+
+import errno
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from sqlalchemy.orm import Session, sessionmaker
+
+from data_store import arrays, catalog
+from data_store.parts import DataSet
+from database import engine, jobs
+from models_store import architectures, checkpoints, preprocess
+from models_store.fields import Normalize, Recipe
+from models_store.manifest import Preprocessing
+from problems import Problem
+from workers import devices, training
+from workers.journal import Journal
+from workers.reporter import Reporter, Stop, Stopped
+from workers.saver import Origin, Saver
+from workers.split import Split, split
+from workers.task import Task
+from workers.training import Run, Tick
+
+log = logging.getLogger(__name__)
+
+# Below this many validation images one image moves the accuracy by more than a point.
+_TINY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the work ended, for `exit.json`."""
+
+    state: Literal["succeeded", "failed", "cancelled", "released"]
+    stop_reason: str | None = None
+    error: dict[str, Any] | None = None
+    exception: str | None = None
+    disk_bytes: int | None = None
+
+
+class Devices(Protocol):
+    """The supervisor's side of the device that a job holds."""
+
+    def give_up(self) -> None:
+        """The job needs no device for a while."""
+
+    def take(self) -> str:
+        """Waits for a device and returns it."""
+
+
+def run(task: Task, held: Devices, stop: Stop) -> Outcome:
+    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind."""
+    sessions = engine.session_factory(engine.connect(task.database))
+    try:
+        with Reporter(sessions, task.fence, stop) as reporter:
+            _train(task, sessions, reporter, held, stop)
+    except Stopped:
+        return Outcome("cancelled" if stop.reason == "cancel" else "released")
+    except Exception as error:
+        log.exception("the job failed")
+        return Outcome("failed", error=_explain(error), exception=type(error).__name__)
+    return Outcome("succeeded", stop_reason="completed")
+
+
+def _explain(error: Exception) -> dict[str, Any]:
+    """What a person is told; the log has the traceback."""
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+        problem = Problem("out_of_memory", "The device ran out of memory.")
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        problem = Problem("disk_full", "The disk filled up during the job.")
+    else:
+        first_line = str(error).partition("\n")[0][:300]
+        problem = Problem("training_failed", f"{type(error).__name__}: {first_line}")
+    return dict(problem.as_dict())
+
+
+def _train(
+    task: Task,
+    sessions: sessionmaker[Session],
+    reporter: Reporter,
+    held: Devices,
+    stop: Stop,
+) -> None:
+    recipe = _begin(task, sessions)
+    journal = Journal(sessions, task.fence, reporter, recipe)
+    data, assigned = _load(task, recipe, journal, _Holding(task, sessions, held), stop)
+    device = devices.choose(recipe.device, assigned)
+    parts = split(data, recipe, device)
+    _describe(journal, recipe, data, parts)
+
+    run_with = Run(
+        device=device,
+        bf16=devices.computes_bf16(recipe.precision, device),
+        normalize=_normalize(recipe, data),
+        stopped=stop,
+    )
+    planned = architectures.plan(
+        recipe.architecture,
+        channels=recipe.channels,
+        size=recipe.size,
+        classes=len(data.classes),
+    )
+    torch.manual_seed(recipe.seed)  # the last thing before the weights are drawn
+    network = architectures.build(planned)
+    network.to(device).to(memory_format=torch.channels_last)
+    log.info("%s on %s in %s", planned.architecture, device, run_with.precision)
+    saver = Saver(
+        task.checkpoints,
+        sessions,
+        task.fence,
+        recipe=recipe,
+        origin=Origin(
+            architecture=planned.architecture,
+            classes=data.classes,
+            dataset={"name": data.name, "version": data.version},
+            preprocessing=_preprocessing(task, recipe, data, run_with.normalize),
+            made_with=run_with.made_with(),
+        ),
+    )
+    journal.training(training.steps_per_epoch(len(parts.train), recipe) * recipe.epochs)
+    for event in training.fit(network, parts.train, parts.validation, recipe=recipe, run=run_with):
+        if isinstance(event, Tick):
+            journal.tick(event)
+            continue
+        journal.epoch(event, len(parts.validation))
+        last = event.epoch == recipe.epochs
+        if last or event.epoch % recipe.checkpoints.every_epochs == 0:
+            saver.save(network, event, journal.metrics())
+    if stop():
+        raise Stopped
+    _judge(network, parts, run_with, journal=journal, best=saver.best())
+
+
+def _begin(task: Task, sessions: sessionmaker[Session]) -> Recipe:
+    with sessions.begin() as session:
+        row = jobs.get(session, task.fence.job_id)
+        if not jobs.start(session, task.fence, pid=os.getpid(), device=task.device):
+            raise Stopped
+        return Recipe.model_validate(row.recipe)
+
+
+class _Holding:
+    """The held device, with what the job's row says of it."""
+
+    def __init__(self, task: Task, sessions: sessionmaker[Session], held: Devices) -> None:
+        self._task, self._sessions, self._held = task, sessions, held
+
+    def give_up(self) -> None:
+        self._held.give_up()
+        self._note(None)
+
+    def take(self) -> str:
+        device = self._held.take()
+        self._note(device)
+        return device
+
+    def _note(self, device: str | None) -> None:
+        with self._sessions.begin() as session:
+            jobs.assign(session, self._task.fence, device=device)
+
+
+def _load(
+    task: Task, recipe: Recipe, journal: Journal, holding: _Holding, stop: Stop
+) -> tuple[DataSet, str]:
+    """The decoded data set, and the device; while it is downloaded, others may have the device."""
+
+    def progress(phase: str, done: int, total: int) -> None:
+        if stop():
+            raise Stopped
+        journal.loading(phase, done, total)
+
+    download = not arrays.is_local(recipe.dataset, task.datasets)
+    if download:
+        holding.give_up()
+    data = arrays.load(
+        recipe.dataset,
+        root=task.datasets,
+        cache=task.cache,
+        size=recipe.size,
+        channels=recipe.channels,
+        progress=progress,
+    )
+    device = holding.take() if download else task.device
+    if stop():
+        raise Stopped
+    return data, device
+
+
+def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> None:
+    count = len(parts.validation)
+    if recipe.validation == "test":
+        journal.warn(
+            "chosen_on_test",
+            "The best checkpoint is chosen on the test images, so their accuracy flatters it.",
+        )
+    if count < _TINY:
+        journal.warn(
+            "validation_tiny",
+            f"With {count} validation images each one moves the accuracy by "
+            f"{100 / count:.1f} points.",
+        )
+    if data.skipped:
+        named = ", ".join(one.file for one in data.skipped[:5])
+        more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""
+        journal.warn("unreadable_images", f"Left out, because unreadable: {named}{more}.")
+    journal.describe(data.version)
+
+
+def _normalize(recipe: Recipe, data: DataSet) -> Normalize | None:
+    if recipe.normalize == "auto":
+        return preprocess.measure_normalize(data.parts["train"].images)
+    return recipe.normalize
+
+
+def _preprocessing(
+    task: Task, recipe: Recipe, data: DataSet, normalize: Normalize | None
+) -> Preprocessing:
+    facts = catalog.facts(data.name, task.datasets)
+    border = None
+    if recipe.invert == "auto":
+        border = preprocess.measure_border(data.parts["train"].borders)
+    height, width = recipe.size
+    return Preprocessing(
+        height=height,
+        width=width,
+        channels=recipe.channels,
+        normalize=normalize,
+        invert_from_border=border,
+        trained_height=facts.height,
+        trained_width=facts.width,
+    )
+
+
+def _judge(
+    network: torch.nn.Module, parts: Split, run_with: Run, *, journal: Journal, best: Path
+) -> None:
+    """The test part, once, on the best checkpoint as it was saved."""
+    if parts.test is None:
+        return
+    journal.evaluating()
+    network.load_state_dict(checkpoints.read_state(best, checkpoints.read_manifest(best)))
+    measured = training.evaluate(network, parts.test, run_with)
+    if measured is None:
+        raise Stopped
+    journal.tested(measured)

@@ -1,0 +1,105 @@
+"""Saves the checkpoints of one job: files first, then the row, then what is not kept any more.
+
+Knows nothing of training; is handed a network and what it measured.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from sqlalchemy.orm import Session, sessionmaker
+from torch import nn
+
+from database import checkpoints as rows
+from database import ids
+from database.jobs import Fence
+from models_store import checkpoints
+from models_store.fields import Recipe
+from models_store.manifest import Manifest, Preprocessing
+from workers.reporter import Stopped
+from workers.training import EpochEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the manifests of a job's checkpoints have in common."""
+
+    architecture: str
+    classes: tuple[str, ...]
+    dataset: dict[str, str | None]
+    preprocessing: Preprocessing
+    made_with: dict[str, str]
+
+
+class Saver:
+    """The checkpoints of one attempt."""
+
+    def __init__(
+        self,
+        root: Path,
+        sessions: sessionmaker[Session],
+        fence: Fence,
+        *,
+        recipe: Recipe,
+        origin: Origin,
+    ) -> None:
+        self._root = root
+        self._sessions = sessions
+        self._fence = fence
+        self._recipe = recipe
+        self._origin = origin
+
+    def save(self, network: nn.Module, end: EpochEnd, metrics: dict[str, float | None]) -> None:
+        """Raises `Stopped` when another worker has the job by now; its files are gone then."""
+        manifest = self._manifest(end, metrics)
+        folder = checkpoints.save(self._root, network.state_dict(), manifest)
+        with self._sessions.begin() as session:
+            ours = rows.add(
+                session,
+                self._fence,
+                checkpoint_id=manifest.id,
+                epoch=end.epoch,
+                val_accuracy=end.validation.accuracy,
+                val_loss=end.validation.loss,
+                disk_bytes=checkpoints.disk_bytes(folder),
+            )
+        if not ours:
+            checkpoints.remove(folder)
+            raise Stopped
+        self._prune()
+
+    def best(self) -> Path:
+        """Folder of the best checkpoint."""
+        with self._sessions() as session:
+            row = rows.best_of(session, self._fence.job_id)
+        if row is None:
+            raise LookupError(f"{self._fence.job_id} has no checkpoint")
+        return self._root / row.id
+
+    def _prune(self) -> None:
+        keep = None if self._recipe.checkpoints.keep == "all" else self._recipe.checkpoints.keep
+        with self._sessions.begin() as session:
+            leaving = rows.prunable(session, self._fence.job_id, keep=keep)
+            for checkpoint_id in leaving:
+                rows.remove(session, checkpoint_id)
+        for checkpoint_id in leaving:
+            checkpoints.remove(self._root / checkpoint_id)
+
+    def _manifest(self, end: EpochEnd, metrics: dict[str, float | None]) -> Manifest:
+        origin = self._origin
+        versions = {"danlu": version("danlu"), "torch": torch.__version__}
+        return Manifest(
+            id=ids.new("ckpt"),
+            job_id=self._fence.job_id,
+            architecture=origin.architecture,
+            classes=list(origin.classes),
+            preprocessing=origin.preprocessing,
+            recipe=self._recipe.model_dump(mode="json"),
+            dataset=origin.dataset,
+            epoch=end.epoch,
+            metrics=metrics,
+            made_with=versions | origin.made_with,
+            created_at=datetime.now(UTC),
+        )

@@ -1,0 +1,72 @@
+"""Which images of a data set are trained on, which choose the best checkpoint, which judge it.
+
+Repeatable by seed. Knows nothing of networks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_store.parts import DataSet, Part
+from models_store.fields import Recipe
+from problems import Problem
+from workers.training import Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`test` is None when there is no test part, or when it is the validation part already."""
+
+    train: Samples
+    validation: Samples
+    test: Samples | None
+
+
+def split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
+    """The split that `recipe.validation` asks for; pixels move to an accelerator once, whole.
+
+    Raises `Problem` dataset_invalid when no image is left to train or to validate on.
+    """
+    train = _samples(data.parts["train"], device)
+    test = _samples(data.parts["test"], device) if "test" in data.parts else None
+    if recipe.validation == "test" and test is not None:
+        return Split(train, test, None)
+    if isinstance(recipe.validation, str):
+        return Split(train, _samples(data.parts[recipe.validation], device), test)
+    held_out = stratified(data.parts["train"].labels, fraction=recipe.validation, seed=recipe.seed)
+    if held_out.all() or not held_out.any():
+        raise Problem(
+            "dataset_invalid",
+            f"The training part of {data.name} has too few images to hold some out.",
+            hint="Add images, or change validation.",
+        )
+    mask = torch.from_numpy(held_out).to(device)
+    return Split(_where(train, ~mask), _where(train, mask), test)
+
+
+def stratified(labels: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Mask (N,) of the images held out: `fraction` of every class, drawn by `seed`.
+
+    A class of two or more images gives at least one and keeps at least one; a single image of a
+    class is trained on.
+    """
+    chance = np.random.default_rng(seed)
+    held_out = np.zeros(len(labels), dtype=np.bool_)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
+        held_out[chance.permutation(members)[:count]] = True
+    return held_out
+
+
+def _samples(part: Part, device: torch.device) -> Samples:
+    pixels = torch.from_numpy(part.images)
+    labels = torch.from_numpy(np.asarray(part.labels))
+    index = torch.arange(len(labels))
+    return Samples(pixels.to(device), labels.to(device), index.to(device))
+
+
+def _where(samples: Samples, mask: torch.Tensor) -> Samples:
+    return Samples(samples.pixels, samples.labels, samples.index[mask])

@@ -1,0 +1,298 @@
+"""The supervisor: claims jobs, gives each a process and a device, and writes how it ended.
+
+Never computes and never imports torch itself. What a job does is `run_train`'s business.
+"""
+
+import logging
+import multiprocessing
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import jobs
+from database import processes as process_rows
+from database.jobs import Fence, State
+from settings import Settings
+from workers import processes, task
+from workers.task import Task
+
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.25
+HOUSEKEEPING_SECONDS = 2.0
+WATCH_SECONDS = 0.5
+# A cancel is cooperative first; memory must be free within 5 s of it (docs/decisions/0003).
+TERMINATE_AFTER_SECONDS, KILL_AFTER_SECONDS = 3.0, 4.0
+# A child that has not reported by then hangs in its imports.
+START_SECONDS = 120.0
+STOP_SECONDS = 8.0
+
+
+@dataclass(slots=True)
+class Child:
+    """A process and the claim it works on. `device` is None while it has given its own up."""
+
+    fence: Fence
+    process: BaseProcess
+    channel: Connection
+    began: float
+    device: str | None
+    waits_for_device: bool = False
+    cancelling_since: float | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid or 0
+
+
+class Supervisor:
+    """One per home and host. `run` returns after `stop`."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._host = socket.gethostname()
+        self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._context = multiprocessing.get_context(_start_method(settings))
+        self._children: list[Child] = []
+        self._free: list[str] = []
+        self._forkserver: int | None = None
+        self._stopping = False
+        self._housekept = self._watched = 0.0
+
+    def stop(self) -> None:
+        """Ends the loop soon; fit for a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Claims and watches until `stop`, then gives the running jobs back to the queue."""
+        self._settings.runs.mkdir(parents=True, exist_ok=True)
+        processes.end_stale_groups(self._settings.runs, self._host)
+        self._free = self._probe()
+        log.info("ready: %s", ", ".join(self._free))
+        pause = BUSY_SECONDS
+        while not self._stopping:
+            busy = self._turn()
+            pause = BUSY_SECONDS if busy else min(pause * 1.2, IDLE_SECONDS)
+            self._wait(pause)
+        self._stop_children()
+        self._say_goodbye()
+
+    def _turn(self) -> bool:
+        """One round; True when something happened."""
+        try:
+            ended = self._reap()
+            self._hand_out_devices()
+            self._housekeep()
+            return self._claim() or ended
+        except SQLAlchemyError:
+            # A locked or unreachable database is tried again; leases bridge the gap.
+            log.exception("the database did not answer")
+            return False
+
+    # -- claiming --------------------------------------------------------------------------
+
+    def _claim(self) -> bool:
+        """Takes one job when a device is free and nobody waits for it."""
+        if not self._free:
+            return False
+        device = self._free[0]
+        with self._sessions.begin() as session:
+            job = jobs.claim(session, worker_id=self._id, host=self._host, device=device)
+            fence = None if job is None else jobs.fence_of(job)
+        if fence is None:
+            return False
+        self._free.remove(device)
+        self._start(fence, device)
+        return True
+
+    def _start(self, fence: Fence, device: str) -> None:
+        log.info("%s starts on %s", fence.job_id, device)
+        ours, theirs = self._context.Pipe()
+        given = Task(
+            fence=fence,
+            device=device,
+            database=self._settings.database,
+            datasets=self._settings.datasets,
+            cache=self._settings.cache,
+            checkpoints=self._settings.checkpoints,
+            runs=self._settings.runs,
+        )
+        process = self._process(task.work, (given, self._host, theirs))
+        process.start()
+        theirs.close()
+        self._children.append(Child(fence, process, ours, time.monotonic(), device))
+        self._register("child", process.pid or 0, job_id=fence.job_id, device=device)
+
+    def _process(self, target: Any, arguments: tuple[Any, ...]) -> BaseProcess:
+        factory: Any = self._context
+        process: BaseProcess = factory.Process(target=target, args=arguments)
+        return process
+
+    # -- devices ---------------------------------------------------------------------------
+
+    def _probe(self) -> list[str]:
+        """The devices of this machine, asked in a child; also warms the forkserver up."""
+        ours, theirs = self._context.Pipe()
+        process = self._process(task.probe, (theirs,))
+        process.start()
+        theirs.close()
+        found, parent = ours.recv()
+        process.join()
+        self._forkserver = parent if parent != os.getpid() else None
+        return list(found)
+
+    def _hand_out_devices(self) -> None:
+        for one in self._children:
+            while one.channel.poll():
+                self._hear(one)
+            if one.waits_for_device and self._free:
+                one.device, one.waits_for_device = self._free.pop(0), False
+                one.channel.send(one.device)
+
+    def _hear(self, one: Child) -> None:
+        try:
+            word = one.channel.recv()
+        except (EOFError, ConnectionError):
+            return  # it is ending; its exit tells the rest
+        if word == "take":
+            one.waits_for_device = True
+        elif one.device is not None:
+            self._free.append(one.device)
+            one.device = None
+
+    # -- endings ---------------------------------------------------------------------------
+
+    def _reap(self) -> bool:
+        ended = [one for one in self._children if not one.process.is_alive()]
+        for one in ended:
+            self._settle(one)
+            self._children.remove(one)
+            if one.device is not None:
+                self._free.append(one.device)
+            one.channel.close()
+            one.process.join()
+        return bool(ended)
+
+    def _settle(self, one: Child) -> None:
+        """Writes how a job ended: as its `exit.json` says, or lost when there is none."""
+        processes.end_group(one.pid)  # whatever the child itself had started
+        record = processes.read(self._settings.runs / one.fence.job_id / processes.EXIT_FILE)
+        if record is not None and record.get("claim") != one.fence.claim:
+            record = None
+        with self._sessions.begin() as session:
+            process_rows.forget(session, pid=one.pid, host=self._host)
+            if record is None:
+                state = jobs.lose(session, one.fence)
+                log.warning(
+                    "%s: its process ended with %s; now %s",
+                    one.fence.job_id,
+                    one.process.exitcode,
+                    state,
+                )
+            elif record["state"] == "released":
+                jobs.release(session, one.fence)
+            else:
+                jobs.finish(
+                    session,
+                    one.fence,
+                    state=State(record["state"]),
+                    stop_reason=record["stop_reason"],
+                    error=record["error"],
+                    disk_bytes=record["disk_bytes"],
+                )
+        if record is not None:
+            log.info("%s %s", one.fence.job_id, record["state"])
+
+    # -- watching --------------------------------------------------------------------------
+
+    def _housekeep(self) -> None:
+        now = time.monotonic()
+        if now - self._watched >= WATCH_SECONDS and self._children:
+            self._watched = now
+            self._watch(now)
+        if now - self._housekept >= HOUSEKEEPING_SECONDS:
+            self._housekept = now
+            self._register("supervisor", os.getpid())
+            if self._forkserver is not None:
+                self._register("forkserver", self._forkserver)
+            for one in self._children:
+                self._register("child", one.pid, job_id=one.fence.job_id, device=one.device)
+            with self._sessions.begin() as session:
+                for job_id in jobs.requeue_lost(session):
+                    log.warning("%s: its worker was lost", job_id)
+
+    def _watch(self, now: float) -> None:
+        """Ends children that lost their claim, do not heed a cancel, or never came up."""
+        with self._sessions.begin() as session:
+            held = jobs.held_by(session, self._id)
+            for one in self._children:
+                if held.get(one.fence) is State.starting:
+                    jobs.heartbeat(session, one.fence)
+        for one in self._children:
+            self._watch_one(one, held.get(one.fence), now)
+
+    def _watch_one(self, one: Child, state: State | None, now: float) -> None:
+        hangs = state is State.starting and now - one.began > START_SECONDS
+        if state is None or hangs:
+            log.warning("%s: ending its process %s", one.fence.job_id, one.pid)
+            processes.end_group(one.pid)
+        elif state is State.cancelling:
+            one.cancelling_since = one.cancelling_since or now
+            waited = now - one.cancelling_since
+            if waited > KILL_AFTER_SECONDS:
+                processes.end_group(one.pid)
+            elif waited > TERMINATE_AFTER_SECONDS:
+                processes.ask_to_end(one.pid)
+
+    def _register(self, role: str, pid: int, **more: Any) -> None:
+        with self._sessions.begin() as session:
+            process_rows.seen(session, role=role, pid=pid, host=self._host, **more)
+
+    def _wait(self, seconds: float) -> None:
+        """Until a child ends or says something, or `seconds` have passed."""
+        sources: Sequence[Any] = [
+            source for one in self._children for source in (one.process.sentinel, one.channel)
+        ]
+        if sources:
+            connection.wait(sources, timeout=seconds)
+        else:
+            time.sleep(seconds)
+
+    # -- stopping --------------------------------------------------------------------------
+
+    def _stop_children(self) -> None:
+        """Asks, waits, kills; every job goes back to the queue without an attempt counted."""
+        for one in self._children:
+            processes.ask_to_end(one.pid)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._children and time.monotonic() < deadline:
+            self._wait(BUSY_SECONDS)
+            self._reap()
+        for one in self._children:
+            processes.end_group(one.pid)
+            one.process.join()
+            with self._sessions.begin() as session:
+                jobs.release(session, one.fence)
+
+    def _say_goodbye(self) -> None:
+        with self._sessions.begin() as session:
+            for pid in (os.getpid(), self._forkserver or 0):
+                process_rows.forget(session, pid=pid, host=self._host)
+
+
+def _start_method(settings: Settings) -> str:
+    if settings.start_method != "auto":
+        return settings.start_method
+    return "forkserver" if sys.platform == "linux" else "spawn"

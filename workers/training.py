@@ -1,0 +1,211 @@
+"""The training loop: epochs of steps over images that already are one tensor.
+
+Yields what happened; whoever iterates decides what to write, save or stop. Knows nothing of jobs,
+files or databases.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from models_store.fields import Normalize, Recipe
+from models_store.preprocess import to_input
+from workers import optimizers
+from workers.augment import augment
+
+TICK_SECONDS = 0.5
+# Forward passes without gradients take little memory: larger batches keep the cores busy.
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Some images: `index` (n,) points into `pixels` (N, H, W, C) uint8 and `labels` (N,)."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    index: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Mean loss per image, and the share of right answers (0 to 1)."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A look at the run: `loss` is the mean per image since the tick before."""
+
+    step: int
+    epoch: int
+    loss: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """A finished epoch; `seconds` is its training part alone."""
+
+    epoch: int
+    step: int
+    train: Metrics
+    validation: Metrics
+    lr: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a recipe leaves to the machine."""
+
+    device: torch.device
+    bf16: bool
+    normalize: Normalize | None
+    stopped: Callable[[], bool]
+
+    @property
+    def precision(self) -> str:
+        """`bf16` or `fp32`."""
+        return "bf16" if self.bf16 else "fp32"
+
+    def made_with(self) -> dict[str, str]:
+        """For the manifest: other threads or another precision give other bits."""
+        threads = str(torch.get_num_threads())
+        return {"device": str(self.device), "precision": self.precision, "threads": threads}
+
+
+def steps_per_epoch(samples: int, recipe: Recipe) -> int:
+    """Number of batches; the last may be smaller unless `drop_last`."""
+    whole, rest = divmod(samples, recipe.batch_size)
+    return whole + (1 if rest and not recipe.data_loader.drop_last else 0)
+
+
+def fit(
+    network: nn.Module, train: Samples, validation: Samples, *, recipe: Recipe, run: Run
+) -> Iterator[Tick | EpochEnd]:
+    """Trains `network` in place. Ends early, in the middle of an epoch, once `run.stopped()`.
+
+    The device is only waited for at ticks (at most every half second) and at the end of an epoch.
+    """
+    steps = steps_per_epoch(len(train), recipe) * recipe.epochs
+    optimizer = optimizers.build(recipe.optimizer, network.parameters())
+    scheduler = optimizers.schedule(recipe.scheduler, optimizer, steps=steps)
+    # Generators of our own: the global one has drawn the weights and is left alone, so a seed
+    # gives the same weights whatever the data order and augmentation draw.
+    order = torch.Generator().manual_seed(recipe.seed)
+    chance = torch.Generator(device=run.device).manual_seed(recipe.seed)
+    step = 0
+    for epoch in range(1, recipe.epochs + 1):
+        network.train()
+        totals = torch.zeros(2, device=run.device, dtype=torch.float64)  # sum of losses, right
+        meter = _Meter(totals)
+        for index in _batches(train, recipe, order):
+            pixels = train.pixels[index].to(run.device, non_blocking=True)
+            labels = train.labels[index].to(run.device, non_blocking=True)
+            pixels = augment(pixels, recipe.transforms.train, chance)
+            with _precision(run):
+                logits = network(to_input(pixels, run.normalize))
+            loss = functional.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            lr = float(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            step += 1
+            with torch.no_grad():
+                totals[0] += loss.detach() * len(index)
+                totals[1] += (logits.argmax(1) == labels).sum()
+            meter.count(len(index))
+            if step == 1 or meter.due():
+                mean, speed = meter.read()
+                yield Tick(step, epoch, mean, lr, speed)
+            if run.stopped():
+                return
+        loss_sum, right = totals.tolist()
+        seconds, seen = meter.elapsed(), meter.images
+        measured = evaluate(network, validation, run)
+        if measured is None:
+            return
+        yield EpochEnd(
+            epoch,
+            step,
+            Metrics(loss_sum / seen, right / seen),
+            measured,
+            lr,
+            seconds,
+            seen / seconds,
+        )
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, samples: Samples, run: Run) -> Metrics | None:
+    """Mean loss and accuracy in float32, as predictions are made; None once `run.stopped()`."""
+    network.eval()
+    totals = torch.zeros(2, device=run.device, dtype=torch.float64)
+    for index in torch.split(samples.index, _EVALUATION_BATCH):
+        if run.stopped():
+            return None
+        pixels = samples.pixels[index].to(run.device, non_blocking=True)
+        labels = samples.labels[index].to(run.device, non_blocking=True)
+        logits = network(to_input(pixels, run.normalize))
+        totals[0] += functional.cross_entropy(logits, labels, reduction="sum")
+        totals[1] += (logits.argmax(1) == labels).sum()
+    loss_sum, right = totals.tolist()
+    return Metrics(loss_sum / len(samples), right / len(samples))
+
+
+class _Meter:
+    """Images and seconds of an epoch, and the mean loss since the last look."""
+
+    def __init__(self, totals: torch.Tensor) -> None:
+        self._totals = totals
+        self._began = self._looked = time.perf_counter()
+        self._loss_before, self._images_before = 0.0, 0
+        self.images = 0
+
+    def count(self, images: int) -> None:
+        self.images += images
+
+    def due(self) -> bool:
+        return time.perf_counter() - self._looked >= TICK_SECONDS
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def read(self) -> tuple[float, float]:
+        """(mean loss per image, images per second) since the last look; waits for the device."""
+        loss_sum = float(self._totals[0].item())
+        now = time.perf_counter()
+        fresh = self.images - self._images_before
+        mean = (loss_sum - self._loss_before) / fresh
+        speed = fresh / (now - self._looked)
+        self._looked, self._loss_before, self._images_before = now, loss_sum, self.images
+        return mean, speed
+
+
+def _batches(train: Samples, recipe: Recipe, order: torch.Generator) -> Iterator[torch.Tensor]:
+    """Index tensors of one epoch's batches."""
+    index = train.index
+    if recipe.data_loader.shuffle:
+        index = index[torch.randperm(len(index), generator=order).to(index.device)]
+    for batch in torch.split(index, recipe.batch_size):
+        if len(batch) == recipe.batch_size or not recipe.data_loader.drop_last:
+            yield batch
+
+
+def _precision(run: Run) -> contextlib.AbstractContextManager[object]:
+    return torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=run.bf16)
