@@ -22,7 +22,7 @@ from danlu import draw, environment, screen
 from danlu.client import Client
 from danlu.errors import NO_SERVER, DanluError
 from danlu.follow import follow
-from danlu.serve import COMMANDS, Halves, listen, url
+from danlu.serve import COMMANDS, Halves, listen, stop_signals, url
 from danlu.wire import DataSetImage, Job, Prediction
 
 RECIPE = {"dataset": "digits"}
@@ -198,7 +198,7 @@ def _interruptible() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    before = {n: signal.signal(n, interrupt) for n in stop_signals()}
     try:
         yield
     finally:

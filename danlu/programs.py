@@ -81,15 +81,12 @@ def _serve(
                 f"danlu   {url}   (try it at {url}/docs)" if url else "worker  waits for jobs"
             )
 
-    try:
-        parent.serve(
-            host=host,
-            port=port,
-            home=home or environment.default_home(),
-            announce=lambda line: typer.echo(line, err=True),
-            ready=ready,
-            loopback_only=loopback_only,
-            commands={name: parent.COMMANDS[name] for name in halves},
-        )
-    except KeyboardInterrupt:
-        raise typer.Exit(DETACHED) from None
+    parent.serve(
+        host=host,
+        port=port,
+        home=home or environment.default_home(),
+        announce=lambda line: typer.echo(line, err=True),
+        ready=ready,
+        loopback_only=loopback_only,
+        commands={name: parent.COMMANDS[name] for name in halves},
+    )

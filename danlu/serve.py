@@ -62,11 +62,13 @@ class Halves:
         variables: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
         grace_seconds: float = GRACE,
+        hurry: Callable[[], bool] = lambda: False,
     ) -> None:
         self._halves = [_Half(name, command) for name, command in commands.items()]
         self._listener = listener
         self._output = output
         self._grace_seconds = grace_seconds
+        self._hurry = hurry
         self._read_fd, self._write_fd = os.pipe()
         self._variables = {
             **(environment.variables() if variables is None else variables),
@@ -119,7 +121,7 @@ class Halves:
                 self._start(half)
 
     def stop(self) -> None:
-        """Ask all to stop, wait for the grace time, kill what is left. A second Ctrl-C kills."""
+        """Ask all to stop, wait for the grace time or until it is `hurry`, kill what is left."""
         if self._listener is not None:
             # Nobody new may queue for a server that is about to go.
             self._listener.close()
@@ -128,7 +130,9 @@ class Halves:
             for half in running:
                 _process(half).terminate()
             deadline = time.monotonic() + self._grace_seconds
-            while time.monotonic() < deadline and any(_process(h).poll() is None for h in running):
+            while any(_process(half).poll() is None for half in running):
+                if self._hurry() or time.monotonic() > deadline:
+                    break
                 time.sleep(TICK / 2)
         finally:
             for half in running:
@@ -184,14 +188,19 @@ def serve(
     only = loopback_only
     listener = listen(host, port, loopback_only=only) if "server" in commands else None
     ready(url(listener) if listener else None, home)
-    with (
-        _until_stopped() as stopped,
-        Halves(commands, home=home, listener=listener, grace_seconds=grace_seconds) as halves,
-    ):
-        while not stopped():
-            halves.tend(announce)
-            time.sleep(TICK)
-        announce("Stopping; press Ctrl-C again to stop at once.")
+    with _counted_signals() as asked:
+        halves = Halves(
+            commands,
+            home=home,
+            listener=listener,
+            grace_seconds=grace_seconds,
+            hurry=lambda: asked.count(signal.SIGINT) > 1,
+        )
+        with halves:
+            while not asked:
+                halves.tend(announce)
+                time.sleep(TICK)
+            announce("Stopping; press Ctrl-C again to stop at once.")
 
 
 def listen(host: str, port: int, *, loopback_only: bool = True) -> socket.socket:
@@ -243,6 +252,15 @@ def next_pause(last: float, lived: float) -> float:
     return 1.0 if lived >= HEALTHY else min(max(1.0, last * 2), LONGEST_PAUSE)
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Signals that ask a program of ours to stop."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # nohup means it: a terminal that is closed does not stop us then.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
+
+
 def _process(half: _Half) -> subprocess.Popen[bytes]:
     assert half.process is not None  # asked only of halves that were started
     return half.process
@@ -253,23 +271,16 @@ def _reason(code: int) -> str:
 
 
 @contextmanager
-def _until_stopped() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether a signal has asked us to stop; a second one interrupts."""
+def _counted_signals() -> Iterator[Sequence[int]]:
+    """The signals that have asked us to stop, so far. Nothing is interrupted by them."""
     asked: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         asked.append(number)
-        # Once: a third one must not break off the killing.
-        if number == signal.SIGINT and len(asked) == 2:
-            raise KeyboardInterrupt
 
-    signals = [signal.SIGTERM, signal.SIGINT]
-    # nohup means it: a terminal that is closed does not stop us then.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in signals}
+    before = {number: signal.signal(number, note) for number in stop_signals()}
     try:
-        yield lambda: bool(asked)
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

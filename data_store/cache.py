@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -46,18 +47,17 @@ def place(cache: Path, key: str, *, size: tuple[int, int], channels: int) -> Pat
 def version(cache: Path, key: str) -> str | None:
     """The content hash of these files, if they have been decoded at any size."""
     for folder in sorted(cache.glob(f"{key}-*")):
-        record = _record(folder)
-        if record:
-            return str(record["version"])
+        with suppress(OSError, ValueError):
+            return str(_record(folder)["version"])
     return None
 
 
 def read(folder: Path, name: str) -> DataSet | None:
     """The data set kept in `folder` under its present `name`, or None when there is none."""
-    record = _record(folder)
-    if record is None:
+    if not folder.exists():
         return None
     try:
+        record = _record(folder)
         parts = {part: Part(**_arrays(folder, part)) for part in record["parts"]}
     except (OSError, ValueError):  # something deleted or cut off a file of ours
         shutil.rmtree(folder, ignore_errors=True)
@@ -71,11 +71,8 @@ def read(folder: Path, name: str) -> DataSet | None:
     )
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
-    except (OSError, ValueError):
-        return None
+def _record(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
     return record
 
 

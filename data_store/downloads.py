@@ -21,7 +21,10 @@ from data_store.progress import Progress, paced
 from problems import Problem
 
 # Without internet a person should hear so within seconds; a slow server may pause for longer.
-_TIMEOUT = httpx.Timeout(30, connect=5)
+_CONNECT_SECONDS = 5.0
+_PAUSE_SECONDS = 30.0
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _CHUNK = 1 << 18
 
 
@@ -40,76 +43,84 @@ def is_local(wanted: BuiltIn, root: Path) -> bool:
     return all(_size(folder / file.name) == file.bytes for file in missing(wanted, root))
 
 
-def fetch(wanted: BuiltIn, root: Path, progress: Progress) -> None:
+def fetch(
+    wanted: BuiltIn, root: Path, progress: Progress, *, connect_seconds: float = _CONNECT_SECONDS
+) -> None:
     """Downloads and unpacks what is missing of a built-in set; does nothing when nothing is.
 
-    A file that was put in its folder by hand is taken when its md5 is right. Raises `disk_full`, or
-    `dataset_unavailable`, whose hint lists each missing file and where it belongs.
+    A file that was put in its folder by hand is taken when its md5 is right. A server that does not
+    answer within `connect_seconds` is given up. Raises `disk_full`, or `dataset_unavailable`, whose
+    hint lists each missing file and where it belongs.
     """
     absent = missing(wanted, root)
-    if not absent:
-        return
     folder = root / wanted.folder
     needed = [file for file in absent if _md5(folder / file.name) != file.md5]
     try:
-        _download(needed, wanted, folder, progress)
+        if needed:
+            timeout = httpx.Timeout(_PAUSE_SECONDS, connect=connect_seconds)
+            with _client(timeout) as client:
+                _download(needed, wanted.mirrors, folder, client=client, progress=progress)
         for file in absent:
             _unpack(file, folder, root)
     except _NotServed as error:
         raise _unavailable(str(error), needed, folder) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             raise Problem("disk_full", f"The disk filled up while writing to {root}.") from error
-        raise _unavailable(
-            f"{root} cannot be written: {error.strerror}.", needed, folder
-        ) from error
+        if error.errno in _FORBIDDEN:
+            detail = f"{root} cannot be written: {error.strerror}."
+            raise _unavailable(detail, needed, folder) from error
+        raise
 
 
-def _download(files: Sequence[File], wanted: BuiltIn, folder: Path, progress: Progress) -> None:
-    if not files:
-        return
+def _client(timeout: httpx.Timeout) -> httpx.Client:
+    try:
+        return httpx.Client(timeout=timeout, follow_redirects=True)
+    except (ImportError, ValueError) as error:  # the environment names a proxy that it cannot use
+        raise _NotServed(f"Nothing can be downloaded: {error}.") from error
+
+
+def _download(
+    files: Sequence[File],
+    mirrors: Sequence[str],
+    folder: Path,
+    *,
+    client: httpx.Client,
+    progress: Progress,
+) -> None:
     advance = paced(progress, "downloading", sum(file.bytes for file in files))
     for file in files:
         durable.sweep(folder, f"{file.name}.*.part")
-        _from_a_mirror(file, wanted.mirrors, folder, advance)
+        answers = []
+        for mirror in mirrors:
+            try:
+                with durable.replacing(folder / file.name) as out:
+                    _stream(client, mirror + file.name, file, out=out, advance=advance)
+                break
+            except _NotServed as error:
+                answers.append(f"{mirror} {error}")
+        else:
+            raise _NotServed(f"{file.name} could not be downloaded: {'; '.join(answers)}.")
 
 
-def _from_a_mirror(
-    file: File, mirrors: Sequence[str], folder: Path, advance: Callable[[int], None]
+def _stream(
+    client: httpx.Client, url: str, file: File, *, out: IO[bytes], advance: Callable[[int], None]
 ) -> None:
-    """Tries one address after the other. Raises `_NotServed` with what each of them answered."""
-    answers = []
-    for mirror in mirrors:
-        try:
-            with durable.replacing(folder / file.name) as out:
-                _stream(mirror + file.name, file, out, advance)
-            return
-        except _NotServed as error:
-            answers.append(f"{mirror} {error}")
-    raise _NotServed(f"{file.name} could not be downloaded: {'; '.join(answers)}.")
-
-
-def _stream(url: str, file: File, out: IO[bytes], advance: Callable[[int], None]) -> None:
+    """Writes what is at `url`. Raises `_NotServed` when that is not `file`."""
     digest = hashlib.md5(usedforsecurity=False)
-    received = 0
     try:
-        # Raw: some servers call a .gz file an encoding, which would be undone on the way.
-        with (
-            httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
-        ):
+        with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
             response.raise_for_status()
+            # Raw: some servers call a .gz file an encoding, which would be undone on the way.
             for chunk in response.iter_raw(_CHUNK):
-                received += len(chunk)
-                if received > file.bytes:
+                if out.tell() + len(chunk) > file.bytes:
                     break
                 out.write(chunk)
                 digest.update(chunk)
                 advance(len(chunk))
         if digest.hexdigest() != file.md5:
             raise _NotServed("gave another file: its md5 is wrong")
-    # ImportError and ValueError: a proxy in the environment that httpx cannot use.
-    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         advance(-out.tell())
         raise _NotServed(f"says {_in_words(error)}") from error
     except _NotServed:

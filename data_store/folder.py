@@ -70,7 +70,7 @@ def shown(name: str) -> str:
 def _scan(path: Path) -> Scan:
     stamps: dict[str, int] = {}
     folders = _part_folders(path, stamps)
-    classes = tuple(sorted(entry.name for entry in _folders(folders["train"], stamps)))
+    classes = tuple(entry.name for entry in _folders(folders["train"], stamps))
     parts = {
         part: tuple(_images(path, folder, classes, stamps)) for part, folder in folders.items()
     }
@@ -83,7 +83,8 @@ def _scan(path: Path) -> Scan:
 
 def _part_folders(path: Path, stamps: dict[str, int]) -> dict[str, str]:
     """Where each part lies. A class may be called train: then it holds images, and no folders."""
-    found = {_PARTS[e.name.lower()]: e.path for e in _folders(path, stamps) if _is_part(e.name)}
+    named = [entry for entry in _folders(path, stamps) if _is_part(entry.name)]
+    found = {_PARTS[entry.name.lower()]: entry.path for entry in reversed(named)}  # val over valid
     train = found.get("train")
     if train and any(_folders(train, stamps)) and not any(_image_files(train)):
         return {part: found[part] for part in ("train", "val", "test") if part in found}
@@ -100,7 +101,7 @@ def _images(
     """The images of one part. A class folder that `classes` lacks gets a label past its end."""
     start = len(str(path)) + 1
     labels = {name: label for label, name in enumerate(classes)}
-    for entry in sorted(_folders(part, stamps), key=lambda entry: entry.name):
+    for entry in _folders(part, stamps):
         label = labels.get(entry.name, len(classes))
         for folder in sorted(_below(entry.path, stamps)):
             for file in sorted(_image_files(folder), key=lambda file: file.name):
@@ -125,7 +126,7 @@ def _below(folder: str, stamps: dict[str, int]) -> Iterator[str]:
 def _folders(path: str | Path, stamps: dict[str, int]) -> list[os.DirEntry[str]]:
     # The time is taken before the listing: what arrives in between makes the stamp old, not wrong.
     stamps[str(path)] = Path(path).stat().st_mtime_ns
-    return [entry for entry in _visible(path) if entry.is_dir()]
+    return sorted(filter(os.DirEntry.is_dir, _visible(path)), key=lambda entry: entry.name)
 
 
 def _image_files(path: str) -> list[os.DirEntry[str]]:

@@ -6,7 +6,7 @@ the highest validation accuracy, then the lowest validation loss, then the earli
 
 from typing import Any
 
-from sqlalchemy import case, delete, or_, select, update
+from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import ids
@@ -51,7 +51,7 @@ def add(  # noqa: PLR0913 - the columns of the row
     )
     session.add(row)
     session.flush()
-    _choose_best(session, fence.job_id)
+    _sum_up(session, fence.job_id)
     return True
 
 
@@ -115,13 +115,18 @@ def remove(session: Session, checkpoint_id: str) -> bool:
     job_id = session.scalar(gone.execution_options(synchronize_session=False))
     if job_id is None:
         return False
-    _choose_best(session, job_id)
+    _sum_up(session, job_id)
     return True
 
 
-def _choose_best(session: Session, job_id: str) -> None:
+def _sum_up(session: Session, job_id: str) -> None:
+    """Brings the job's best checkpoint and the bytes of them all up to date."""
     best = best_of(session, job_id)
-    changes: dict[str, Any] = {"best_checkpoint_id": best.id if best else None}
+    taken = select(func.coalesce(func.sum(Checkpoint.disk_bytes), 0))
+    changes: dict[str, Any] = {
+        "best_checkpoint_id": best.id if best else None,
+        "disk_bytes": taken.where(Checkpoint.job_id == job_id).scalar_subquery(),
+    }
     if best is not None and best.val_accuracy is not None:
         less = or_(Job.best_val_accuracy.is_(None), Job.best_val_accuracy < best.val_accuracy)
         changes["best_val_accuracy"] = case((less, best.val_accuracy), else_=Job.best_val_accuracy)

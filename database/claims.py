@@ -174,7 +174,6 @@ def finish(
     state: State,
     stop_reason: str | None = None,
     error: Mapping[str, object] | None = None,
-    disk_bytes: int | None = None,
 ) -> bool:
     """The job ends as `state` (one of ENDED); `error` is `Problem.as_dict()`. False: fence lost."""
     ended = _change(
@@ -183,7 +182,6 @@ def finish(
         state=state,
         stop_reason=stop_reason,
         error=None if error is None else dict(error),
-        disk_bytes=disk_bytes,
         finished_at=now(),
         **_NO_WORKER,
     )

@@ -118,7 +118,7 @@ class Job(Base):
     warnings: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     best_checkpoint_id: Mapped[str | None]
     best_val_accuracy: Mapped[float | None] = mapped_column(Metric)
-    disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    disk_bytes: Mapped[int] = mapped_column(BigInteger, default=0)  # of its checkpoints
     stop_reason: Mapped[str | None]
     error: Mapped[dict[str, Any] | None]
 

@@ -55,7 +55,7 @@ def decode(
     if inverted:
         image = ImageOps.invert(image)
     return Decoded(
-        pixels=pixels.resize(image, size, channels=channels),
+        pixels=pixels.resize(image, size, channels=channels, box=opened.box, turn=opened.turn),
         width=opened.width,
         height=opened.height,
         frames=opened.frames,

@@ -92,11 +92,11 @@ def _unreadable(data: bytes) -> Problem:
     if data[128:132] == b"DICM":
         return unsupported("a DICOM file")
     text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<svg", b"<?xml", b"<!")) and b"<svg" in text:
-        return unsupported("an SVG drawing")
     for prefix, name in _NO_IMAGE:
         if text.startswith(prefix):
             return Problem("not_an_image", f"This is {name}.")
+    if text.startswith((b"<svg", b"<?xml", b"<!")) and b"<svg" in text:
+        return unsupported("an SVG drawing")
     return Problem("not_an_image", f"These bytes are no image; danlu reads {READABLE}.")
 
 

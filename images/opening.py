@@ -1,4 +1,4 @@
-"""From the bytes of a file to one upright image in memory, within limits.
+"""From the bytes of a file to one image in memory, within limits.
 
 The only module that deals with damaged and hostile files; it does not know what the pixels are for.
 """
@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from images import formats, pixels
@@ -21,6 +22,7 @@ from problems import Problem
 MAX_PIXELS = 100_000_000
 # Beyond this, resizing one line would take more memory than the image itself.
 _MAX_SIDE = 1_000_000
+_LIMITS = f"danlu reads up to {MAX_PIXELS // 10**6} megapixels, and {_MAX_SIDE} pixels a side"
 # Pixels written, all passes counted: progressive scans and overlapping TIFF strips can write the
 # same pixels thousands of times out of a few kB.
 _MAX_WORK = 20 * MAX_PIXELS
@@ -37,7 +39,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = 5  # orientations from here on swap width and height
 
 # How Pillow says that a file is sound but beyond it (12-bit JPEG, odd TIFF samples ...).
 _BEYOND_PILLOW = (
@@ -50,7 +51,8 @@ _BEYOND_PILLOW = (
     "not yet supported",
 )
 
-_TOO_LARGE = (Image.DecompressionBombError, MemoryError)
+# Pillow's own limit lies above ours. The warning is raised where warnings are errors, as in tests.
+_ABOVE_LIMIT = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BOMB = ("decompressed data too large", "too much memory")
 
 # Pillow warns about damaged metadata, which nobody here reads. Said once, at import: catching
@@ -60,18 +62,24 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One image, upright, opaque, mode `L` or `RGB`; a JPEG may be drafted to a smaller size."""
+    """One image, opaque, mode `L` or `RGB`, as it lies in the file: `turn` makes it upright.
+
+    A drafted JPEG is smaller than its original, and `box` is the part of it that is the picture:
+    a line of 300 pixels becomes 37.5, so the last of its 38 pixels counts half.
+    """
 
     image: Image.Image
+    box: tuple[float, float, float, float] | None
+    turn: Image.Transpose | None
     width: int  # of the upright original
     height: int
     frames: int
 
 
 def read(data: bytes, *, at_least: tuple[int, int] | None) -> Opened:
-    """The first image of a file, upright, on white.
+    """The first image of a file, on white.
 
-    `at_least` (height, width): a JPEG may come out smaller than it is, but no smaller than this.
+    `at_least` (height, width), upright: a JPEG may come out smaller than it is, but not than this.
     Raises `Problem` and nothing else: `empty_file`, `not_an_image`, `unsupported_format`,
     `truncated_image`, `image_too_large` (told by the header, before any pixel is decoded).
     """
@@ -96,28 +104,23 @@ def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None
     _check_work(file, data)
     frames = _frames(file)
     _mend_transparency(file)
-    # TIFF turns itself upright while loading, and its size is upright before that.
-    turn = 1 if isinstance(file, TiffImageFile) else _orientation(file)
-    width, height = file.size
+    turn = _turn(file)
+    size, box = file.size, None
     if at_least is not None:
-        file.draft(None, at_least if turn >= _SIDEWAYS else at_least[::-1])
+        drafted = file.draft(None, at_least if turn in pixels.SIDEWAYS else at_least[::-1])
+        box = drafted[1] if drafted and file.size != size else None
     file.load()
-    if reader.format == "PNG" and turn == 1:  # a PNG may tell it after the pixels
-        turn = _orientation(file)
-    upright = file.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else file
-    if turn >= _SIDEWAYS:
-        width, height = height, width
-    return Opened(image=pixels.flatten(upright), width=width, height=height, frames=frames)
+    if reader is PngImageFile:  # it may tell its rotation after the pixels
+        turn = _turn(file)
+    width, height = size[::-1] if turn in pixels.SIDEWAYS else size
+    image = pixels.flatten(file)
+    return Opened(image=image, box=box, turn=turn, width=width, height=height, frames=frames)
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height <= MAX_PIXELS and max(width, height) <= _MAX_SIDE:
         return
-    raise Problem(
-        "image_too_large",
-        f"The image has {width} x {height} pixels; danlu reads up to "
-        f"{MAX_PIXELS // 10**6} megapixels, and up to {_MAX_SIDE} pixels a side.",
-    )
+    raise Problem("image_too_large", f"The image has {width} x {height} pixels; {_LIMITS}.")
 
 
 def _check_work(file: ImageFile, data: bytes) -> None:
@@ -171,19 +174,21 @@ def _mend_transparency(file: ImageFile) -> None:
         file.info["transparency"] = key * scale & 255
 
 
-def _orientation(file: ImageFile) -> int:
-    """How EXIF (or XMP) says that the image was turned, 1..8; damaged metadata says 1."""
+def _turn(file: ImageFile) -> Image.Transpose | None:
+    """What makes the image upright, by EXIF or XMP; damaged metadata asks for nothing."""
+    if isinstance(file, TiffImageFile):  # turns itself while loading; its size is upright before
+        return None
     with contextlib.suppress(Exception):
-        turn = file.getexif().get(ExifTag.Orientation, 1)
-        if turn in _UPRIGHT:
-            return int(turn)
-    return 1
+        return _UPRIGHT.get(file.getexif().get(ExifTag.Orientation, 1))
+    return None
 
 
 def _problem(name: str, error: Exception) -> Problem:
+    if isinstance(error, _ABOVE_LIMIT):
+        return Problem("image_too_large", f"The {name} image has too many pixels; {_LIMITS}.")
     said = str(error) or type(error).__name__
     lower = said.lower()
-    if isinstance(error, _TOO_LARGE) or any(words in lower for words in _BOMB):
+    if isinstance(error, MemoryError) or any(words in lower for words in _BOMB):
         return Problem("image_too_large", f"Decoding this {name} takes too much memory ({said}).")
     if any(words in lower for words in _BEYOND_PILLOW):
         return formats.unsupported(f"a kind of {name} that is not read ({said})")

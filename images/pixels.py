@@ -1,6 +1,6 @@
 """Any mode of Pillow to 8-bit grey or RGB, and what is measured and done on those pixels.
 
-Knows nothing of files: an image that comes here is loaded and upright.
+Knows nothing of files: an image that comes here is loaded.
 """
 
 import numpy as np
@@ -11,6 +11,16 @@ _WHITE = (255, 255, 255)
 # ITU-R 601-2, as Pillow's own conversion to grey; from 0..255 to 0..1.
 _LUMINANCE = np.array([0.299, 0.587, 0.114]) / 255
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+
+# The turns that swap width and height.
+SIDEWAYS = frozenset(
+    {
+        Image.Transpose.TRANSPOSE,
+        Image.Transpose.TRANSVERSE,
+        Image.Transpose.ROTATE_90,
+        Image.Transpose.ROTATE_270,
+    }
+)
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -83,16 +93,28 @@ def ring(image: Image.Image) -> NDArray[np.float64]:
     return samples / 255 if image.mode == "L" else samples.reshape(-1, 3) @ _LUMINANCE
 
 
-def resize(image: Image.Image, size: tuple[int, int] | None, *, channels: int) -> NDArray[np.uint8]:
-    """The `L` or `RGB` image at `size` (height, width) as uint8 (H, W, channels), writable.
+def resize(
+    image: Image.Image,
+    size: tuple[int, int] | None,
+    *,
+    channels: int,
+    box: tuple[float, float, float, float] | None = None,
+    turn: Image.Transpose | None = None,
+) -> NDArray[np.uint8]:
+    """The `L` or `RGB` image, or its part in `box`, turned, at `size` (height, width) after that.
 
-    Bilinear with antialiasing, as torchvision's `Resize((h, w))` does on a PIL image.
+    Writable uint8 (H, W, channels). Bilinear with antialiasing, as torchvision's `Resize((h, w))`
+    does on a PIL image.
     """
     if channels == 1 and image.mode == "RGB":
         image = image.convert("L")
-    if size is not None and image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-    if channels == 3 and image.mode == "L":  # last: resizing grey costs a third
+    if size is not None:
+        goal = size if turn in SIDEWAYS else size[::-1]
+        if box is not None or image.size != goal:
+            image = image.resize(goal, Image.Resampling.BILINEAR, box=box)
+    if turn is not None:  # late, when the image is small
+        image = image.transpose(turn)
+    if channels == 3 and image.mode == "L":  # late too: resizing grey costs a third
         image = image.convert("RGB")
     # A copy, since torch warns about arrays that it may not write to.
     return np.array(image).reshape(image.height, image.width, channels)

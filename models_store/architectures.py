@@ -1,17 +1,17 @@
 """Networks as lists of layers: their plan (shapes, parameters) for an input, and the real thing.
 
-Sizes that follow from the layer before are inferred on PyTorch's meta device, so checking a
-network costs milliseconds and no memory. Knows nothing of training.
+Shapes are computed, not tried: a forward pass on PyTorch's meta device would import 900 modules,
+which takes as long as importing torch, in each training process anew. Knows nothing of training.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from problems import Problem, did_you_mean, match
 
@@ -118,6 +118,9 @@ _LAYERS: dict[str, type[nn.Module]] = {
 }
 
 
+_WEIGHTED = frozenset({"Conv2d", "Linear"})
+
+
 class Network(nn.Module):
     """Layers in a row under `model`, as the notes' training classes hold them."""
 
@@ -165,13 +168,15 @@ def build(planned: Plan) -> nn.Module:
 
 
 def flops(planned: Plan) -> int:
-    """Floating point operations of one image's forward pass; a multiply-add counts as two."""
-    with torch.device("meta"):
-        network = build(planned)
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(torch.empty((1, *planned.input_shape), device="meta"))
-    return int(counter.get_total_flops())
+    """Floating point operations of one image's forward pass; a multiply-add counts as two.
+
+    As PyTorch's FlopCounterMode counts: convolutions and linear layers, without their biases.
+    """
+    return sum(
+        2 * (layer.parameters - layer.output_shape[0]) * math.prod(layer.output_shape[1:])
+        for layer in planned.layers
+        if layer.type in _WEIGHTED
+    )
 
 
 def _completed(
@@ -185,8 +190,28 @@ def _completed(
     return dict(given)
 
 
-def _on_meta(kind: str) -> dict[str, Any]:
-    return {"device": "meta"} if kind in ("Conv2d", "Linear") else {}
+def _output_shape(
+    kind: str, arguments: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The shape that leaves a layer; sides below 1 when the shape that reaches it is too small."""
+    match kind:
+        case "Conv2d":
+            return (arguments["out_channels"], *_slide(arguments, 1, shape[1:]))
+        case "MaxPool2d" | "AvgPool2d":
+            return (shape[0], *_slide(arguments, arguments["kernel_size"], shape[1:]))
+        case "Flatten":
+            return (math.prod(shape),)
+        case "Linear":
+            return (arguments["out_features"],)
+        case _:
+            return shape
+
+
+def _slide(arguments: Mapping[str, Any], stride: int, sides: tuple[int, ...]) -> tuple[int, ...]:
+    """How often a kernel fits on each side: the formula of the notes, 1.1."""
+    kernel, padding = arguments["kernel_size"], arguments.get("padding", 0)
+    stride = arguments.get("stride", stride)
+    return tuple((side + 2 * padding - kernel) // stride + 1 for side in sides)
 
 
 class _Misfit(Exception):
@@ -203,15 +228,15 @@ def _plan(name: str, input_shape: tuple[int, int, int], classes: int) -> Plan:
     layers: list[Layer] = []
     for index, (kind, given) in enumerate(known.layers):
         arguments = _completed(kind, given, shape, classes)
-        module = _LAYERS[kind](**arguments, **_on_meta(kind))
-        try:
-            output = module(torch.empty((1, *shape), device="meta"))
-        except RuntimeError as error:
-            raise _Misfit(index, module, shape) from error
-        shape = tuple(output.shape[1:])
+        with torch.device("meta"):  # its parameters are counted, not made
+            module = _LAYERS[kind](**arguments)
+        output = _output_shape(kind, arguments, shape)
+        if min(output) < 1:
+            raise _Misfit(index, module, shape)
         parameters = sum(p.numel() for p in module.parameters())
         label = f"{known.prefix}{index}"
-        layers.append(Layer(index, label, kind, arguments, shape, parameters))
+        layers.append(Layer(index, label, kind, arguments, output, parameters))
+        shape = output
     return Plan(name, input_shape, classes, tuple(layers), known.prefix)
 
 

@@ -4,79 +4,85 @@ Torch-free, so that a request can be checked before torch is loaded; a test hold
 against the signature of its PyTorch class. What danlu sets itself is listed in `FIXED`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from problems import FieldError, Problem, did_you_mean, match
 
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+Betas = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 
 
 class Arguments(BaseModel):
     """Base of all argument models: unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class SGD(Arguments):
-    """torch.optim.SGD."""
+class Optimizer(Arguments):
+    """What PyTorch's optimizers have in common."""
 
     lr: NonNegative = 0.001
-    momentum: NonNegative = 0.0
-    dampening: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     weight_decay: NonNegative = 0.0
-    nesterov: bool = False
     maximize: bool = False
     foreach: bool | None = None
     fused: bool | None = None
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> "SGD":
+    def _one_way(self) -> Self:
+        if self.foreach and self.fused:
+            raise ValueError("foreach and fused cannot both be true")
+        return self
+
+
+class SGD(Optimizer):
+    """torch.optim.SGD."""
+
+    momentum: NonNegative = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
         return self
 
 
-class Adam(Arguments):
+class Adam(Optimizer):
     """torch.optim.Adam."""
 
-    lr: NonNegative = 0.001
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    betas: Betas = [0.9, 0.999]
     eps: NonNegative = 1e-8
-    weight_decay: NonNegative = 0.0
     amsgrad: bool = False
-    foreach: bool | None = None
-    maximize: bool = False
-    fused: bool | None = None
     decoupled_weight_decay: bool = False
 
 
-class AdamW(Arguments):
+class AdamW(Optimizer):
     """torch.optim.AdamW."""
 
-    lr: NonNegative = 0.001
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.999]
-    eps: NonNegative = 1e-8
     weight_decay: NonNegative = 0.01
+    betas: Betas = [0.9, 0.999]
+    eps: NonNegative = 1e-8
     amsgrad: bool = False
-    maximize: bool = False
-    foreach: bool | None = None
-    fused: bool | None = None
 
 
 class OneCycleLR(Arguments):
     """torch.optim.lr_scheduler.OneCycleLR; `max_lr` left out is the optimizer's `lr`."""
 
-    max_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    pct_start: Annotated[float, Field(ge=0, le=1)] = 0.3
+    max_lr: NonNegative
+    pct_start: Fraction = 0.3  # at 1 PyTorch divides by zero: no step is left to come down
     anneal_strategy: Literal["cos", "linear"] = "cos"
     cycle_momentum: bool = True
     base_momentum: Fraction = 0.85
     max_momentum: Fraction = 0.95
-    div_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 25.0
-    final_div_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e4
+    div_factor: Positive = 25.0
+    final_div_factor: Positive = 1e4
     three_phase: bool = False
 
 

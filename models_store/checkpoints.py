@@ -4,10 +4,12 @@
 Knows nothing of the rows that point here.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def read_manifest(folder: Path) -> Manifest:
             "checkpoint_not_found", f"The files of checkpoint {folder.name} are not there."
         ) from None
     except ValueError as error:
-        raise _damaged(folder, "its manifest cannot be read") from error
+        raise damaged(folder, "its manifest cannot be read") from error
 
 
 def read_state(folder: Path, manifest: Manifest) -> dict[str, torch.Tensor]:
@@ -64,13 +66,13 @@ def read_state(folder: Path, manifest: Manifest) -> dict[str, torch.Tensor]:
     try:
         weights = (folder / WEIGHTS).read_bytes()
     except FileNotFoundError:
-        raise _damaged(folder, f"{WEIGHTS} is missing") from None
+        raise damaged(folder, f"{WEIGHTS} is missing") from None
     if _sha256(weights) != manifest.files.get(WEIGHTS):
-        raise _damaged(folder, f"{WEIGHTS} is not what was saved")
+        raise damaged(folder, f"{WEIGHTS} is not what was saved")
     try:
         return load_safetensors(weights)
     except SafetensorError as error:
-        raise _damaged(folder, f"{WEIGHTS} cannot be read") from error
+        raise damaged(folder, f"{WEIGHTS} cannot be read") from error
 
 
 def as_pt(state: Mapping[str, torch.Tensor]) -> bytes:
@@ -92,22 +94,30 @@ def remove(folder: Path) -> None:
         folder.rename(leaving)
     except FileNotFoundError:
         return
-    shutil.rmtree(leaving)
+    with contextlib.suppress(FileNotFoundError):  # a sweep may take it first
+        shutil.rmtree(leaving)
 
 
-def sweep(root: Path, known: Iterable[str]) -> list[str]:
+def sweep(root: Path, known: Iterable[str], *, older_than_seconds: float = 3600.0) -> list[str]:
     """Removes what a crash left: unfinished folders, and checkpoints that no row knows.
 
-    Only for a time when nothing writes. Returns the names removed.
+    Younger folders stay, for another worker may be writing them; so does whatever is not ours.
+    Returns the names removed.
     """
     keep = set(known)
-    orphans = [path for path in root.glob("*") if path.is_dir() and path.name not in keep]
-    for path in orphans:
-        shutil.rmtree(path)
-    return [path.name for path in orphans]
+    latest = time.time() - older_than_seconds
+    removed = []
+    for folder in root.glob("*"):
+        ours = folder.name.startswith(_UNFINISHED) or (folder / MANIFEST).is_file()
+        with contextlib.suppress(FileNotFoundError):  # another worker sweeps too
+            if ours and folder.name not in keep and folder.stat().st_mtime < latest:
+                shutil.rmtree(folder)
+                removed.append(folder.name)
+    return removed
 
 
-def _damaged(folder: Path, why: str) -> Problem:
+def damaged(folder: Path, why: str) -> Problem:
+    """The problem of a checkpoint whose files are not what was saved."""
     return Problem(
         "checkpoint_damaged",
         f"Checkpoint {folder.name} is damaged: {why}.",

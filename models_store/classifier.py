@@ -54,7 +54,10 @@ class Classifier:
         )
         with torch.device("meta"):
             network = architectures.build(planned)
-        network.load_state_dict(state, assign=True)
+        try:
+            network.load_state_dict(state, assign=True)
+        except RuntimeError as error:
+            raise checkpoints.damaged(folder, "its weights do not fit its manifest") from error
         network.eval().requires_grad_(False)
         network.to(device).to(memory_format=torch.channels_last)
         return cls(manifest, network, device)

@@ -22,7 +22,7 @@ Validation = Literal["val", "test"] | Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class RandomHorizontalFlip(_Part):
@@ -101,7 +101,7 @@ class Named(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str | None = None
+    name: Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -143,6 +143,7 @@ class SubmittedRecipe(BaseModel):
         extra="forbid",
         strict=True,
         frozen=True,
+        allow_inf_nan=False,
         json_schema_extra={
             "examples": [
                 {"dataset": "digits"},

@@ -16,6 +16,7 @@ from models_store.fields import (
     Named,
     Normalize,
     Recipe,
+    SubmittedOptimizer,
     SubmittedRecipe,
 )
 from problems import Problem, did_you_mean, match
@@ -111,7 +112,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     return recipe
 
 
-_NULLABLE = {"normalize"}
+_NULLABLE = {"normalize", "seed"}
 
 
 def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:
 def _general(facts: Facts) -> dict[str, Any]:
     """Defaults where the data set's own are silent."""
     images = facts.counts.get("train", 0)
-    own_validation = "val" in facts.counts
+    own_validation = facts.counts.get("val", 0) > 0
     return {
         "architecture": "mnist_net" if facts.channels == 1 else "cifar10_net",
         "epochs": 10,
@@ -159,21 +160,21 @@ def _tuned(
     """Optimizer and scheduler. The default pair is tuned together: naming an optimizer leaves the
     default schedule behind, while `lr` alone keeps it and moves its peak.
     """
-    optimizer = _merged(submitted.optimizer, defaults["optimizer"])
-    own_lr = submitted.lr is not None or "lr" in _given(submitted.optimizer)
+    wanted = submitted.optimizer or SubmittedOptimizer()
+    optimizer = _merged(wanted, defaults["optimizer"])
     if submitted.lr is not None:
         optimizer["lr"] = submitted.lr
     complete = arguments.complete("optimizer", optimizer.pop("name"), optimizer)
 
-    scheduler: dict[str, Any] | None = dict(defaults["scheduler"] or {})
-    if "scheduler" in submitted.model_fields_set:
-        scheduler = (
-            None if submitted.scheduler is None else _merged(submitted.scheduler, scheduler or {})
-        )
-    elif submitted.optimizer is not None and submitted.optimizer.name is not None:
-        scheduler = None
-    elif scheduler and own_lr:
-        scheduler.pop("max_lr", None)
+    default = dict(defaults["scheduler"] or {})
+    if wanted.name or submitted.lr is not None or "lr" in wanted.arguments():
+        default.pop("max_lr", None)
+    if submitted.scheduler is not None:
+        scheduler = _merged(submitted.scheduler, default)
+    elif wanted.name or "scheduler" in submitted.model_fields_set:
+        scheduler = {}
+    else:
+        scheduler = default
     if not scheduler:
         return complete, None
     if "name" not in scheduler:
@@ -189,17 +190,11 @@ def _tuned(
     return complete, arguments.complete("scheduler", name, scheduler)
 
 
-def _merged(given: Named | None, default: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(given: Named, default: Mapping[str, Any]) -> dict[str, Any]:
     """The given arguments: beside a name they stand alone, else they change the default's."""
-    if given is None:
-        return dict(default)
     if given.name is not None:
         return {"name": given.name, **given.arguments()}
     return {**default, **given.arguments()}
-
-
-def _given(named: Named | None) -> dict[str, Any]:
-    return {} if named is None else named.arguments()
 
 
 def _check(recipe: Recipe, facts: Facts) -> None:
@@ -207,7 +202,7 @@ def _check(recipe: Recipe, facts: Facts) -> None:
     train = facts.counts.get("train", 0)
     if train == 0:
         raise Problem("dataset_invalid", f"{facts.name} has no training images.")
-    if isinstance(recipe.validation, str) and recipe.validation not in facts.counts:
+    if isinstance(recipe.validation, str) and not facts.counts.get(recipe.validation):
         raise _invalid(
             ["validation"],
             f"{facts.name} has no {recipe.validation} part.",
@@ -220,7 +215,7 @@ def _check(recipe: Recipe, facts: Facts) -> None:
             raise _invalid(
                 ["validation"],
                 f"No image of {train} is left to train on.",
-                "Give a smaller fraction.",
+                "Add images, or give a smaller fraction.",
             )
     if recipe.data_loader.drop_last and recipe.batch_size > kept:
         raise _invalid(

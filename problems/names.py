@@ -1,9 +1,10 @@
 """How names that people type are matched: without case, `-` and `_`; misses say "did you mean".
 
-Knows nothing of what the names stand for.
+Letters that Unicode writes in several ways (full width, accents apart) are one letter here. Knows nothing of what the names stand for.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -31,4 +32,5 @@ def did_you_mean(wanted: str, known: Iterable[str]) -> str | None:
 
 
 def _plain(name: str) -> str:
-    return name.casefold().replace("-", "").replace("_", "")
+    letters = unicodedata.normalize("NFKC", name).casefold()
+    return letters.replace("-", "").replace("_", "")

@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """All settings. Each is the variable of the same name with `DANLU_` in front."""
 
-    model_config = SettingsConfigDict(env_prefix="DANLU_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DANLU_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     home: Path = Field(
         default_factory=lambda: platformdirs.user_data_path("danlu"),

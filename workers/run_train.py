@@ -43,7 +43,6 @@ class Outcome:
     stop_reason: str | None = None
     error: dict[str, Any] | None = None
     exception: str | None = None
-    disk_bytes: int | None = None
 
 
 class Devices(Protocol):

@@ -3,6 +3,7 @@
 Never computes and never imports torch itself. What a job does is `run_train`'s business.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -45,7 +45,7 @@ class Child:
 
     fence: Fence
     process: BaseProcess
-    channel: Connection
+    channel: Connection | None
     began: float
     device: str | None
     waits_for_device: bool = False
@@ -155,22 +155,26 @@ class Supervisor:
 
     def _hand_out_devices(self) -> None:
         for one in self._children:
-            while one.channel.poll():
-                self._hear(one)
-            if one.waits_for_device and self._free:
+            self._hear(one)
+            if one.waits_for_device and one.channel and self._free:
                 one.device, one.waits_for_device = self._free.pop(0), False
-                one.channel.send(one.device)
+                with contextlib.suppress(BrokenPipeError):  # it just died: reaped next
+                    one.channel.send(one.device)
 
     def _hear(self, one: Child) -> None:
-        try:
-            word = one.channel.recv()
-        except (EOFError, ConnectionError):
-            return  # it is ending; its exit tells the rest
-        if word == "take":
-            one.waits_for_device = True
-        elif one.device is not None:
-            self._free.append(one.device)
-            one.device = None
+        """What a child says of its device; its silence at the end is heard once, then no more."""
+        while one.channel and one.channel.poll():
+            try:
+                word = one.channel.recv()
+            except (EOFError, ConnectionError):
+                one.channel.close()
+                one.channel = None
+                return
+            if word == "take":
+                one.waits_for_device = True
+            elif one.device is not None:
+                self._free.append(one.device)
+                one.device = None
 
     # -- endings ---------------------------------------------------------------------------
 
@@ -181,7 +185,8 @@ class Supervisor:
             self._children.remove(one)
             if one.device is not None:
                 self._free.append(one.device)
-            one.channel.close()
+            if one.channel:
+                one.channel.close()
             one.process.join()
         return bool(ended)
 
@@ -210,7 +215,6 @@ class Supervisor:
                     state=State(record["state"]),
                     stop_reason=record["stop_reason"],
                     error=record["error"],
-                    disk_bytes=record["disk_bytes"],
                 )
         if record is not None:
             log.info("%s %s", one.fence.job_id, record["state"])
@@ -262,9 +266,8 @@ class Supervisor:
 
     def _wait(self, seconds: float) -> None:
         """Until a child ends or says something, or `seconds` have passed."""
-        sources: Sequence[Any] = [
-            source for one in self._children for source in (one.process.sentinel, one.channel)
-        ]
+        sources: list[Any] = [one.process.sentinel for one in self._children]
+        sources += [one.channel for one in self._children if one.channel]
         if sources:
             connection.wait(sources, timeout=seconds)
         else:

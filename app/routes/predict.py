@@ -4,13 +4,13 @@ Reads the upload and finds the model; decoding and computing happen in threads.
 """
 
 import time
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app import models, predictions, uploads, validation
 from app.dependencies import Held, Warm
@@ -18,13 +18,191 @@ from app.errors import responses
 from app.operation import Operation
 from app.resources import Resources
 from app.schemas import AnswerRead
-from app.uploads import Image, Limits, Upload
+from app.uploads import Limits, Upload
 from problems import Problem
 
 router = APIRouter(tags=["Prediction"])
 
 _WAITING_AT_MOST = 256  # requests; more are told to come back
 
-ModelName = Annotated[str | None, Field(min_length=1, max_length=200)]
-TopK = Annotated[int, Field(ge=1, le=1000)]
-Threshold = Annotated[float, Field(ge=0, le=1)]
+Result = TypeVar("Result")
+
+
+class Options(BaseModel):
+    """What is asked for, in the query or in form fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None,
+        description="Id of a checkpoint, or of a job: its best so far. "
+        "Left out: the best of the newest job that succeeded.",
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="So many classes, the most probable first.")
+    threshold: float = Field(
+        0.0, ge=0, le=1, description="A best guess that is less probable is marked `unknown`."
+    )
+    explain: str | None = Field(None, description="Not available yet: leave it out.")
+
+    @field_validator("explain")
+    @classmethod
+    def _not_yet(cls, value: str | None) -> None:
+        if value:
+            raise Problem(
+                "invalid_request",
+                "Explanations are not available yet.",
+                hint="Leave explain out.",
+                errors=[{"loc": ["query", "explain"], "msg": "not available yet"}],
+            )
+
+
+_FIELDS = list(Options.model_fields)
+_BINARY = {"type": "string", "format": "binary"}
+# Written by hand: FastAPI describes many files in a way that Swagger UI shows no file picker for.
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "array",
+                        "items": _BINARY,
+                        "minItems": 1,
+                        "maxItems": 64,
+                        "description": "The images: the part named file, once for each.",
+                    },
+                    "model": {"type": "string"},
+                    "top_k": {"type": "integer", "minimum": 1},
+                    "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+                },
+            }
+        },
+        "image/*": {"schema": _BINARY},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["image_base64"],
+                "properties": {"image_base64": {"type": "string"}},
+            },
+            "example": {
+                "image_base64": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptV"
+                "AAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+            },
+        },
+    },
+}
+
+
+@router.post(
+    "/predict",
+    summary="Classify images",
+    openapi_extra={"requestBody": _BODY},
+    responses={
+        200: {
+            "headers": {
+                "Server-Timing": {
+                    "description": "Milliseconds for reading the upload and for predicting.",
+                    "schema": {"type": "string"},
+                }
+            }
+        },
+        **responses(
+            *("not_an_image", "truncated_image", "unsupported_format", "empty_file", "no_file"),
+            *("invalid_json", "invalid_multipart", "unknown_field", "unsupported_media_type"),
+            *("image_too_large", "body_too_large", "too_many_files"),
+            *("model_not_found", "no_model_yet", "checkpoint_not_found", "checkpoint_damaged"),
+            *("overloaded", "not_ready", "too_slow"),
+        ),
+    },
+    dependencies=[Warm],
+)
+async def predict(
+    request: Request, response: Response, held: Held, options: Annotated[Options, Query()]
+) -> AnswerRead:
+    """Three kinds of body: a multipart form with 1 to 64 parts named `file`
+    (`curl -F file=@7.png`), one image as it is, whatever its Content-Type
+    (`curl --data-binary @7.png`), or JSON with `image_base64`. At most 25 MB and 100 megapixels an
+    image, and 200 MB together.
+
+    Of a single image an error is the status of the response. Among several each bad one has an
+    `error` of its own and the response is 200. No address and no path is ever fetched.
+    """
+    began = time.perf_counter()
+    settings = held.settings
+    upload = await uploads.read(
+        request, Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
+    )
+    options = _merged(request, options, upload)
+    read = time.perf_counter()
+    answer = await _in_time(held, lambda: _answer(held, upload, options))
+    done = time.perf_counter()
+    response.headers["Server-Timing"] = (
+        f"read;dur={1000 * (read - began):.1f}, predict;dur={1000 * (done - read):.1f}"
+    )
+    return answer
+
+
+def _merged(request: Request, options: Options, upload: Upload) -> Options:
+    """The options of the query and those of the form. Raises `Problem` for one that is in both."""
+    twice = [name for name in upload.fields if name in request.query_params]
+    if twice:
+        raise Problem(
+            "invalid_request",
+            f"{twice[0]} is given twice, in the query and in the form.",
+            hint="Give it once.",
+            errors=[{"loc": ["body", name], "msg": "given in the query too"} for name in twice],
+        )
+    if not upload.fields:
+        return options
+    try:
+        return Options.model_validate({**options.model_dump(exclude_unset=True), **upload.fields})
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise validation.problem(Operation.of(request), found) from None
+
+
+async def _in_time(held: Resources, work: Callable[[], Result]) -> Result:
+    """The result of `work`, done in a thread. Raises `Problem` overloaded and too_slow."""
+    if held.predicting.statistics().tasks_waiting >= _WAITING_AT_MOST:
+        raise Problem("overloaded", "Too many images wait to be classified.")
+    seconds = held.settings.predict_timeout_seconds
+    try:
+        with anyio.fail_after(seconds):
+            return await anyio.to_thread.run_sync(
+                work, abandon_on_cancel=True, limiter=held.predicting
+            )
+    except TimeoutError:
+        raise Problem("too_slow", f"It took longer than {seconds:g} seconds.") from None
+
+
+def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
+    with held.reading() as session:
+        checkpoint = models.wanted(session, options.model)
+    classifier = held.predictor.classifier(checkpoint.id)
+    readable = [image.data for image in upload.images if isinstance(image.data, bytes)]
+    classified = iter(classifier.classify(readable))
+    found = [
+        image.data if isinstance(image.data, Problem) else next(classified)
+        for image in upload.images
+    ]
+    if len(found) == 1 and isinstance(found[0], Problem):
+        raise found[0]
+    return AnswerRead(
+        checkpoint_id=checkpoint.id,
+        job_id=checkpoint.job_id,
+        model=options.model,
+        predictions=[
+            predictions.answer(
+                image.filename,
+                one,
+                classes=classifier.manifest.classes,
+                top_k=options.top_k,
+                threshold=options.threshold,
+            )
+            for image, one in zip(upload.images, found, strict=True)
+        ],
+    )

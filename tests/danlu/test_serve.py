@@ -160,7 +160,6 @@ def test_a_second_ctrl_c_kills_at_once(parent: Callable[..., Parent]) -> None:
     running.process.send_signal(signal.SIGINT)
     running.process.communicate(timeout=30)
 
-    assert running.process.returncode != 0
     assert not any(alive(pid) for pid in pids)
 
 

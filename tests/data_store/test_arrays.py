@@ -71,14 +71,14 @@ def test_stopped_on_the_way(pets: Path) -> None:
 
     with pytest.raises(InterruptedError):
         load("pets", pets, stop)
-    assert os.listdir(pets.parent / "cache") == []
+    assert list((pets.parent / "cache").iterdir()) == []
 
 
 def test_a_set_that_fails_leaves_nothing(write: Write) -> None:
     root = write({"junk/a/1.png": b"junk", "junk/b/1.png": b"junk"})
     with pytest.raises(Problem):
         load("junk", root)
-    assert os.listdir(root.parent / "cache") == []
+    assert list((root.parent / "cache").iterdir()) == []
 
 
 def test_several_decode_at_once(pets: Path) -> None:
@@ -92,7 +92,7 @@ def test_several_decode_at_once(pets: Path) -> None:
         sets = list(pool.map(lambda _: load("pets", pets, wait), range(3)))
     for each in sets:
         np.testing.assert_array_equal(each.parts["train"].images[:, 0, 0, 0], [0, 1, 2])
-    assert len(os.listdir(pets.parent / "cache")) == 1
+    assert len(list((pets.parent / "cache").iterdir())) == 1
 
 
 def test_digits(tmp_path: Path) -> None:

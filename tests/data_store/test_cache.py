@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert train.labels.tolist() == [*range(300), *range(5)]
     assert (train.borders.dtype, train.spreads.dtype) == (np.float32, np.float32)
     assert len(found.parts["test"].labels) == 1
-    assert os.listdir(tmp_path / "new") == ["key-2x3x1"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["key-2x3x1"]
 
 
 def test_the_version_is_known_at_every_size(tmp_path: Path) -> None:
@@ -66,14 +66,18 @@ def test_the_first_to_finish_wins(tmp_path: Path) -> None:
         slow.finish(version="abc", classes=("a", "b"), skipped=[])
     assert (kept.parts["train"].images == 2).all()
     assert (cache.read(folder, "set").parts["train"].images == 2).all()
-    assert os.listdir(tmp_path) == ["place"]
+    assert [p.name for p in tmp_path.iterdir()] == ["place"]
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), cache.Draft(tmp_path / "x", needed_bytes=0) as draft:
-        draft.add("train", images(3))
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == []
+    def stopped() -> None:
+        with cache.Draft(tmp_path / "x", needed_bytes=0) as draft:
+            draft.add("train", images(3))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_before_and_on_the_way(tmp_path: Path) -> None:
@@ -83,7 +87,7 @@ def test_a_full_disk_is_told_before_and_on_the_way(tmp_path: Path) -> None:
     with pytest.raises(Problem) as caught, cache.Draft(tmp_path / "x", needed_bytes=0):
         raise OSError(28, "No space left on device")
     assert caught.value.code == "disk_full"
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_drafts_of_killed_processes_are_swept(tmp_path: Path) -> None:
@@ -91,7 +95,7 @@ def test_drafts_of_killed_processes_are_swept(tmp_path: Path) -> None:
     os.utime(tmp_path / ".draft-old", (0, time() - 7200))
     (tmp_path / ".draft-new").mkdir()
     write(tmp_path / "place")
-    assert sorted(os.listdir(tmp_path)) == [".draft-new", "place"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".draft-new", "place"]
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut off", "record"])

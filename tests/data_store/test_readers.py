@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -83,9 +83,9 @@ def cifar(tmp_path: Path) -> tuple[Any, np.ndarray]:
         md5[name] = hashlib.md5(data).hexdigest()
 
     class TinyCIFAR(torchvision.datasets.CIFAR10):
-        train_list = [["data_batch_1", md5["data_batch_1"]]]
-        test_list = [["test_batch", md5["test_batch"]]]
-        meta = {**torchvision.datasets.CIFAR10.meta, "md5": md5["batches.meta"]}
+        train_list: ClassVar = [["data_batch_1", md5["data_batch_1"]]]
+        test_list: ClassVar = [["test_batch", md5["test_batch"]]]
+        meta: ClassVar = {**torchvision.datasets.CIFAR10.meta, "md5": md5["batches.meta"]}
 
     return TinyCIFAR, pixels.transpose(0, 2, 3, 1)
 
@@ -120,7 +120,7 @@ def test_svhn(tmp_path: Path) -> None:
     scipy.io.savemat(file, {"X": pixels, "y": np.array([[10], [1], [9], [2]], np.uint8)})
 
     class TinySVHN(torchvision.datasets.SVHN):
-        split_list = {"test": ["", file.name, hashlib.md5(file.read_bytes()).hexdigest()]}
+        split_list: ClassVar = {"test": ["", file.name, hashlib.md5(file.read_bytes()).hexdigest()]}
 
     raw = readers.read_with(TinySVHN, tmp_path, "test", classes=10)
     np.testing.assert_array_equal(raw.images, pixels.transpose(3, 0, 1, 2))

@@ -141,12 +141,9 @@ def test_finish_from_every_state_at_work(
     _, fence = job_in(before)
     error = {"code": "disk_full", "message": "full", "hint": None}
     with sessions.begin() as session:
-        assert jobs.finish(
-            session, fence, state=state, stop_reason="completed", error=error, disk_bytes=2**40
-        )
+        assert jobs.finish(session, fence, state=state, stop_reason="completed", error=error)
         job = jobs.get(session, fence.job_id)
     assert (job.state, job.stop_reason, job.error) == (state, "completed", error)
-    assert job.disk_bytes == 2**40
     assert job.finished_at is not None
     assert (job.worker_id, job.worker_host, job.worker_pid) == (None, None, None)
     assert (job.lease_until, job.device) == (None, "cpu")

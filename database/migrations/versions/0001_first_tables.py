@@ -41,7 +41,7 @@ def jobs() -> None:
         sa.Column("warnings", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("best_checkpoint_id", sa.String()),
         sa.Column("best_val_accuracy", sa.Double()),
-        sa.Column("disk_bytes", sa.BigInteger()),
+        sa.Column("disk_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stop_reason", sa.String()),
         sa.Column("error", sa.JSON(none_as_null=True)),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),

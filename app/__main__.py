@@ -1,0 +1,123 @@
+"""`python -m app`: reads the settings, listens, and serves until told to stop.
+
+The composition root of the server. Listens before anything heavy is imported; stops on SIGTERM, on
+Ctrl-C, and when `danlu serve` is gone.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from settings import Settings
+
+log = logging.getLogger("app")
+
+
+def main() -> int:
+    """Exit codes: 0 stopped, 1 cannot serve here, 4 database too new."""
+    settings = Settings()
+    _log_to_stderr(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_early)
+    try:
+        listening = listen(settings)
+    except OSError as error:
+        hint = "Choose another port with DANLU_PORT; 0 takes a free one."
+        log.error("cannot listen on %s:%s: %s. %s", settings.host, settings.port, error, hint)
+        return 1
+    host, port = listening.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    log.info("http://%s:%s, home %s", address, port, settings.home)
+    return serve(settings, listening)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A listening socket: the one that `danlu serve` made, or our own. Raises `OSError`."""
+    if settings.listen_fd is not None:
+        handed = socket.socket(fileno=settings.listen_fd)
+        handed.listen(2048)
+        return handed
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+def serve(settings: Settings, listening: socket.socket) -> int:
+    """Serves on the socket until told to stop; the exit code."""
+    # Imported late: whoever connects meanwhile waits in the socket's queue instead of being refused.
+    import uvicorn
+
+    from app.main import create_app
+    from database import engine
+    from problems import Problem
+
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        engine.migrate(settings.database)
+    except Problem as problem:
+        log.error("%s %s", problem.detail, problem.hint)
+        return 4
+    except OSError as error:
+        log.error("the home %s cannot be used: %s", settings.home, error)
+        return 1
+
+    app = create_app(settings)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Long polls are let go first: they would keep their connections for a minute."""
+            app.state.resources.waiting.close()
+            await super().shutdown(sockets)
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=settings.log_level == "debug",
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+    )
+    if settings.parent_fd is not None:
+        _stop_with_parent(server, settings.parent_fd)
+    server.run(sockets=[listening])
+    return 0
+
+
+def _stop_with_parent(server: Any, descriptor: int) -> None:
+    """Stops the server once the pipe of `danlu serve` closes, whatever closed it."""
+
+    def watch() -> None:
+        while os.read(descriptor, 1):
+            pass
+        log.info("danlu serve is gone: stopping")
+        server.should_exit = True
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _stop_early(_number: int, _frame: FrameType | None) -> None:
+    """Before uvicorn handles signals there is nothing to wind up. It raises the signal again when
+    it has stopped, and then this makes it a normal end.
+    """
+    sys.exit(0)
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s server  %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    for noisy in ("alembic", "uvicorn.error", "httpx"):
+        if settings.log_level != "debug":
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`create_app`: the routes, the errors and what surrounds them, made into one ASGI application.
+
+Imports nothing that needs torch, so that the server listens within a second.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import anyio.to_thread
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
+
+from app import documentation, errors, upkeep, validation
+from app.middleware import BodyLimit, LastResort, RequestIds
+from app.resources import Resources
+from app.routes import (
+    architectures,
+    checkpoints,
+    datasets,
+    jobs,
+    predict,
+    recipes,
+    system,
+    train,
+)
+from database import engine
+from settings import Settings
+
+_DESCRIPTION = """
+Train image classifiers and classify images with them, on your own machine.
+
+```sh
+curl --json '{"dataset": "digits"}' localhost:8000/train      # train on handwritten digits
+curl localhost:8000/jobs?active=true                          # how far is it?
+curl -F file=@7.png localhost:8000/predict                    # what does it see?
+```
+
+Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem documents with a stable `code`
+and a `hint`. Unknown fields and parameters are refused by name. Every response has an
+`X-Request-Id`. Lists come in pages: pass `next_cursor` on as `cursor`.
+"""
+
+_TAGS: list[dict[str, Any]] = [
+    {"name": "Training", "description": "From a recipe to a job."},
+    {"name": "Jobs", "description": "What is trained, was trained, and how it went."},
+    {"name": "Prediction", "description": "Classify images."},
+    {"name": "Checkpoints", "description": "Trained weights."},
+    {"name": "Data sets", "description": "What can be trained on."},
+    {"name": "Catalogue", "description": "Networks and ready-made recipes."},
+    {"name": "System", "description": "The server itself."},
+]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server's application. Touches nothing until its lifespan begins."""
+    app = FastAPI(
+        title="danlu",
+        summary="Train and serve image classifiers",
+        description=_DESCRIPTION,
+        version=version("danlu"),
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        dependencies=[Depends(validation.refuse_unknown_parameters)],
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.resources = Resources.of(settings)
+    for module in (train, jobs, predict, checkpoints, datasets, architectures, recipes, system):
+        app.include_router(module.router)
+    documentation.install(app)
+    errors.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, settings=settings)
+    app.add_middleware(LastResort)
+    app.add_middleware(RequestIds)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Raises `Problem` database_newer when a newer danlu made the database."""
+    held: Resources = app.state.resources
+    held.settings.home.mkdir(parents=True, exist_ok=True)
+    await anyio.to_thread.run_sync(engine.migrate, held.settings.database)
+    held.warmup.start()
+    async with upkeep.running(held.writing):
+        yield
+    held.waiting.close()
+    held.database.dispose()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

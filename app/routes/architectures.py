@@ -1,0 +1,97 @@
+"""The networks there are, and each one's layers for images of a given shape."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
+
+from app.dependencies import Warm
+from app.errors import responses
+from app.schemas import LayerRead, Page, Read
+from problems import Problem
+
+router = APIRouter(prefix="/architectures", tags=["Catalogue"], dependencies=[Warm])
+
+
+class ArchitectureItem(Read):
+    """A network by name; it takes other sizes and channels too."""
+
+    name: str
+    summary: str
+    input: str = Field(description="Channels x height x width that it was made for.")
+
+
+class ArchitectureRead(ArchitectureItem):
+    """A network and its layers for `input` and `classes`. `flops` are of one image's forward pass."""
+
+    classes: int
+    layers: list[LayerRead]
+    parameters: int
+    flops: int
+
+
+@router.get("", summary="List architectures", responses=responses("not_ready"))
+def list_architectures() -> Page[ArchitectureItem]:
+    """Every network that a recipe can name."""
+    from models_store.architectures import ARCHITECTURES  # torch
+
+    items = [
+        ArchitectureItem(
+            name=name,
+            summary=one.summary,
+            input=f"{one.channels}x{one.input_size}x{one.input_size}",
+        )
+        for name, one in ARCHITECTURES.items()
+    ]
+    return Page(items=items, next_cursor=None)
+
+
+@router.get(
+    "/{name}",
+    summary="The layers of an architecture",
+    responses=responses("architecture_unknown", "network_misfit", "not_ready"),
+)
+def get_architecture(
+    name: Annotated[str, Path(examples=["mnist_net"])],
+    input_: Annotated[
+        str | None,
+        Query(
+            alias="input",
+            pattern=r"^[1-9]\d?x[1-9]\d{0,3}x[1-9]\d{0,3}$",
+            description="Channels x height x width of the images.",
+            examples=["1x28x28"],
+        ),
+    ] = None,
+    classes: Annotated[int, Query(ge=1, le=100_000, description="Of the last layer.")] = 10,
+) -> ArchitectureRead:
+    """Shape and number of parameters after each layer, for images of any shape."""
+    from models_store import architectures  # torch
+
+    try:
+        known = architectures.canonical(name)
+        one = architectures.ARCHITECTURES[known]
+        shape = input_ or f"{one.channels}x{one.input_size}x{one.input_size}"
+        channels, height, width = map(int, shape.split("x"))
+        plan = architectures.plan(known, channels=channels, size=(height, width), classes=classes)
+    except Problem as problem:
+        raise _located(problem) from None
+    return ArchitectureRead(
+        name=known,
+        summary=one.summary,
+        input=shape,
+        classes=classes,
+        layers=[LayerRead.model_validate(layer) for layer in plan.layers],
+        parameters=plan.parameters,
+        flops=architectures.flops(plan),
+    )
+
+
+def _located(problem: Problem) -> Problem:
+    """The same problem, about this address instead of about a recipe."""
+    places: dict[str, list[str | int]] = {
+        "architecture_unknown": ["path", "name"],
+        "network_misfit": ["query", "input"],
+    }
+    place = places[problem.code]
+    errors = [{"loc": place, "msg": error["msg"]} for error in problem.errors]
+    return Problem(problem.code, problem.detail, hint=problem.hint, errors=errors)

@@ -1,0 +1,140 @@
+"""The data sets there are, what is known about each, and single images of them."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Response
+from fastapi import Path as PathParameter
+from pydantic import Field
+
+from app import samples
+from app.dependencies import Limit, Setup, Warm
+from app.errors import responses
+from app.schemas import Page, Read
+from data_store import catalog
+from data_store.catalog import Facts
+from problems import Problem
+
+router = APIRouter(prefix="/datasets", tags=["Data sets"])
+
+Name = Annotated[
+    str, PathParameter(description="Case, `-` and `_` do not matter.", examples=["digits"])
+]
+
+
+class DataSetRead(Read):
+    """What is known about a data set without decoding it."""
+
+    name: str
+    origin: Literal["built_in", "folder"]
+    classes: list[str] = Field(description="In the order of the labels.")
+    counts: dict[str, int] = Field(description="Images of each part: train, perhaps val and test.")
+    height: int = Field(description="In pixels; of a folder, the median of a sample.")
+    width: int
+    channels: int
+    available: bool = Field(description="On this disk; others are downloaded by the first training.")
+    version: str | None = Field(description="Hash of the content, once it has been decoded.")
+    defaults: dict[str, Any] = Field(description="What a recipe takes from the data set.")
+
+
+class DataSetImageRead(Read):
+    """One image; its file is at `url`."""
+
+    index: int
+    label: str
+    url: str
+
+
+@router.get("", summary="List data sets", responses=responses())
+def list_datasets(settings: Setup) -> Page[DataSetRead]:
+    """The built-in ones, then every folder with a folder per class in `DANLU_DATASETS_DIR`."""
+    root = settings.datasets
+    found = _all_facts(catalog.names(root), root, settings.cache)
+    items = [DataSetRead.model_validate(facts) for facts in found]
+    return Page(items=items, next_cursor=None)
+
+
+@router.get(
+    "/{name}", summary="One data set", responses=responses("dataset_unknown", "dataset_invalid")
+)
+def get_dataset(name: Name, settings: Setup) -> DataSetRead:
+    """Classes, counts, sizes, and the defaults that a recipe takes from it."""
+    facts = catalog.facts(name, settings.datasets, cache=settings.cache)
+    return DataSetRead.model_validate(facts)
+
+
+@router.get(
+    "/{name}/images",
+    summary="List the images of a data set",
+    responses=responses(
+        "dataset_unknown", "dataset_invalid", "dataset_unavailable", "not_ready"
+    ),
+    dependencies=[Warm],
+)
+def list_dataset_images(
+    name: Name,
+    settings: Setup,
+    split: Annotated[str, Query(description="train, val or test.")] = "train",
+    class_: Annotated[str | None, Query(alias="class", description="Only of this class.")] = None,
+    limit: Limit = 50,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^\d{1,12}$", description="`next_cursor` of the page before.")
+    ] = None,
+) -> Page[DataSetImageRead]:
+    """In the order of the data set, with the address of each image's file."""
+    facts = samples.local(name, settings.datasets)
+    wanted = None if class_ is None else samples.class_index(facts, class_)
+    labels = samples.labels(facts, settings.datasets, split)
+    matching = (
+        (index, labels[index])
+        for index in range(int(cursor or 0), len(labels))
+        if wanted is None or labels[index] == wanted
+    )
+    page = list(islice(matching, limit + 1))
+    place = f"/datasets/{quote(facts.name, safe='')}/images/{split}"
+    items = [
+        DataSetImageRead(index=index, label=facts.classes[label], url=f"{place}/{index}")
+        for index, label in page[:limit]
+    ]
+    more = len(page) > limit
+    return Page(items=items, next_cursor=str(page[limit][0]) if more else None)
+
+
+@router.get(
+    "/{name}/images/{split}/{index}",
+    summary="One image of a data set",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The image's file; a PNG of a built-in set.",
+            "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **responses(
+            *("dataset_unknown", "not_found", "dataset_invalid"),
+            *("dataset_unavailable", "not_ready"),
+        ),
+    },
+    dependencies=[Warm],
+)
+def get_dataset_image(
+    name: Name,
+    settings: Setup,
+    split: Annotated[str, PathParameter(examples=["test"])],
+    index: Annotated[int, PathParameter(ge=0, examples=[0])],
+) -> Response:
+    """As it lies on disk: what is seen here is what the network is trained on."""
+    facts = samples.local(name, settings.datasets)
+    data, media_type = samples.image(facts, settings.datasets, split=split, index=index)
+    # What lies in a folder of images may be anything; a browser must not guess.
+    return Response(data, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _all_facts(names: list[str], root: Path, cache: Path) -> Iterator[Facts]:
+    for name in names:
+        try:
+            yield catalog.facts(name, root, cache=cache)
+        except Problem:  # a folder that went or broke since it was listed
+            continue

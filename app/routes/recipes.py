@@ -1,0 +1,26 @@
+"""The ready-made recipes that `POST /train` takes by name."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.errors import responses
+from app.schemas import Page, Read
+from models_store.recipe import READY_MADE
+
+router = APIRouter(prefix="/recipes", tags=["Catalogue"])
+
+
+class RecipeItem(Read):
+    """A recipe by name."""
+
+    name: str
+    recipe: dict[str, Any] = Field(description="What it says; other fields of a body override it.")
+
+
+@router.get("", summary="List ready-made recipes", responses=responses())
+def list_recipes() -> Page[RecipeItem]:
+    """Use one with `{"recipe": "notes-mnist"}`."""
+    items = [RecipeItem(name=name, recipe=recipe) for name, recipe in READY_MADE.items()]
+    return Page(items=items, next_cursor=None)

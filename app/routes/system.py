@@ -1,0 +1,156 @@
+"""The server itself: whether it lives, whether it is ready, and what it runs on."""
+
+import os
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.dependencies import Held, Reading
+from app.errors import ProblemResponse, responses
+from app.resources import Resources
+from app.schemas import Read
+from database import jobs, processes
+from database.tables import Process
+from problems import Problem
+
+router = APIRouter(tags=["System"])
+
+_PACKAGES = ("danlu", "torch", "torchvision", "fastapi", "numpy", "pillow", "sqlalchemy")
+
+
+class HealthRead(Read):
+    """The server answers."""
+
+    status: Literal["ok"]
+
+
+class ReadinessRead(Read):
+    """What the server can do now; it serves without a worker too, but nothing trains."""
+
+    status: Literal["ready"]
+    database: Literal["ok"]
+    worker: Literal["ok", "none"]
+    models: Literal["ok"] = Field(description="torch is loaded.")
+
+
+class ProcessRead(Read):
+    """A process of ours that was alive within the last 15 seconds."""
+
+    role: str
+    pid: int
+    host: str
+    job_id: str | None
+    device: str | None
+
+
+class SpaceRead(Read):
+    """Memory or disk, in bytes."""
+
+    total: int
+    free: int
+
+
+class SystemRead(Read):
+    """What the server runs on, and what runs."""
+
+    home: str
+    datasets_dir: str
+    versions: dict[str, str]
+    cpus: int
+    devices: list[str] = Field(description="What workers train on now, and the server predicts on.")
+    predict_device: str
+    memory: SpaceRead | None
+    disk: SpaceRead
+    queue: dict[str, int] = Field(description="Active jobs by state.")
+    processes: list[ProcessRead]
+    warm_models: list[str] = Field(description="Checkpoints that are loaded.")
+
+
+@router.get("/healthz", summary="Is it alive?", responses=responses())
+async def get_health() -> HealthRead:
+    """Answers as soon as the server listens, whatever else goes on."""
+    return HealthRead(status="ok")
+
+
+@router.get(
+    "/readyz",
+    response_model=ReadinessRead,
+    summary="Is it ready to serve?",
+    responses=responses("not_ready"),
+)
+def get_readiness(held: Held) -> ReadinessRead | Response:
+    """503 while torch loads (seconds) or the database does not answer; the body says which."""
+    models = held.warmup.state
+    database, worker = _database(held)
+    if models == "ok" and database == "ok":
+        return ReadinessRead(status="ready", database=database, worker=worker, models=models)
+    state = {"database": database, "worker": worker, "models": models}
+    reason = "The database does not answer." if database != "ok" else f"Models: {models}."
+    return ProblemResponse(Problem("not_ready", reason), extra=state)
+
+
+@router.get("/system", summary="Versions, devices, space and processes", responses=responses())
+def get_system(session: Reading, held: Held) -> SystemRead:
+    """For a look at what runs where."""
+    settings = held.settings
+    alive = processes.alive(session)
+    usage = shutil.disk_usage(settings.home)
+    active = jobs.find(session, states=jobs.ACTIVE, limit=10_000).items
+    return SystemRead(
+        home=str(settings.home),
+        datasets_dir=str(settings.datasets),
+        versions=_versions(),
+        cpus=os.cpu_count() or 1,
+        devices=_devices(alive, settings.predict_device),
+        predict_device=settings.predict_device,
+        memory=_memory(),
+        disk=SpaceRead(total=usage.total, free=usage.free),
+        queue=dict(Counter(str(job.state) for job in active)),
+        processes=[ProcessRead.model_validate(row) for row in alive],
+        warm_models=held.predictor.warm(),
+    )
+
+
+def _database(held: Resources) -> tuple[Literal["ok", "failed"], Literal["ok", "none"]]:
+    try:
+        with held.reading() as session:
+            session.execute(text("SELECT 1"))
+            rows = processes.alive(session)
+    except SQLAlchemyError:
+        return "failed", "none"
+    return "ok", "ok" if any(row.role == "supervisor" for row in rows) else "none"
+
+
+def _devices(alive: Sequence[Process], predict_device: str) -> list[str]:
+    told: list[Any] = [d for row in alive for d in (row.info or {}).get("devices", ())]
+    used = [row.device for row in alive if row.device]
+    return sorted({*map(str, told), *used, predict_device})
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _memory() -> SpaceRead | None:
+    """Of this machine, where the system tells."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return SpaceRead(
+            total=page * os.sysconf("SC_PHYS_PAGES"), free=page * os.sysconf("SC_AVPHYS_PAGES")
+        )
+    except (ValueError, OSError, AttributeError):
+        return None

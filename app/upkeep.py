@@ -1,0 +1,56 @@
+"""What the server does for the jobs while it lives: notices lost workers, says that it is alive.
+
+Every server does this, so that no state shown is wrong for long even where no supervisor is left.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+
+import anyio.to_thread
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import jobs, processes
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 2.0
+_HOST = socket.gethostname()
+
+
+@contextlib.asynccontextmanager
+async def running(sessions: sessionmaker[Session]) -> AsyncIterator[None]:
+    """Upkeep every two seconds inside of the context; a goodbye at its end."""
+    await anyio.to_thread.run_sync(_once, sessions)
+    task = asyncio.create_task(_again_and_again(sessions))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await anyio.to_thread.run_sync(_goodbye, sessions)
+
+
+async def _again_and_again(sessions: sessionmaker[Session]) -> None:
+    while True:
+        await asyncio.sleep(_SECONDS)
+        try:
+            await anyio.to_thread.run_sync(_once, sessions)
+        except Exception:
+            log.exception("upkeep failed; it is tried again")
+
+
+def _once(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        processes.seen(session, role="server", pid=os.getpid(), host=_HOST)
+        for job_id in jobs.requeue_lost(session):
+            log.warning("%s: its worker was lost", job_id)
+
+
+def _goodbye(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        processes.forget(session, pid=os.getpid(), host=_HOST)

@@ -1,0 +1,232 @@
+"""A server in this process, spoken to over HTTP, and a home with trained checkpoints in it."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+from PIL import Image
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.main import create_app
+from database import checkpoints as rows
+from database import engine, ids, jobs
+from database.tables import State
+from models_store import architectures, checkpoints
+from models_store.manifest import Manifest, Preprocessing
+from settings import Settings
+
+
+class Server:
+    """An app whose lifespan runs, and HTTP requests to it that look synchronous."""
+
+    def __init__(self, app: FastAPI, http: httpx.AsyncClient, portal: BlockingPortal) -> None:
+        self.app = app
+        self.portal = portal
+        self._http = http
+
+    @property
+    def settings(self) -> Settings:
+        settings: Settings = self.app.state.resources.settings
+        return settings
+
+    @property
+    def sessions(self) -> sessionmaker[Session]:
+        sessions: sessionmaker[Session] = self.app.state.resources.writing
+        return sessions
+
+    def request(self, method: str, url: str, **content: Any) -> httpx.Response:
+        return self.portal.call(partial(self._http.request, method, url, **content))
+
+    def soon(self, method: str, url: str, **content: Any) -> Any:
+        """A future of the response."""
+        return self.portal.start_task_soon(partial(self._http.request, method, url, **content))
+
+    def get(self, url: str, **content: Any) -> httpx.Response:
+        return self.request("GET", url, **content)
+
+    def post(self, url: str, **content: Any) -> httpx.Response:
+        return self.request("POST", url, **content)
+
+    def delete(self, url: str, **content: Any) -> httpx.Response:
+        return self.request("DELETE", url, **content)
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Server]:
+    """A server with these settings, ready; stopped at the end."""
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(app.router.lifespan_context(app)),
+        portal.wrap_async_context_manager(
+            httpx.AsyncClient(transport=transport, base_url="http://danlu", timeout=30)
+        ) as http,
+    ):
+        portal.call(app.state.resources.warmup.wait)
+        yield Server(app, http, portal)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A job that succeeded, and the ids of its checkpoints; the last one is the best."""
+
+    job_id: str
+    checkpoint_ids: list[str]
+
+    @property
+    def best(self) -> str:
+        return self.checkpoint_ids[-1]
+
+
+def _train(
+    settings: Settings,
+    *,
+    epochs: int = 2,
+    end: State | None = State.succeeded,
+    seed: int = 0,
+    **preprocessing: Any,
+) -> Trained:
+    """What a worker leaves behind, with a network of random weights; `end` None: still running."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine.migrate(settings.database)
+    database = engine.connect(settings.database)
+    sessions = engine.session_factory(database)
+    recipe = {"dataset": "digits", "architecture": "mnist_net", "epochs": epochs, "image_size": 28}
+    with sessions.begin() as session:
+        job = jobs.enqueue(
+            session, kind="train", dataset="digits", recipe=recipe, owner="lin", name="Try №1"
+        )
+        jobs.claim(session, worker_id="w", host="h", device="cpu")
+    with sessions.begin() as session:
+        fence = jobs.fence_of(jobs.get(session, job.id))
+        jobs.start(session, fence, pid=1, device="cpu")
+    saved = []
+    for epoch in range(1, epochs + 1):
+        manifest = _manifest(job.id, epoch, recipe, preprocessing)
+        folder = checkpoints.save(settings.checkpoints, _weights(seed + epoch), manifest)
+        with sessions.begin() as session:
+            rows.add(
+                session,
+                fence,
+                checkpoint_id=manifest.id,
+                epoch=epoch,
+                val_accuracy=0.9 + epoch / 100,
+                val_loss=1 / epoch,
+                disk_bytes=checkpoints.disk_bytes(folder),
+            )
+        saved.append(manifest.id)
+    if end is not None:
+        with sessions.begin() as session:
+            if end is State.cancelled:
+                jobs.cancel(session, job.id)
+            jobs.finish(session, fence, state=end, stop_reason="completed")
+    database.dispose()
+    return Trained(job.id, saved)
+
+
+def _png(seed: int = 0, *, size: tuple[int, int] = (28, 28), border: int = 0) -> bytes:
+    """A noisy grey image with a border of one brightness."""
+    pixels = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+    pixels[[0, -1], :] = border
+    pixels[:, [0, -1]] = border
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def train() -> Callable[..., Trained]:
+    return _train
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[..., bytes]:
+    return _png
+
+
+@pytest.fixture
+def problem() -> Callable[..., dict[str, Any]]:
+    return _problem
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[Server]:
+    """A server of its own, on an empty home."""
+    with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "home"
+
+
+@pytest.fixture(scope="session")
+def trained(home: Path) -> Trained:
+    """Of the shared home; not to be changed."""
+    return _train(Settings(home=home))
+
+
+@pytest.fixture(scope="session")
+def shared(home: Path, trained: Trained) -> Iterator[Server]:
+    """One server for all tests that only read, or are refused; its newest model is `trained`."""
+    with serving(Settings(home=home)) as running:
+        yield running
+
+
+def _problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document, after checking what all of them have in common."""
+    document: dict[str, Any] = response.json()
+    assert response.status_code == status, document
+    assert response.headers["content-type"] == "application/problem+json"
+    assert document["code"] == code, document
+    assert document["status"] == status
+    assert document["type"] == f"/docs/errors/{code}"
+    assert document["title"]
+    assert document["detail"]
+    assert set(document) >= {"hint", "errors"}
+    assert "Traceback" not in response.text
+    return document
+
+
+def _weights(seed: int) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        plan = architectures.plan("mnist_net", channels=1, size=(28, 28), classes=10)
+        return architectures.build(plan).state_dict()
+
+
+def _manifest(
+    job_id: str, epoch: int, recipe: dict[str, Any], preprocessing: dict[str, Any]
+) -> Manifest:
+    shape = {"height": 28, "width": 28, "channels": 1, "trained_height": 28, "trained_width": 28}
+    return Manifest(
+        id=ids.new("ckpt"),
+        job_id=job_id,
+        architecture="mnist_net",
+        classes=[str(digit) for digit in range(10)],
+        preprocessing=Preprocessing(**{**shape, **preprocessing}),
+        recipe=recipe,
+        dataset={"name": "digits", "version": None},
+        epoch=epoch,
+        metrics={"val_accuracy": 0.9},
+        made_with={"torch": torch.__version__},
+        created_at=datetime.now(UTC),
+    )
