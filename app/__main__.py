@@ -5,13 +5,10 @@ Ctrl-C, and when `danlu serve` is gone.
 """
 
 import logging
-import os
 import signal
 import socket
 import sys
-import threading
 from types import FrameType
-from typing import Any
 
 from settings import Settings
 
@@ -33,7 +30,10 @@ def main() -> int:
     host, port = listening.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host
     log.info("http://%s:%s, home %s", address, port, settings.home)
-    return serve(settings, listening)
+    # Imported late: whoever connects meanwhile waits in the socket's queue, and is not refused.
+    from app import serving
+
+    return serving.serve(settings, listening)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -44,60 +44,6 @@ def listen(settings: Settings) -> socket.socket:
         return handed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-
-
-def serve(settings: Settings, listening: socket.socket) -> int:
-    """Serves on the socket until told to stop; the exit code."""
-    # Imported late: whoever connects meanwhile waits in the socket's queue instead of being refused.
-    import uvicorn
-
-    from app.main import create_app
-    from database import engine
-    from problems import Problem
-
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        engine.migrate(settings.database)
-    except Problem as problem:
-        log.error("%s %s", problem.detail, problem.hint)
-        return 4
-    except OSError as error:
-        log.error("the home %s cannot be used: %s", settings.home, error)
-        return 1
-
-    app = create_app(settings)
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            """Long polls are let go first: they would keep their connections for a minute."""
-            app.state.resources.waiting.close()
-            await super().shutdown(sockets)
-
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=settings.log_level == "debug",
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
-    )
-    if settings.parent_fd is not None:
-        _stop_with_parent(server, settings.parent_fd)
-    server.run(sockets=[listening])
-    return 0
-
-
-def _stop_with_parent(server: Any, descriptor: int) -> None:
-    """Stops the server once the pipe of `danlu serve` closes, whatever closed it."""
-
-    def watch() -> None:
-        while os.read(descriptor, 1):
-            pass
-        log.info("danlu serve is gone: stopping")
-        server.should_exit = True
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _stop_early(_number: int, _frame: FrameType | None) -> None:

@@ -48,9 +48,7 @@ async def _warm(held: Held) -> None:
 
 
 async def _job_id(
-    job_id: Annotated[
-        str, Path(alias="id", description="Id of a job.", examples=[_EXAMPLE_JOB])
-    ],
+    job_id: Annotated[str, Path(alias="id", description="Id of a job.", examples=[_EXAMPLE_JOB])],
 ) -> str:
     return job_id_of(job_id)
 
@@ -84,7 +82,7 @@ async def _owner(
 
 
 def job_id_of(text: str) -> str:
-    """The id, if it looks like one. Raises `Problem` job_not_found, so no path is ever made of it."""
+    """The id, if it looks like one: no path is ever made of others. Raises `Problem` job_not_found."""
     if not _JOB.fullmatch(text):
         raise Problem("job_not_found", f"There is no job {text[:80]!r}.")
     return text

@@ -1,6 +1,6 @@
 """Swagger UI, ReDoc and the pages about error codes, all from installed files: no internet needed.
 
-Also completes the OpenAPI document. Knows no endpoint.
+Also completes the OpenAPI document. Knows no operation.
 """
 
 import html
@@ -10,7 +10,6 @@ from typing import Any
 import fastapi_offline
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -79,30 +78,20 @@ async def error_page(code: str) -> HTMLResponse:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Adds the pages, their files, and what FastAPI leaves out of the OpenAPI document."""
-    app.include_router(router)
-    app.mount(_ASSETS, StaticFiles(directory=_FILES), name="assets")
+class DocumentedApp(FastAPI):
+    """FastAPI with these pages; its OpenAPI document also has the schema of problems."""
 
-    def openapi() -> dict[str, Any]:
-        if not app.openapi_schema:
-            app.openapi_schema = _openapi(app)
-        return app.openapi_schema
+    def install_documentation(self) -> None:
+        """Adds the pages and their files."""
+        self.include_router(router)
+        self.mount(_ASSETS, StaticFiles(directory=_FILES), name="assets")
 
-    app.openapi = openapi  # type: ignore[method-assign] - FastAPI's own way of extending it
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title,
-        version=app.version,
-        summary=app.summary,
-        description=app.description,
-        routes=app.routes,
-        tags=app.openapi_tags,
-    )
-    problem = ProblemRead.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas = document["components"]["schemas"]
-    schemas |= problem.pop("$defs")
-    schemas["Problem"] = problem
-    return document
+    def openapi(self) -> dict[str, Any]:
+        """Made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            problem = ProblemRead.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = document["components"]["schemas"]
+            schemas |= problem.pop("$defs")
+            schemas["Problem"] = problem
+        return super().openapi()

@@ -12,7 +12,8 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from app import documentation, errors, upkeep, validation
+from app import errors, upkeep, validation
+from app.documentation import DocumentedApp
 from app.middleware import BodyLimit, LastResort, RequestIds
 from app.resources import Resources
 from app.routes import (
@@ -55,7 +56,7 @@ _TAGS: list[dict[str, Any]] = [
 
 def create_app(settings: Settings) -> FastAPI:
     """The server's application. Touches nothing until its lifespan begins."""
-    app = FastAPI(
+    app = DocumentedApp(
         title="danlu",
         summary="Train and serve image classifiers",
         description=_DESCRIPTION,
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = Resources.of(settings)
     for module in (train, jobs, predict, checkpoints, datasets, architectures, recipes, system):
         app.include_router(module.router)
-    documentation.install(app)
+    app.install_documentation()
     errors.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, settings=settings)

@@ -74,7 +74,8 @@ class LastResort:
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            request_id = scope["state"]["request_id"]
+            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
             detail = f"{HTTPStatus.INTERNAL_SERVER_ERROR.phrase}: {type(error).__name__}."
             await ProblemResponse(Problem("internal", detail))(scope, receive, send)
 

@@ -42,11 +42,11 @@ class Operation:
         """A place as people wrote it, and the names that its last step could have had.
 
         pydantic also names the branch of a union that it tried (`["body", "normalize", "Normalize",
-        "mean"]`): nobody wrote that step, so it is left out. `unknown`: the last step is a name that
-        the schema lacks.
+        "mean"]`): nobody wrote that step, so it is left out. `unknown`: the schema lacks the last
+        step.
         """
         place: list[str | int] = [loc[0]]
-        schemas = [self._body()] if loc[0] == "body" else []
+        schemas = self._bodies() if loc[0] == "body" else []
         names: list[str] = []
         for number, step in enumerate(loc[1:], 2):
             objects = list(self._plain(schemas))
@@ -59,10 +59,9 @@ class Operation:
                 schemas = [o for o in objects if o.get("title") == step] or objects
         return place, names
 
-    def _body(self) -> dict[str, Any]:
+    def _bodies(self) -> list[dict[str, Any]]:
         content = self.document.get("requestBody", {}).get("content", {})
-        schema: dict[str, Any] = content.get("application/json", {}).get("schema", {})
-        return schema
+        return [kind["schema"] for kind in content.values() if "schema" in kind]
 
     def _plain(self, schemas: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The schemas behind references and unions."""

@@ -62,7 +62,7 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
 
 
 def estimated_seconds(session: Session, planned: Planned) -> float | None:
-    """Of training alone, by the newest job of the same network at the same size; None without one."""
+    """Of training alone, by the newest job of the same network and size; None without one."""
     done = jobs.find(session, states=[State.succeeded], kind="train", limit=_LOOKED_BACK)
     wanted = planned.recipe
     for row in done.items:

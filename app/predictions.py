@@ -1,4 +1,4 @@
-"""From probabilities to what is answered: labels, the best few classes, what is odd.
+"""What is answered about images, and how it comes from probabilities.
 
 Knows neither requests nor networks.
 """
@@ -8,14 +8,81 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
-from app.schemas import ErrorRead, Guess, PredictionRead, RefusedRead
+from app.schemas import ErrorRead, Metric, Read
 from problems import Problem
 
 if TYPE_CHECKING:
     from models_store.classifier import Classified
 
 _DIGITS = 6  # a probability further behind the point differs from machine to machine
+
+
+class Guess(Read):
+    """One class and how probable it is, from 0 to 1."""
+
+    label: str
+    index: int
+    probability: Metric
+
+
+class PredictionRead(Read):
+    """What the network sees in one image. `top` starts with `label`."""
+
+    filename: str | None
+    label: str
+    index: int
+    probability: Metric
+    unknown: bool = Field(description="Less probable than the threshold.")
+    top: list[Guess]
+    warnings: list[str] = Field(
+        description="inverted, upscaled, extreme_aspect_ratio, first_frame_only"
+    )
+    explanation: None
+
+
+class RefusedRead(Read):
+    """Why one of several files could not be classified."""
+
+    filename: str | None
+    error: ErrorRead
+
+
+class AnswerRead(Read):
+    """One element per file, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "checkpoint_id": "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD",
+                    "job_id": "job_01K9ZC3V9QH5N7X1B8TDA4RWEM",
+                    "model": None,
+                    "predictions": [
+                        {
+                            "filename": "7.png",
+                            "label": "7",
+                            "index": 7,
+                            "probability": 0.998214,
+                            "unknown": False,
+                            "top": [
+                                {"label": "7", "index": 7, "probability": 0.998214},
+                                {"label": "9", "index": 9, "probability": 0.001052},
+                            ],
+                            "warnings": [],
+                            "explanation": None,
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    checkpoint_id: str
+    job_id: str
+    model: str | None = Field(description="The model that was asked for.")
+    predictions: list[PredictionRead | RefusedRead]
 
 
 def answer(

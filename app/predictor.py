@@ -49,7 +49,7 @@ class Predictor:
             self._warm.pop(checkpoint_id, None)
 
     def warm(self) -> list[str]:
-        """Checkpoints whose classifiers are loaded, or are being loaded; most recently used last."""
+        """Checkpoints whose classifiers are loaded or on the way; most recently used last."""
         with self._lock:
             return list(self._warm)
 

@@ -22,7 +22,7 @@ _PREDICTIONS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """`reading` makes sessions that never wait for a writer, `writing` those that may change rows."""
+    """`reading` makes sessions that never wait for a writer, `writing` those that change rows."""
 
     settings: Settings
     database: Engine

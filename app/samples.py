@@ -1,4 +1,7 @@
-"""Single images of data sets and their labels, as they lie on disk. Downloads and decodes nothing."""
+"""Single images of data sets and their labels, as they lie on disk.
+
+Downloads nothing, and knows nothing of how images are decoded for training.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is sent about jobs and checkpoints, field by field as docs/ and clients have it.
+"""What is sent about jobs and checkpoints, field by field: clients rely on each.
 
 Knows nothing of where the values come from: `views` fills these in.
 """
@@ -254,69 +254,3 @@ class PlanRead(Read):
     estimated_seconds: float | None = Field(
         description="From how fast earlier jobs of the same network were; null without any."
     )
-
-
-class Guess(Read):
-    """One class and how probable it is, from 0 to 1."""
-
-    label: str
-    index: int
-    probability: Metric
-
-
-class PredictionRead(Read):
-    """What the network sees in one image. `top` starts with `label`."""
-
-    filename: str | None
-    label: str
-    index: int
-    probability: Metric
-    unknown: bool = Field(description="Less probable than the threshold.")
-    top: list[Guess]
-    warnings: list[str] = Field(
-        description="inverted, upscaled, extreme_aspect_ratio, first_frame_only"
-    )
-    explanation: None
-
-
-class RefusedRead(Read):
-    """Why one of several files could not be classified."""
-
-    filename: str | None
-    error: ErrorRead
-
-
-class AnswerRead(Read):
-    """One element per file, in order."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "checkpoint_id": "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD",
-                    "job_id": "job_01K9ZC3V9QH5N7X1B8TDA4RWEM",
-                    "model": None,
-                    "predictions": [
-                        {
-                            "filename": "7.png",
-                            "label": "7",
-                            "index": 7,
-                            "probability": 0.998214,
-                            "unknown": False,
-                            "top": [
-                                {"label": "7", "index": 7, "probability": 0.998214},
-                                {"label": "9", "index": 9, "probability": 0.001052},
-                            ],
-                            "warnings": [],
-                            "explanation": None,
-                        }
-                    ],
-                }
-            ]
-        }
-    )
-
-    checkpoint_id: str
-    job_id: str
-    model: str | None = Field(description="The model that was asked for.")
-    predictions: list[PredictionRead | RefusedRead]

@@ -200,5 +200,3 @@ def _unreadable_form(detail: str, limits: Limits) -> Problem:
 
 def _invalid(message: str, loc: list[str | int], *, hint: str | None = None) -> Problem:
     return Problem("invalid_request", message, hint=hint, errors=[{"loc": loc, "msg": message}])
-
-

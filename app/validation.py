@@ -16,7 +16,7 @@ _NAME_LENGTH = 80
 
 
 def problem(operation: Operation, found: Sequence[Mapping[str, Any]]) -> Problem:
-    """The problem that pydantic's errors amount to; an unknown field is told before wrong values."""
+    """The problem that pydantic's errors amount to; unknown fields are told before wrong values."""
     if unreadable := _unreadable_body(found[0]):
         return unreadable
     errors = [_field_error(operation, error) for error in found[:_SHOWN]]

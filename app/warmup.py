@@ -39,7 +39,7 @@ class Warmup:
         return "failed" if self._done.exception() else "ok"
 
     async def wait(self, seconds: float = _PATIENCE_SECONDS) -> None:
-        """Returns once torch is there. Raises `Problem` not_ready when it is not in time or never."""
+        """Returns once torch is there. Raises `Problem` not_ready if it is not in time, or never."""
         if self.state == "ok":
             return
         try:

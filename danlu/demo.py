@@ -3,7 +3,9 @@
 Knows only how the halves are started and what HTTP offers, as any other client does.
 """
 
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import deque
@@ -130,14 +132,15 @@ def _wait_ready(client: Client, ended: Callable[[], str | None]) -> None:
     while True:
         try:
             # The port is open before there is a server: nothing but time tells that none is there.
-            client.ready(timeout_seconds=1.0)
-            return
+            if client.ready(timeout_seconds=1.0).get("worker") != "none":
+                return
+            missing = "no worker has come up"
         except DanluError as error:
-            reason = ended()
-            if reason:
-                raise DanluError(NO_SERVER, f"The demo cannot start: {reason}.") from None
-            if time.monotonic() > deadline:
-                raise DanluError(NO_SERVER, f"The server is not ready: {error.detail}") from None
+            missing = error.detail
+        if reason := ended():
+            raise DanluError(NO_SERVER, f"The demo cannot start: {reason}.")
+        if time.monotonic() > deadline:
+            raise DanluError(NO_SERVER, f"The demo cannot start: {missing}")
         time.sleep(0.1)
 
 
@@ -161,7 +164,7 @@ def _caption(label: str, prediction: Prediction) -> Text:
     if right:
         return Text.assemble(("✓ ", "green"), (prediction["label"], "bold"), (f"  {sure}", "dim"))
     wrong = (f"✗ {prediction['label']}", "bold red")
-    return Text.assemble(wrong, (f"  {sure}", "dim"), f" is {label}")
+    return Text.assemble(wrong, (f" {sure}", "dim"), f" is {label}")
 
 
 def _go_on(console: Console, outcome: Outcome, address: str | None) -> None:
@@ -169,19 +172,29 @@ def _go_on(console: Console, outcome: Outcome, address: str | None) -> None:
         verdict = f"{outcome.right} of {len(outcome.labels)} right"
         style = "bold green" if outcome.passed else "bold red"
         console.print(Text.assemble((verdict, style), f"; {WANTED} are asked for.\n"))
-    home = address or environment.DEFAULT_URL
     console.print(Text.assemble("3  ", ("Go on", "bold")))
-    if address is None:
-        console.print("   danlu serve                         a server that stays")
-    for line in (
-        f"   {home}/docs          every endpoint, to try in the browser",
-        f"   {home}/datasets      what can be trained on; your own folders too",
-        "   danlu train mnist --follow          train something else",
-        "   danlu predict photo.jpg             classify an image of your own",
-    ):
-        console.print(line, soft_wrap=True)
-    if address is not None:
+    url, danlu = address or environment.DEFAULT_URL, _command()
+    start = f"export DANLU_URL={address}" if address else f"{danlu} serve"
+    lines = (
+        (start, "" if address else "a server that stays"),
+        (f"{danlu} train mnist --follow", "train something else"),
+        (f"{danlu} predict photo.jpg", "classify an image of your own"),
+        (f"{url}/docs", "every endpoint, to try in the browser"),
+        (f"{url}/datasets", "what can be trained on"),
+    )
+    width = max(len(what) for what, _ in lines)
+    for what, why in lines:
+        console.print(Text.assemble(f"   {what:<{width}}   ", (why, "dim")), soft_wrap=True)
+    if address:
         console.print("\nThe server stays up until you press Ctrl-C.")
+
+
+def _command() -> str:
+    """What to type for danlu: its path where the shell would not find it, as after `make demo`."""
+    ours = Path(sys.executable).with_name("danlu")
+    if not ours.exists() or shutil.which("danlu") == str(ours):
+        return "danlu"
+    return str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
 
 
 def _show_log(log: Path) -> None:

@@ -27,6 +27,8 @@ def gallery(pictures: Sequence[tuple[bytes, Text]], console: Console) -> Table:
     room = (console.width + GAP) // (SIDE + GAP)
     in_a_row = next((count for count in ROWS if count <= room), 1)
     table = Table.grid(padding=(0, GAP, 0, 0))
+    for _ in range(in_a_row):
+        table.add_column(width=SIDE, overflow="fold")
     for start in range(0, len(pictures), in_a_row):
         row = pictures[start : start + in_a_row]
         table.add_row(*(Group(picture(data, console), caption, "") for data, caption in row))

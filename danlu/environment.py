@@ -3,6 +3,7 @@
 Knows no settings of the server; those are read by the programs that `danlu serve` starts.
 """
 
+import getpass
 import os
 from pathlib import Path
 
@@ -21,7 +22,12 @@ def url() -> str:
 
 def user() -> str | None:
     """Name of who asks, as the owner of their jobs; None where the system does not tell."""
-    return _VARIABLES.get("USER") or _VARIABLES.get("USERNAME") or None
+    if named := _VARIABLES.get("USER"):
+        return named
+    try:
+        return getpass.getuser()  # services and containers often have no $USER
+    except (KeyError, OSError, ImportError):  # nor a name for their number
+        return None
 
 
 def default_home() -> Path:

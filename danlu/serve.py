@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "worker": (sys.executable, "-P", "-m", "workers"),
 }
 PORT_TAKEN = "port_taken"
+DATABASE_NEWER = "database_newer"
+HOPELESS = 4  # exit code of a half that finds a database of a newer danlu: no restart helps
 LONGEST_PAUSE = 30.0  # seconds before a half that keeps dying is started again
 HEALTHY = 60.0  # seconds of life after which a half counts as healthy again
 GRACE = 20.0  # seconds that the halves have to drain and save when asked to stop
@@ -108,17 +110,25 @@ class Halves:
         return None
 
     def tend(self, announce: Announce) -> None:
-        """Start each half that died again: after 1, 2, 4 … 30 s, and 1 s after a healthy life."""
+        """Start each half that died again: after 1, 2, 4 … 30 s, and 1 s after a healthy life.
+
+        Raises `DanluError` (`database_newer`) when no restart helps.
+        """
         now = time.monotonic()
         for half in self._halves:
-            if half.process is not None and half.process.poll() is not None:
-                reason = _reason(half.process.returncode)
+            if half.process is None:
+                if now >= half.due:
+                    self._start(half)
+            elif (code := half.process.poll()) is not None:
                 self._sweep(half)
+                if code == HOPELESS:
+                    detail = "The database of this home was made by a newer danlu."
+                    hint = "Install the newer version, or choose another --home."
+                    raise DanluError(DATABASE_NEWER, detail, hint=hint)
                 half.pause = next_pause(half.pause, now - half.started)
                 half.due = now + half.pause
-                announce(f"The {half.name} {reason}; it starts again in {half.pause:.0f} s.")
-            elif half.process is None and now >= half.due:
-                self._start(half)
+                again = f"it starts again in {half.pause:.0f} s"
+                announce(f"The {half.name} {_reason(code)}; {again}.")
 
     def stop(self) -> None:
         """Ask all to stop, wait for the grace time or until it is `hurry`, kill what is left."""
@@ -182,7 +192,7 @@ def serve(
     """Run the halves until SIGTERM, SIGINT or SIGHUP. Call it in the main thread.
 
     `ready` is told the URL (None without a server) and the home once the port is ours; `announce`
-    hears of deaths. Raises `DanluError` before anything is started.
+    hears of deaths. Raises `DanluError` when there is nothing to serve: none is left running then.
     """
     home = make_home(home)
     only = loopback_only

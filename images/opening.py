@@ -13,7 +13,6 @@ from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from images import formats, pixels
@@ -104,14 +103,10 @@ def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None
     _check_work(file, data)
     frames = _frames(file)
     _mend_transparency(file)
-    turn = _turn(file)
-    size, box = file.size, None
-    if at_least is not None:
-        drafted = file.draft(None, at_least if turn in pixels.SIDEWAYS else at_least[::-1])
-        box = drafted[1] if drafted and file.size != size else None
+    size = file.size
+    box = _draft(file, at_least) if at_least and isinstance(file, JpegImageFile) else None
     file.load()
-    if reader is PngImageFile:  # it may tell its rotation after the pixels
-        turn = _turn(file)
+    turn = _turn(file)
     width, height = size[::-1] if turn in pixels.SIDEWAYS else size
     image = pixels.flatten(file)
     return Opened(image=image, box=box, turn=turn, width=width, height=height, frames=frames)
@@ -149,6 +144,15 @@ def _passes(file: JpegImageFile, data: bytes) -> int:
     return data.count(_START_OF_SCAN)
 
 
+def _draft(
+    file: JpegImageFile, at_least: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8; the part of the result that is the picture."""
+    size = file.size
+    drafted = file.draft(None, at_least if _turn(file) in pixels.SIDEWAYS else at_least[::-1])
+    return drafted[1] if drafted and file.size != size else None
+
+
 def _frames(file: ImageFile) -> int:
     """1, or more when the file holds more images than the one taken.
 
@@ -175,7 +179,10 @@ def _mend_transparency(file: ImageFile) -> None:
 
 
 def _turn(file: ImageFile) -> Image.Transpose | None:
-    """What makes the image upright, by EXIF or XMP; damaged metadata asks for nothing."""
+    """What makes the image upright, by EXIF or XMP; damaged metadata asks for nothing.
+
+    To be asked of a loaded file, since a PNG may tell it after the pixels; JPEG knows it before.
+    """
     if isinstance(file, TiffImageFile):  # turns itself while loading; its size is upright before
         return None
     with contextlib.suppress(Exception):

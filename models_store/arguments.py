@@ -140,7 +140,7 @@ def _problem(part: str, name: str, error: ValidationError) -> Problem:
     hint = (
         f"Leave it out: {FIXED[wanted]}."
         if wanted in FIXED
-        else did_you_mean(wanted, known) or f"It takes {', '.join(known)}."
+        else did_you_mean(wanted, known)
     )
     return Problem(
         "unknown_field", f"{name} has no argument {wanted!r} here.", hint=hint, errors=errors

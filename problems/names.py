@@ -1,6 +1,7 @@
 """How names that people type are matched: without case, `-` and `_`; misses say "did you mean".
 
-Letters that Unicode writes in several ways (full width, accents apart) are one letter here. Knows nothing of what the names stand for.
+Letters that Unicode writes in several ways (full width, accents apart) are one letter here.
+Knows nothing of what the names stand for.
 """
 
 import difflib

@@ -11,26 +11,31 @@ from multiprocessing.connection import Connection
 import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s that no job should pay
 
 from workers import devices, processes, run_train
-from workers.reporter import Stop
+from workers.reporter import Stop, Stopped
 from workers.task import Task
 
 # A job on the CPU must not slow the server down that answers predictions beside it.
 _NICE = 10
+_LOOK_SECONDS = 0.1
 
 
 class HeldDevice:
     """The child's end of the pipe over which the supervisor hands out devices."""
 
-    def __init__(self, channel: Connection) -> None:
+    def __init__(self, channel: Connection, stop: Stop) -> None:
         self._channel = channel
+        self._stop = stop
 
     def give_up(self) -> None:
         """Tells the supervisor that the device is free."""
         self._channel.send("give up")
 
     def take(self) -> str:
-        """Waits for the supervisor to hand out a device."""
+        """Waits for the supervisor to hand out a device. Raises `Stopped` when told to stop."""
         self._channel.send("take")
+        while not self._channel.poll(_LOOK_SECONDS):
+            if self._stop():
+                raise Stopped
         return str(self._channel.recv())
 
 
@@ -40,7 +45,7 @@ def main(task: Task, host: str, channel: Connection) -> None:
     processes.become_child(task.run, host, on_terminate=lambda: stop.set("release"))
     if task.device == "cpu":
         os.nice(_NICE)
-    outcome = run_train.run(task, HeldDevice(channel), stop)
+    outcome = run_train.run(task, HeldDevice(channel, stop), stop)
     processes.end_child(task.run, {"claim": task.fence.claim, **asdict(outcome)})
 
 

@@ -58,7 +58,9 @@ def end_stale_groups(runs: Path, host: str) -> list[int]:
     ended = []
     for file in runs.glob(f"*/{PROCESS_FILE}"):
         record = read(file)
-        if record and record.get("host") == host and is_same(record):  # type: ignore[arg-type]
+        if record and record["host"] != host:
+            continue  # another machine's, which may well be at work
+        if record and is_same(record):  # type: ignore[arg-type]
             log.warning("ending process %s of an earlier worker", record["pid"])
             end_group(record["pid"])
             ended.append(record["pid"])

@@ -124,6 +124,9 @@ class Reporter:
         except SQLAlchemyError:
             # The lease outlives several missed beats; the next write is half a second away.
             log.exception("progress could not be written")
+            with self._changed:
+                self._progress, self._metrics = self._progress or progress, self._metrics or metrics
+                self._steps = steps + self._steps
             return
         if state is None:
             self._stop.set("fenced")

@@ -18,6 +18,7 @@ from data_store import arrays, catalog
 from data_store.parts import DataSet
 from database import engine, jobs
 from models_store import architectures, checkpoints, preprocess
+from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.manifest import Preprocessing
 from problems import Problem
@@ -57,7 +58,8 @@ class Devices(Protocol):
 
 def run(task: Task, held: Devices, stop: Stop) -> Outcome:
     """Does the whole job; every way it can end is an `Outcome`, also errors of any kind."""
-    sessions = engine.session_factory(engine.connect(task.database))
+    connected = engine.connect(task.database)
+    sessions = engine.session_factory(connected)
     try:
         with Reporter(sessions, task.fence, stop) as reporter:
             _train(task, sessions, reporter, held, stop)
@@ -66,6 +68,8 @@ def run(task: Task, held: Devices, stop: Stop) -> Outcome:
     except Exception as error:
         log.exception("the job failed")
         return Outcome("failed", error=_explain(error), exception=type(error).__name__)
+    finally:
+        connected.dispose()
     return Outcome("succeeded", stop_reason="completed")
 
 
@@ -73,14 +77,20 @@ def _explain(error: Exception) -> dict[str, Any]:
     """What a person is told; the log has the traceback."""
     if isinstance(error, Problem):
         problem = error
-    elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+    elif _is_out_of_memory(error):
         problem = Problem("out_of_memory", "The device ran out of memory.")
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         problem = Problem("disk_full", "The disk filled up during the job.")
     else:
         first_line = str(error).partition("\n")[0][:300]
         problem = Problem("training_failed", f"{type(error).__name__}: {first_line}")
     return dict(problem.as_dict())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On the CPU, PyTorch says so in a plain RuntimeError."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _train(
@@ -109,24 +119,17 @@ def _train(
         size=recipe.size,
         classes=len(data.classes),
     )
-    torch.manual_seed(recipe.seed)  # the last thing before the weights are drawn
-    network = architectures.build(planned)
-    network.to(device).to(memory_format=torch.channels_last)
+    network = _build(planned, recipe.seed, device)
     log.info("%s on %s in %s", planned.architecture, device, run_with.precision)
-    saver = Saver(
-        task.checkpoints,
-        sessions,
-        task.fence,
-        recipe=recipe,
-        origin=Origin(
-            architecture=planned.architecture,
-            classes=data.classes,
-            dataset={"name": data.name, "version": data.version},
-            preprocessing=_preprocessing(task, recipe, data, run_with.normalize),
-            made_with=run_with.made_with(),
-        ),
+    origin = Origin(
+        architecture=planned.architecture,
+        classes=data.classes,
+        dataset={"name": data.name, "version": data.version},
+        preprocessing=_preprocessing(task, recipe, data, run_with.normalize),
+        made_with=run_with.made_with(),
     )
-    journal.training(training.steps_per_epoch(len(parts.train), recipe) * recipe.epochs)
+    saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
+    journal.training(_steps(parts, recipe))
     for event in training.fit(network, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
             journal.tick(event)
@@ -238,6 +241,25 @@ def _preprocessing(
         trained_height=facts.height,
         trained_width=facts.width,
     )
+
+
+def _steps(parts: Split, recipe: Recipe) -> int:
+    """Of the whole run. Resolving a recipe cannot know what a split by class leaves."""
+    steps = training.steps_per_epoch(len(parts.train), recipe)
+    if steps == 0:
+        raise Problem(
+            "invalid_request",
+            f"drop_last leaves no batch of {recipe.batch_size}: there are {len(parts.train)} "
+            "training images.",
+            hint="Give a smaller batch_size, or drop_last: false.",
+        )
+    return steps * recipe.epochs
+
+
+def _build(planned: Plan, seed: int, device: torch.device) -> torch.nn.Module:
+    torch.manual_seed(seed)  # the last thing before the weights are drawn
+    network = architectures.build(planned)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _judge(

@@ -27,13 +27,16 @@ class Split:
 def split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
     """The split that `recipe.validation` asks for; pixels move to an accelerator once, whole.
 
-    Raises `Problem` dataset_invalid when no image is left to train or to validate on.
+    Raises `Problem` dataset_invalid when there is no such part, or when no image is left to train
+    or to validate on.
     """
     train = _samples(data.parts["train"], device)
     test = _samples(data.parts["test"], device) if "test" in data.parts else None
     if recipe.validation == "test" and test is not None:
         return Split(train, test, None)
     if isinstance(recipe.validation, str):
+        if recipe.validation not in data.parts:
+            raise Problem("dataset_invalid", f"{data.name} has no {recipe.validation} part.")
         return Split(train, _samples(data.parts[recipe.validation], device), test)
     held_out = stratified(data.parts["train"].labels, fraction=recipe.validation, seed=recipe.seed)
     if held_out.all() or not held_out.any():

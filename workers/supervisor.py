@@ -33,10 +33,12 @@ BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.25
 HOUSEKEEPING_SECONDS = 2.0
 WATCH_SECONDS = 0.5
 # A cancel is cooperative first; memory must be free within 5 s of it (docs/decisions/0003).
-TERMINATE_AFTER_SECONDS, KILL_AFTER_SECONDS = 3.0, 4.0
+KILL_AFTER_SECONDS = 3.5
 # A child that has not reported by then hangs in its imports.
 START_SECONDS = 120.0
 STOP_SECONDS = 8.0
+# Each job that downloads leaves its device to the next; a queue full of them must stop somewhere.
+MAX_WITHOUT_DEVICE = 4
 
 
 @dataclass(slots=True)
@@ -55,6 +57,11 @@ class Child:
     def pid(self) -> int:
         return self.process.pid or 0
 
+    def kill(self) -> None:
+        """Ends it and all that it started."""
+        processes.end_group(self.pid)
+        self.process.kill()  # while it comes up it leads no group yet
+
 
 class Supervisor:
     """One per home and host. `run` returns after `stop`."""
@@ -64,7 +71,7 @@ class Supervisor:
         self._sessions = sessions
         self._host = socket.gethostname()
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._context = multiprocessing.get_context(_start_method(settings))
+        self._context: Any = multiprocessing.get_context(_start_method(settings))
         self._children: list[Child] = []
         self._free: list[str] = []
         self._forkserver: int | None = None
@@ -82,11 +89,13 @@ class Supervisor:
         self._free = self._probe()
         log.info("ready: %s", ", ".join(self._free))
         pause = BUSY_SECONDS
-        while not self._stopping:
-            busy = self._turn()
-            pause = BUSY_SECONDS if busy else min(pause * 1.2, IDLE_SECONDS)
-            self._wait(pause)
-        self._stop_children()
+        try:
+            while not self._stopping:
+                busy = self._turn()
+                pause = BUSY_SECONDS if busy else min(pause * 1.2, IDLE_SECONDS)
+                self._wait(pause)
+        finally:  # also after an error: Python would wait for the children until they are done
+            self._stop_children()
         self._say_goodbye()
 
     def _turn(self) -> bool:
@@ -105,7 +114,8 @@ class Supervisor:
 
     def _claim(self) -> bool:
         """Takes one job when a device is free and nobody waits for it."""
-        if not self._free:
+        without_device = sum(one.device is None for one in self._children)
+        if not self._free or without_device >= MAX_WITHOUT_DEVICE:
             return False
         device = self._free[0]
         with self._sessions.begin() as session:
@@ -129,23 +139,18 @@ class Supervisor:
             checkpoints=self._settings.checkpoints,
             runs=self._settings.runs,
         )
-        process = self._process(task.work, (given, self._host, theirs))
+        process = self._context.Process(target=task.work, args=(given, self._host, theirs))
         process.start()
         theirs.close()
         self._children.append(Child(fence, process, ours, time.monotonic(), device))
         self._register("child", process.pid or 0, job_id=fence.job_id, device=device)
-
-    def _process(self, target: Any, arguments: tuple[Any, ...]) -> BaseProcess:
-        factory: Any = self._context
-        process: BaseProcess = factory.Process(target=target, args=arguments)
-        return process
 
     # -- devices ---------------------------------------------------------------------------
 
     def _probe(self) -> list[str]:
         """The devices of this machine, asked in a child; also warms the forkserver up."""
         ours, theirs = self._context.Pipe()
-        process = self._process(task.probe, (theirs,))
+        process = self._context.Process(target=task.probe, args=(theirs,))
         process.start()
         theirs.close()
         found, parent = ours.recv()
@@ -156,6 +161,7 @@ class Supervisor:
     def _hand_out_devices(self) -> None:
         for one in self._children:
             self._hear(one)
+        for one in self._children:
             if one.waits_for_device and one.channel and self._free:
                 one.device, one.waits_for_device = self._free.pop(0), False
                 with contextlib.suppress(BrokenPipeError):  # it just died: reaped next
@@ -191,21 +197,15 @@ class Supervisor:
         return bool(ended)
 
     def _settle(self, one: Child) -> None:
-        """Writes how a job ended: as its `exit.json` says, or lost when there is none."""
+        """Writes how a job ended: as its `exit.json` says; without one it was lost, or we stop."""
         processes.end_group(one.pid)  # whatever the child itself had started
         record = processes.read(self._settings.runs / one.fence.job_id / processes.EXIT_FILE)
-        if record is not None and record.get("claim") != one.fence.claim:
-            record = None
+        if record is None or record["claim"] != one.fence.claim:
+            record = {"state": "released" if self._stopping else "lost"}
         with self._sessions.begin() as session:
             process_rows.forget(session, pid=one.pid, host=self._host)
-            if record is None:
-                state = jobs.lose(session, one.fence)
-                log.warning(
-                    "%s: its process ended with %s; now %s",
-                    one.fence.job_id,
-                    one.process.exitcode,
-                    state,
-                )
+            if record["state"] == "lost":
+                jobs.lose(session, one.fence)
             elif record["state"] == "released":
                 jobs.release(session, one.fence)
             else:
@@ -216,8 +216,7 @@ class Supervisor:
                     stop_reason=record["stop_reason"],
                     error=record["error"],
                 )
-        if record is not None:
-            log.info("%s %s", one.fence.job_id, record["state"])
+        log.info("%s %s, exit code %s", one.fence.job_id, record["state"], one.process.exitcode)
 
     # -- watching --------------------------------------------------------------------------
 
@@ -251,14 +250,13 @@ class Supervisor:
         hangs = state is State.starting and now - one.began > START_SECONDS
         if state is None or hangs:
             log.warning("%s: ending its process %s", one.fence.job_id, one.pid)
-            processes.end_group(one.pid)
+            one.kill()
         elif state is State.cancelling:
-            one.cancelling_since = one.cancelling_since or now
-            waited = now - one.cancelling_since
-            if waited > KILL_AFTER_SECONDS:
-                processes.end_group(one.pid)
-            elif waited > TERMINATE_AFTER_SECONDS:
+            if one.cancelling_since is None:
+                one.cancelling_since = now
                 processes.ask_to_end(one.pid)
+            elif now - one.cancelling_since > KILL_AFTER_SECONDS:
+                one.kill()
 
     def _register(self, role: str, pid: int, **more: Any) -> None:
         with self._sessions.begin() as session:
@@ -268,26 +266,22 @@ class Supervisor:
         """Until a child ends or says something, or `seconds` have passed."""
         sources: list[Any] = [one.process.sentinel for one in self._children]
         sources += [one.channel for one in self._children if one.channel]
-        if sources:
-            connection.wait(sources, timeout=seconds)
-        else:
-            time.sleep(seconds)
+        connection.wait(sources, timeout=seconds)
 
     # -- stopping --------------------------------------------------------------------------
 
     def _stop_children(self) -> None:
         """Asks, waits, kills; every job goes back to the queue without an attempt counted."""
+        self._stopping = True
         for one in self._children:
             processes.ask_to_end(one.pid)
         deadline = time.monotonic() + STOP_SECONDS
-        while self._children and time.monotonic() < deadline:
-            self._wait(BUSY_SECONDS)
-            self._reap()
+        while any(one.process.is_alive() for one in self._children) and time.monotonic() < deadline:
+            time.sleep(BUSY_SECONDS)
         for one in self._children:
-            processes.end_group(one.pid)
+            one.kill()
             one.process.join()
-            with self._sessions.begin() as session:
-                jobs.release(session, one.fence)
+        self._reap()
 
     def _say_goodbye(self) -> None:
         with self._sessions.begin() as session:

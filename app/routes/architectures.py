@@ -8,7 +8,7 @@ from pydantic import Field
 from app.dependencies import Warm
 from app.errors import responses
 from app.schemas import LayerRead, Page, Read
-from problems import Problem
+from problems import FieldError, Problem
 
 router = APIRouter(prefix="/architectures", tags=["Catalogue"], dependencies=[Warm])
 
@@ -22,7 +22,7 @@ class ArchitectureItem(Read):
 
 
 class ArchitectureRead(ArchitectureItem):
-    """A network and its layers for `input` and `classes`. `flops` are of one image's forward pass."""
+    """A network and its layers for `input` and `classes`; `flops` are of one image's pass."""
 
     classes: int
     layers: list[LayerRead]
@@ -93,5 +93,5 @@ def _located(problem: Problem) -> Problem:
         "network_misfit": ["query", "input"],
     }
     place = places[problem.code]
-    errors = [{"loc": place, "msg": error["msg"]} for error in problem.errors]
+    errors: list[FieldError] = [{"loc": place, "msg": error["msg"]} for error in problem.errors]
     return Problem(problem.code, problem.detail, hint=problem.hint, errors=errors)

@@ -35,7 +35,9 @@ class DataSetRead(Read):
     height: int = Field(description="In pixels; of a folder, the median of a sample.")
     width: int
     channels: int
-    available: bool = Field(description="On this disk; others are downloaded by the first training.")
+    available: bool = Field(
+        description="On this disk; others are downloaded by the first training."
+    )
     version: str | None = Field(description="Hash of the content, once it has been decoded.")
     defaults: dict[str, Any] = Field(description="What a recipe takes from the data set.")
 
@@ -69,9 +71,7 @@ def get_dataset(name: Name, settings: Setup) -> DataSetRead:
 @router.get(
     "/{name}/images",
     summary="List the images of a data set",
-    responses=responses(
-        "dataset_unknown", "dataset_invalid", "dataset_unavailable", "not_ready"
-    ),
+    responses=responses("dataset_unknown", "dataset_invalid", "dataset_unavailable", "not_ready"),
     dependencies=[Warm],
 )
 def list_dataset_images(

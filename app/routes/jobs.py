@@ -42,9 +42,7 @@ def list_jobs(  # noqa: PLR0913 - the filters of the list
             examples=["queued,running"],
         ),
     ] = None,
-    active: Annotated[
-        bool | None, Query(description="true: not ended yet. false: ended.")
-    ] = None,
+    active: Annotated[bool | None, Query(description="true: not ended yet. false: ended.")] = None,
     kind: Annotated[str | None, Query(description="Such as train.")] = None,
     owner: Annotated[str | None, Query(description="Whose.")] = None,
     dataset: Annotated[str | None, Query(description="On this data set.")] = None,
@@ -176,7 +174,7 @@ def _state(word: str) -> State:
         raise Problem(
             "invalid_request",
             f"There is no state {word.strip()[:80]!r}.",
-            hint=did_you_mean(word.strip(), State),
+            hint=did_you_mean(word.strip()[:80], [state.value for state in State]),
             errors=[{"loc": ["query", "state"], "msg": f"one of {', '.join(State)}"}],
         ) from None
 

@@ -16,8 +16,8 @@ from app import models, predictions, uploads, validation
 from app.dependencies import Held, Warm
 from app.errors import responses
 from app.operation import Operation
+from app.predictions import AnswerRead
 from app.resources import Resources
-from app.schemas import AnswerRead
 from app.uploads import Limits, Upload
 from problems import Problem
 
@@ -138,7 +138,10 @@ async def predict(
     )
     options = _merged(request, options, upload)
     read = time.perf_counter()
-    answer = await _in_time(held, lambda: _answer(held, upload, options))
+    try:
+        answer = await _in_time(held, lambda: _answer(held, upload, options))
+    except Problem as problem:
+        raise _explained(request, problem) from None
     done = time.perf_counter()
     response.headers["Server-Timing"] = (
         f"read;dur={1000 * (read - began):.1f}, predict;dur={1000 * (done - read):.1f}"
@@ -177,6 +180,15 @@ async def _in_time(held: Resources, work: Callable[[], Result]) -> Result:
             )
     except TimeoutError:
         raise Problem("too_slow", f"It took longer than {seconds:g} seconds.") from None
+
+
+def _explained(request: Request, problem: Problem) -> Problem:
+    """Bytes that `curl -d` sent were an image before it took the line ends out of them."""
+    by_form = request.headers.get("content-type") == "application/x-www-form-urlencoded"
+    if by_form and problem.code in ("not_an_image", "truncated_image"):
+        hint = "With curl use --data-binary @image.jpg: -d changes the bytes."
+        return Problem(problem.code, problem.detail, hint=hint)
+    return problem
 
 
 def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:

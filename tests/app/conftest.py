@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -159,6 +159,11 @@ def png() -> Callable[..., bytes]:
 @pytest.fixture
 def problem() -> Callable[..., dict[str, Any]]:
     return _problem
+
+
+@pytest.fixture
+def serve() -> Callable[[Settings], AbstractContextManager[Server]]:
+    return serving
 
 
 @pytest.fixture

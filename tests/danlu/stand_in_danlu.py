@@ -87,7 +87,7 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         if url.path == "/readyz":
-            self.send({})
+            self.send({"worker": TOLD.get("worker", "ok")})
         elif url.path == f"/jobs/{JOB}":
             self.send(job())
         elif url.path == f"/jobs/{JOB}/history":

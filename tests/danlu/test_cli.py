@@ -92,6 +92,7 @@ def test_train_without_sense_is_usage(run: Any, server: Any) -> None:
         ("internal", 500, 1),
         ("dataset_unavailable", 503, 1),
         ("not_ready", 503, 3),
+        ("database_newer", 500, 4),
     ],
 )
 def test_a_refusal_says_what_and_where_and_what_to_do(

@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from danlu import DanluError
+from danlu import demo as demonstration
 from danlu.demo import Outcome, demo
 
 FOLDER = Path(__file__).parent
+PYTHON = sys.executable
 DEMO = """
 import json, sys
 from rich.console import Console
@@ -33,8 +35,8 @@ def home_of_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def commands(tmp_path: Path, *told: str) -> dict[str, list[str]]:
     return {
-        "server": [sys.executable, str(FOLDER / "stand_in_danlu.py"), *told],
-        "worker": [sys.executable, str(FOLDER / "stand_in_half.py"), str(tmp_path), "worker"],
+        "server": [PYTHON, str(FOLDER / "stand_in_danlu.py"), *told],
+        "worker": [PYTHON, str(FOLDER / "stand_in_half.py"), str(tmp_path), "worker"],
     }
 
 
@@ -65,7 +67,7 @@ def test_eighteen_of_twenty_are_enough(tmp_path: Path, wrong: int, passed: bool)
     outcome, lines = run(tmp_path, f"wrong={wrong}")
 
     assert (outcome.right, outcome.passed) == (20 - wrong, passed)
-    assert any("✗ 1  0.987 is 0" in line for line in lines)
+    assert any("✗ 1 0.987 is 0" in line for line in lines)
 
 
 def test_an_image_that_cannot_be_read_counts_as_wrong(tmp_path: Path) -> None:
@@ -91,6 +93,31 @@ def test_a_server_that_cannot_start_shows_its_log(
     assert caught.value.code == "no_server"
     assert "the stand-in dies as told" in capsys.readouterr().err
     assert list(home_of_homes.iterdir()) == []
+
+
+def test_a_worker_that_does_not_come_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demonstration, "START_SECONDS", 0.5)
+
+    with pytest.raises(DanluError, match="no worker has come up"):
+        run(tmp_path, "worker=none")
+
+
+def test_what_to_type_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / ".venv" / "bin" / "danlu"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    monkeypatch.chdir(tmp_path)
+    _, lines = run(tmp_path)
+    assert any(line.startswith("   .venv/bin/danlu serve ") for line in lines)
+
+    monkeypatch.setenv("PATH", str(program.parent))
+    _, lines = run(tmp_path)
+    assert any(line.startswith("   danlu serve ") for line in lines)
 
 
 def test_the_settings_of_a_user_are_none_of_the_demos(

@@ -1,3 +1,4 @@
+import getpass
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,19 @@ def test_the_user_is_whom_the_system_names(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("USER", "lin")
     assert environment.user() == "lin"
 
-    monkeypatch.delenv("USER")
+    for name in ("USER", "LOGNAME", "LNAME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("USERNAME", "wei")
     assert environment.user() == "wei"
 
-    monkeypatch.delenv("USERNAME")
+
+def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("uid not found: 4242")
+
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setattr(getpass, "getuser", nameless)
+
     assert environment.user() is None
 
 

@@ -209,6 +209,20 @@ def test_halves_tell_which_has_ended(tmp_path: Path) -> None:
         assert until(halves.ended) == "the worker ended with code 7"
 
 
+def test_no_restart_helps_with_a_newer_database(tmp_path: Path) -> None:
+    good = [sys.executable, STAND_IN, str(tmp_path), "server"]
+    newer = [sys.executable, "-c", f"raise SystemExit({serve.HOPELESS})"]
+    commands = {"server": good, "worker": newer}
+
+    with (
+        pytest.raises(DanluError, match="newer danlu"),
+        serve.Halves(commands, home=tmp_path) as halves,
+    ):
+        until(lambda: halves.tend(print))
+
+    assert not [file for file in tmp_path.glob("*.pid") if alive(int(file.read_text()))]
+
+
 def test_a_program_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
     good = [sys.executable, STAND_IN, str(tmp_path), "server"]
     halves = serve.Halves({"server": good, "worker": ["/no/such/program"]}, home=tmp_path)

@@ -286,7 +286,7 @@ def mutants(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(mutants(), st.sampled_from([None, (9, 7)]), st.sampled_from([1, 3]))
 def test_damaged_files_give_an_image_or_a_problem(
     data: bytes, size: tuple[int, int] | None, channels: int
@@ -356,6 +356,12 @@ def test_a_png_may_tell_its_rotation_after_the_pixels(write: Any) -> None:
 def test_rotations_that_do_not_exist(turn: int) -> None:
     decoded = images.decode(saved(SMOOTH, "JPEG", exif=exif(turn)), size=None, channels=3)
     assert decoded.pixels.shape == SMOOTH.shape
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_damaged_metadata_does_not_spoil_the_image(format: str) -> None:
+    data = saved(SMOOTH, format, exif=b"Exif\0\0no directory")
+    assert images.decode(data, size=None, channels=3).pixels.shape == SMOOTH.shape
 
 
 # Draft

@@ -1,0 +1,73 @@
+"""Whether the server lives, whether it is ready, and what it says of itself."""
+
+import httpx
+
+from app.main import create_app
+from database import processes
+
+
+def test_it_is_alive(shared):
+    assert shared.get("/healthz").json() == {"status": "ok"}
+
+
+def test_it_is_ready(server):
+    assert server.get("/readyz").json() == {
+        "status": "ready",
+        "database": "ok",
+        "worker": "none",
+        "models": "ok",
+    }
+    with server.sessions.begin() as session:
+        processes.seen(session, role="supervisor", pid=7, host="atlas")
+    assert server.get("/readyz").json()["worker"] == "ok"
+
+
+def test_it_is_not_ready_before_torch_is_loaded(settings, serve, problem):
+    with serve(settings) as running:
+        cold = create_app(settings)  # on the same home; its lifespan never runs
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(cold)
+            async with httpx.AsyncClient(transport=transport, base_url="http://danlu") as http:
+                return await http.get("/readyz")
+
+        response = running.portal.call(ask)
+        document = problem(response, 503, "not_ready")
+        assert document["models"] == "loading"
+        assert document["database"] == "ok"
+        assert response.headers["retry-after"] == "1"
+
+
+def test_it_is_not_ready_without_a_database(server, problem):
+    server.settings.home.rename(server.settings.home.with_name("gone"))
+    server.app.state.resources.database.dispose()
+    try:
+        document = problem(server.get("/readyz"), 503, "not_ready")
+        assert document["database"] == "failed"
+        assert server.get("/healthz").status_code == 200
+        problem(server.get("/jobs"), 500, "internal")
+    finally:
+        server.settings.home.with_name("gone").rename(server.settings.home)
+
+
+def test_what_it_runs_on(server):
+    with server.sessions.begin() as session:
+        processes.seen(session, role="child", pid=9, host="atlas", job_id="job_1", device="cuda:1")
+    server.post("/train", json={"dataset": "digits"})
+    found = server.get("/system").json()
+    assert found["home"] == str(server.settings.home)
+    assert {"python", "danlu", "torch"} <= set(found["versions"])
+    assert found["devices"] == ["cpu", "cuda:1"]
+    assert found["disk"]["total"] > found["disk"]["free"] > 0
+    assert found["memory"]["total"] > 0
+    assert found["queue"] == {"queued": 1}
+    assert found["warm_models"] == []
+    by_role = {process["role"]: process for process in found["processes"]}
+    assert set(by_role) == {"server", "child"}
+    assert by_role["child"] == {
+        "role": "child",
+        "pid": 9,
+        "host": "atlas",
+        "job_id": "job_1",
+        "device": "cuda:1",
+    }

@@ -1,0 +1,240 @@
+"""`POST /train`: what becomes a job, what is only planned, and what is refused and how."""
+
+import pytest
+from sqlalchemy import select
+
+from database import jobs
+from database.tables import Job, State
+
+
+def count_jobs(server) -> int:
+    with server.sessions() as session:
+        return len(list(session.scalars(select(Job))))
+
+
+def test_a_data_set_is_enough(server):
+    response = server.post("/train", json={"dataset": "digits"})
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/jobs/{job['id']}"
+    assert job["state"] == "queued"
+    assert job["dataset"] == {"name": "digits", "version": None}
+    assert job["owner"] == "anonymous"
+    assert job["queue_position"] == 1
+    assert "no worker" in job["waiting_for"]
+    assert job["recipe"]["architecture"] == "mnist_net"
+    assert job["recipe"]["seed"] is not None
+    assert job["progress"]["epochs"] == job["recipe"]["epochs"]
+    assert job["checkpoints"] == []
+    assert server.get(response.headers["location"]).json() == job
+
+
+def test_the_job_is_stored_when_the_answer_arrives(server):
+    job_id = server.post("/train", json={"dataset": "digits"}).json()["id"]
+    with server.sessions() as session:
+        assert jobs.get(session, job_id).state is State.queued
+
+
+def test_the_resolved_recipe_is_taken_back_as_it_is(server):
+    first = server.post("/train", json={"dataset": "DIGITS", "architecture": "LeNet-5"}).json()
+    again = server.post("/train", json=first["recipe"])
+    assert again.status_code == 202
+    assert again.json()["recipe"] == first["recipe"]
+    assert first["recipe"]["architecture"] == "lenet5"
+
+
+def test_labels_of_a_job(server):
+    body = {"dataset": "digits", "name": "第一次", "tags": ["a", "b"], "priority": 5}
+    headers = {b"X-Danlu-User": "林".encode()}
+    job = server.post("/train", json=body, headers=headers).json()
+    assert (job["name"], job["tags"], job["priority"]) == ("第一次", ["a", "b"], 5)
+    assert job["owner"] == "林"
+
+
+def test_an_owner_in_latin_1_is_taken_too(server):
+    headers = {b"X-Danlu-User": "zoë".encode("latin-1")}
+    assert (
+        server.post("/train", json={"dataset": "digits"}, headers=headers).json()["owner"] == "zoë"
+    )
+
+
+def test_a_dry_run_says_what_would_be_done_and_makes_no_job(server):
+    body = {"dataset": "digits", "architecture": "mnist_net", "epochs": 2, "batch_size": 100}
+    response = server.post("/train?dry_run=true", json=body)
+    assert response.status_code == 200
+    plan = response.json()
+    assert set(plan) == {"recipe", "layers", "parameters", "flops", "steps", "estimated_seconds"}
+    assert [layer["type"] for layer in plan["layers"][:2]] == ["Conv2d", "ReLU"]
+    assert plan["layers"][0]["output_shape"] == [10, 24, 24]
+    assert plan["layers"][0]["name"] == "model.0"
+    assert plan["parameters"] == sum(layer["parameters"] for layer in plan["layers"])
+    assert plan["flops"] > plan["parameters"]
+    # 1437 training images, a tenth held out, in batches of 100, twice
+    assert plan["steps"] == 26
+    assert plan["estimated_seconds"] is None
+    assert count_jobs(server) == 0
+
+
+def test_drop_last_leaves_the_last_batch_out_of_the_steps(shared):
+    body = {"dataset": "digits", "epochs": 1, "batch_size": 100, "validation": "test"}
+    assert shared.post("/train?dry_run=true", json=body).json()["steps"] == 15
+    body["data_loader"] = {"drop_last": True}
+    assert shared.post("/train?dry_run=true", json=body).json()["steps"] == 14
+
+
+def test_the_estimate_rests_on_earlier_jobs_of_the_same_network(server, train):
+    done = train(server.settings, end=None)
+    with server.sessions.begin() as session:
+        fence = jobs.fence_of(jobs.get(session, done.job_id))
+        jobs.progress(session, fence, progress={"images_per_second": 1000.0})
+        jobs.finish(session, fence, state=State.succeeded, stop_reason="completed")
+    body = {"dataset": "digits", "epochs": 2, "validation": "test", "architecture": "mnist_net"}
+    assert server.post("/train?dry_run=true", json=body).json()["estimated_seconds"] == 2.9
+    body["architecture"] = "lenet5"
+    assert server.post("/train?dry_run=true", json=body).json()["estimated_seconds"] is None
+
+
+NAMES = [
+    ({"dataset": "mnits"}, 404, "dataset_unknown", "'mnist'"),
+    ({"dataset": "digits", "architecture": "mnist-ned"}, 404, "architecture_unknown", "mnist_net"),
+    ({"recipe": "note-mnist"}, 404, "recipe_unknown", "'notes-mnist'"),
+    ({"dataset": "digits", "optimizer": "Addam"}, 422, "optimizer_unknown", "'Adam'"),
+    ({"dataset": "digits", "scheduler": "OneCycle"}, 422, "scheduler_unknown", "OneCycleLR"),
+    ({"dataset": "digits", "epohcs": 1}, 422, "unknown_field", "'epochs'"),
+    ({"dataset": "../../etc"}, 404, "dataset_unknown", "/datasets"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code", "hint"), NAMES)
+def test_names_that_do_not_exist(shared, problem, body, status, code, hint):
+    document = problem(shared.post("/train", json=body), status, code)
+    assert hint in document["hint"]
+
+
+FIELDS = [
+    ({"epochs": 0}, "invalid_request", ["body", "epochs"]),
+    ({"epochs": 10**9}, "invalid_request", ["body", "epochs"]),
+    ({"epochs": 1.5}, "invalid_request", ["body", "epochs"]),
+    ({"lr": -0.1}, "invalid_request", ["body", "lr"]),
+    ({"optimizer": {"lr": -1}}, "invalid_request", ["body", "optimizer", "lr"]),
+    (
+        {"optimizer": {"name": "SGD", "momentm": 1}},
+        "unknown_field",
+        ["body", "optimizer", "momentm"],
+    ),
+    ({"lr": 0.1, "optimizer": {"lr": 0.1}}, "lr_twice", ["body", "lr"]),
+    ({"image_size": 4}, "network_misfit", ["body", "image_size"]),
+    ({"image_size": [28]}, "invalid_request", ["body", "image_size"]),
+    ({"validation": 1.5}, "invalid_request", ["body", "validation"]),
+    (
+        {"transforms": {"train": [{"type": "RandomCrop", "paddin": 4}]}},
+        *("unknown_field", ["body", "transforms", "train", 0, "paddin"]),
+    ),
+    (
+        {"normalize": {"mean": [0.5], "std": ["wide"]}},
+        *("invalid_request", ["body", "normalize", "std", 0]),
+    ),
+    ({"data_loader": {"shufle": True}}, "unknown_field", ["body", "data_loader", "shufle"]),
+]
+
+
+@pytest.mark.parametrize(("fields", "code", "loc"), FIELDS)
+def test_a_wrong_field_is_named(shared, problem, fields, code, loc):
+    document = problem(shared.post("/train", json={"dataset": "digits", **fields}), 422, code)
+    assert loc in [error["loc"] for error in document["errors"]]
+    assert document["hint"]
+
+
+def test_a_learning_rate_of_nan(shared, problem):
+    for body in (
+        '{"dataset": "digits", "lr": NaN}',
+        '{"dataset": "digits", "optimizer": {"lr": NaN}}',
+    ):
+        response = shared.post("/train", content=body, headers={"Content-Type": "application/json"})
+        document = problem(response, 422, "invalid_request")
+        assert document["errors"][0]["loc"][-1] == "lr"
+
+
+def test_an_image_too_small_for_the_network(shared, problem):
+    body = {"dataset": "digits", "architecture": "mnist_net", "image_size": 8}
+    document = problem(shared.post("/train", json=body), 422, "network_misfit")
+    assert "Layer 3" in document["detail"]
+    assert "10 x 2 x 2" in document["detail"]
+    assert "image_size" in document["hint"]
+
+
+def test_no_data_set_at_all(shared, problem):
+    document = problem(shared.post("/train", json={}), 422, "invalid_request")
+    assert "digits" in document["hint"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"dataset=digits",
+        b"{'dataset': 'digits'}",
+        b"",
+        b"[" * 100_000,
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b'{"dataset": "\xff"}',
+    ],
+)
+def test_a_body_that_is_not_json(shared, problem, body):
+    response = shared.post("/train", content=body, headers={"Content-Type": "application/json"})
+    assert "curl --json" in problem(response, 400, "invalid_json")["hint"]
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_json_without_its_content_type(shared, problem, kind):
+    headers = {"Content-Type": kind} if kind else {}
+    response = shared.post("/train", content=b'{"dataset": "digits"}', headers=headers)
+    assert "curl --json" in problem(response, 415, "unsupported_media_type")["hint"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"digits"', b"null", b"17"])
+def test_json_that_is_no_object(shared, problem, body):
+    response = shared.post("/train", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    problem(response, response.status_code, response.json()["code"])
+
+
+def test_a_body_that_is_too_large(shared, problem):
+    body = b'{"dataset": "' + b"x" * 1_000_001 + b'"}'
+    headers = {"Content-Type": "application/json"}
+    problem(shared.post("/train", content=body, headers=headers), 413, "body_too_large")
+
+
+def test_a_body_that_is_too_large_and_does_not_say_so(shared, problem):
+    async def pieces():
+        for _ in range(2000):
+            yield b"x" * 1000
+
+    headers = {"Content-Type": "application/json"}
+    problem(shared.post("/train", content=pieces(), headers=headers), 413, "body_too_large")
+
+
+def test_thousands_of_unknown_fields_are_not_all_listed(shared, problem):
+    body = {f"field{number}": 1 for number in range(5000)}
+    document = problem(shared.post("/train", json=body), 422, "unknown_field")
+    assert len(document["errors"]) == 20
+
+
+@pytest.mark.parametrize("body", [b'{"\\ud800": 1}', b'{"optimizer": {"\\ud800": 1}}'])
+def test_a_field_name_that_utf_8_cannot_say(shared, problem, body):
+    response = shared.post("/train", content=body, headers={"Content-Type": "application/json"})
+    problem(response, 422, response.json()["code"])
+
+
+def test_an_owner_that_is_too_long(shared, problem):
+    response = shared.post(
+        "/train", json={"dataset": "digits"}, headers={"X-Danlu-User": "x" * 300}
+    )
+    assert problem(response, 422, "invalid_request")["errors"][0]["loc"][0] == "header"
+
+
+def test_nothing_refused_leaves_a_job(server):
+    for body, *_ in NAMES:
+        assert server.post("/train", json=body).is_client_error
+    for fields, *_ in FIELDS:
+        assert server.post("/train", json={"dataset": "digits", **fields}).is_client_error
+    assert count_jobs(server) == 0

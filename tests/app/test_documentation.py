@@ -1,0 +1,42 @@
+"""The pages for people: they exist, and need nothing from the internet."""
+
+import re
+
+import pytest
+
+from problems import KINDS
+
+
+def test_the_way_in_leads_to_the_documentation(shared):
+    response = shared.get("/")
+    assert response.status_code == 307
+    assert response.headers["location"] == "/docs"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_a_page_takes_everything_from_this_server(shared, path):
+    page = shared.get(path)
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    fetched = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert fetched
+    for address in fetched:
+        assert address.startswith("/"), address
+        assert shared.get(address).status_code == 200, address
+
+
+def test_documentation_pages_take_any_query(shared):
+    assert shared.get("/docs?deep=link").status_code == 200
+
+
+@pytest.mark.parametrize("code", sorted(KINDS))
+def test_each_error_code_has_a_page(shared, code):
+    page = shared.get(f"/docs/errors/{code}")
+    assert page.status_code == 200
+    assert code in page.text
+    assert str(KINDS[code].status) in page.text
+
+
+def test_an_error_code_that_does_not_exist(shared, problem):
+    problem(shared.get("/docs/errors/nope"), 404, "not_found")

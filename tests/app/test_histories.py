@@ -1,0 +1,60 @@
+"""The curves of a job: whole, and from where a client has them."""
+
+from database import history, jobs
+
+
+def fence(server, job_id):
+    with server.sessions() as session:
+        return jobs.fence_of(jobs.get(session, job_id))
+
+
+def test_curves_and_what_came_after(server, train):
+    job_id = train(server.settings, end=None).job_id
+    path = f"/jobs/{job_id}/history"
+    assert server.get(path).json() == {"epochs": [], "steps": [], "next": None}
+    holder = fence(server, job_id)
+    with server.sessions.begin() as session:
+        for step in range(1, 11):
+            point = {"step": step, "epoch": 1, "train_loss": 1 / step, "lr": 0.1}
+            history.add_step(session, holder, point)
+        history.add_epoch(session, holder, {"epoch": 1, "train_loss": 0.5, "val_accuracy": 0.9})
+    first = server.get(path).json()
+    assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
+    assert set(first["epochs"][0]) == {
+        *("epoch", "attempt", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+        *("test_loss", "test_accuracy", "lr", "images_per_second", "seconds"),
+    }
+    assert len(first["steps"]) == 10
+    assert len(server.get(f"{path}?max_points=3").json()["steps"]) == 3
+    with server.sessions.begin() as session:
+        history.add_step(session, holder, {"step": 11, "epoch": 2, "train_loss": 0, "lr": 0.1})
+    later = server.get(path, params={"since": first["next"]}).json()
+    assert later["epochs"] == []
+    assert [step["step"] for step in later["steps"]] == [11]
+    assert server.get(path, params={"since": later["next"]}).json() == {
+        "epochs": [],
+        "steps": [],
+        "next": later["next"],
+    }
+
+
+def test_the_steps_of_a_new_attempt_come_whole(server, train):
+    job_id = train(server.settings, end=None).job_id
+    path = f"/jobs/{job_id}/history"
+    holder = fence(server, job_id)
+    with server.sessions.begin() as session:
+        for step in (1, 2, 3):
+            history.add_step(session, holder, {"step": step, "epoch": 1})
+        history.add_epoch(session, holder, {"epoch": 1})
+    mark = server.get(path).json()["next"]
+    with server.sessions.begin() as session:
+        jobs.lose(session, holder)
+        jobs.claim(session, worker_id="v", host="h", device="cpu")
+    holder = fence(server, job_id)
+    with server.sessions.begin() as session:
+        jobs.start(session, holder, pid=2, device="cpu")
+        history.add_step(session, holder, {"step": 2, "epoch": 1})
+        history.add_epoch(session, holder, {"epoch": 1})
+    news = server.get(path, params={"since": mark}).json()
+    assert [step["step"] for step in news["steps"]] == [1, 2]
+    assert [(epoch["attempt"], epoch["epoch"]) for epoch in news["epochs"]] == [(2, 1)]

@@ -1,0 +1,103 @@
+"""The OpenAPI document: complete, tidy, and every operation of it called over HTTP."""
+
+import json
+import re
+
+
+def test_every_operation_is_called(server, train, png):
+    """Show 7. The table is what the document lists; each call answers as the document says."""
+    made = train(server.settings)
+    queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
+    weights, job = made.checkpoint_ids[0], made.job_id
+    calls = [
+        ("POST", "/train", "/train", {"json": {"dataset": "digits"}}, 202),
+        ("GET", "/jobs", "/jobs?state=queued&limit=1", {}, 200),
+        ("GET", "/jobs/{id}", f"/jobs/{job}?wait=1", {}, 200),
+        ("GET", "/jobs/{id}/history", f"/jobs/{job}/history", {}, 200),
+        ("GET", "/jobs/{id}/logs", f"/jobs/{job}/logs", {}, 200),
+        ("POST", "/jobs/{id}/cancel", f"/jobs/{queued}/cancel", {}, 202),
+        ("POST", "/predict", "/predict", {"files": {"file": png()}}, 200),
+        ("GET", "/checkpoints", "/checkpoints", {}, 200),
+        ("GET", "/checkpoints/{id}", f"/checkpoints/{weights}", {}, 200),
+        ("GET", "/checkpoints/{id}/download", f"/checkpoints/{weights}/download", {}, 200),
+        ("DELETE", "/checkpoints/{id}", f"/checkpoints/{weights}", {}, 204),
+        ("GET", "/datasets", "/datasets", {}, 200),
+        ("GET", "/datasets/{name}", "/datasets/digits", {}, 200),
+        ("GET", "/datasets/{name}/images", "/datasets/digits/images?split=test", {}, 200),
+        (
+            *("GET", "/datasets/{name}/images/{split}/{index}"),
+            *("/datasets/digits/images/test/0", {}, 200),
+        ),
+        ("GET", "/architectures", "/architectures", {}, 200),
+        ("GET", "/architectures/{name}", "/architectures/mnist_net", {}, 200),
+        ("GET", "/recipes", "/recipes", {}, 200),
+        ("GET", "/system", "/system", {}, 200),
+        ("GET", "/healthz", "/healthz", {}, 200),
+        ("GET", "/readyz", "/readyz", {}, 200),
+    ]
+    document = server.get("/openapi.json").json()
+    listed = {(m.upper(), path) for path, item in document["paths"].items() for m in item}
+    assert {call[:2] for call in calls} == listed
+    for method, path, url, content, status in calls:
+        response = server.request(method, url, **content)
+        assert response.status_code == status, (method, url, response.text)
+        described = document["paths"][path][method.lower()]["responses"]
+        assert str(status) in described, (method, path)
+
+
+def test_every_operation_is_described(shared):
+    document = shared.get("/openapi.json").json()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            where = f"{method} {path}"
+            assert operation["summary"], where
+            assert operation["description"], where
+            assert re.fullmatch(r"[a-z_]+", operation["operationId"]), where
+            assert operation["tags"], where
+            errors = [r for s, r in operation["responses"].items() if s >= "400"]
+            assert errors, where
+            assert all("application/problem+json" in error["content"] for error in errors), where
+
+
+def test_operation_ids_are_unique(shared):
+    paths = shared.get("/openapi.json").json()["paths"]
+    ids = [operation["operationId"] for item in paths.values() for operation in item.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_bodies_and_answers_have_examples(shared):
+    document = shared.get("/openapi.json").json()
+    body = document["paths"]["/train"]["post"]["requestBody"]["content"]["application/json"]
+    assert {"digits", "notes"} <= set(body["examples"])
+    assert "example" in json.dumps(document["components"]["schemas"]["JobRead"])
+    assert "example" in json.dumps(document["components"]["schemas"]["AnswerRead"])
+
+
+def test_the_examples_of_train_are_valid(shared):
+    document = shared.get("/openapi.json").json()
+    body = document["paths"]["/train"]["post"]["requestBody"]["content"]["application/json"]
+    for example in body["examples"].values():
+        response = shared.post("/train?dry_run=true", json=example["value"])
+        assert response.status_code == 200, response.text
+
+
+def test_the_example_of_predict_is_an_image(shared, trained):
+    document = shared.get("/openapi.json").json()
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    response = shared.post("/predict", json=content["application/json"]["example"])
+    assert response.status_code == 200, response.text
+
+
+def test_files_are_binary_so_that_swagger_ui_shows_a_file_picker(shared):
+    document = shared.get("/openapi.json").json()
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    files = content["multipart/form-data"]["schema"]["properties"]["file"]
+    assert files["type"] == "array"
+    assert files["items"] == {"type": "string", "format": "binary"}
+
+
+def test_every_reference_leads_somewhere(shared):
+    document = shared.get("/openapi.json").json()
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert names <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -1,0 +1,70 @@
+"""How rows are shown: who works on a job, what it waits for, metrics that are no numbers."""
+
+from database import history, jobs, processes
+from database.tables import State
+
+
+def fence(server, job_id):
+    with server.sessions() as session:
+        return jobs.fence_of(jobs.get(session, job_id))
+
+
+def finish(server, job_id, state=State.succeeded, **more):
+    with server.sessions.begin() as session:
+        jobs.finish(session, jobs.fence_of(jobs.get(session, job_id)), state=state, **more)
+
+
+def test_a_running_job_says_who_works_on_it(server, train):
+    job = server.get(f"/jobs/{train(server.settings, end=None).job_id}").json()
+    assert job["worker"] == {"id": "w", "host": "h", "pid": 1}
+    assert (job["state"], job["device"], job["queue_position"]) == ("running", "cpu", None)
+
+
+def test_metrics_that_are_not_finite_are_null(server, train):
+    job_id = train(server.settings, end=None).job_id
+    with server.sessions.begin() as session:
+        jobs.progress(
+            session,
+            jobs.fence_of(jobs.get(session, job_id)),
+            progress={"phase": "training", "epoch": 1, "fraction": float("nan")},
+            metrics={"train_loss": float("inf"), "val_count": 7},
+        )
+        history.add_epoch(
+            session,
+            jobs.fence_of(jobs.get(session, job_id)),
+            {"epoch": 1, "train_loss": float("nan")},
+        )
+    job = server.get(f"/jobs/{job_id}").json()
+    assert job["metrics"]["train_loss"] is None
+    assert job["metrics"]["val_count"] == 7
+    assert job["progress"]["fraction"] is None
+    curves = server.get(f"/jobs/{job_id}/history").json()
+    assert curves["epochs"][0]["train_loss"] is None
+
+
+def test_an_error_and_warnings_are_shown(server, train):
+    job_id = train(server.settings, end=None).job_id
+    with server.sessions.begin() as session:
+        jobs.describe(session, fence(server, job_id), warnings=[{"code": "x", "message": "y"}])
+    error = {"code": "out_of_memory", "message": "full", "hint": "less", "errors": []}
+    finish(server, job_id, State.failed, error=error)
+    job = server.get(f"/jobs/{job_id}").json()
+    assert job["state"] == "failed"
+    assert job["error"] == {"code": "out_of_memory", "message": "full", "hint": "less"}
+    assert job["warnings"] == [{"code": "x", "message": "y"}]
+
+
+def test_places_in_the_queue(server):
+    for _ in range(3):
+        server.post("/train", json={"dataset": "digits"})
+    places = [job["queue_position"] for job in server.get("/jobs").json()["items"]]
+    assert places == [3, 2, 1]
+
+
+def test_what_a_queued_job_waits_for(server):
+    with server.sessions.begin() as session:
+        processes.seen(session, role="supervisor", pid=1, host="h")
+    for _ in range(3):
+        server.post("/train", json={"dataset": "digits"})
+    reasons = [job["waiting_for"] for job in server.get("/jobs").json()["items"]]
+    assert reasons == ["2 jobs ahead of it", "1 job ahead of it", "a free worker"]

@@ -1,0 +1,236 @@
+"""What the fields of a recipe take, before any default is filled in."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torchvision import transforms
+
+from models_store.fields import (
+    Loss,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Recipe,
+    SubmittedRecipe,
+)
+from problems import Problem
+
+
+def _parse(**body: Any) -> SubmittedRecipe:
+    return SubmittedRecipe.model_validate(body)
+
+
+def _refused(body: dict[str, Any]) -> list[tuple[str | int, ...]]:
+    with pytest.raises(ValidationError) as caught:
+        SubmittedRecipe.model_validate(body)
+    return [error["loc"] for error in caught.value.errors()]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dataset", ""),
+        ("dataset", 5),
+        ("dataset", "a" * 201),
+        ("dataset", "\ud800"),
+        ("recipe", ["notes-mnist"]),
+        ("architecture", {"layers": []}),
+        ("epochs", 0),
+        ("epochs", -1),
+        ("epochs", 10**9),
+        ("epochs", 10**30),
+        ("epochs", 2.0),
+        ("epochs", "2"),
+        ("epochs", True),
+        ("batch_size", 0),
+        ("batch_size", 65_537),
+        ("optimizer", 5),
+        ("optimizer", ["SGD"]),
+        ("scheduler", False),
+        ("lr", -0.1),
+        ("lr", math.nan),
+        ("lr", math.inf),
+        ("lr", 10**400),
+        ("lr", True),
+        ("loss", "MSELoss"),
+        ("loss", {"name": "CrossEntropyLoss", "label_smoothing": 0.1}),
+        ("image_size", 0),
+        ("image_size", 2049),
+        ("image_size", 28.0),
+        ("image_size", [28]),
+        ("image_size", [28, 28, 28]),
+        ("image_size", [28, 0]),
+        ("channels", 2),
+        ("channels", "1"),
+        ("normalize", "yes"),
+        ("normalize", {"mean": [0.5]}),
+        ("normalize", {"mean": [0.5], "std": [0]}),
+        ("normalize", {"mean": [math.nan], "std": [1]}),
+        ("normalize", {"mean": [0.5], "std": [math.inf]}),
+        ("normalize", {"mean": [0.1] * 4, "std": [1] * 4}),
+        ("invert", "always"),
+        ("transforms", []),
+        ("transforms", {"eval": []}),
+        ("transforms", {"train": [{"p": 0.5}]}),
+        ("transforms", {"train": [{"type": "RandomErasing"}]}),
+        ("transforms", {"train": [{"type": "RandomHorizontalFlip", "p": 1.5}]}),
+        ("transforms", {"train": [{"type": "RandomHorizontalFlip", "p": math.nan}]}),
+        ("transforms", {"train": [{"type": "RandomCrop", "padding": -1}]}),
+        ("transforms", {"train": [{"type": "RandomResizedCrop", "scale": [0, 1]}]}),
+        ("transforms", {"train": [{"type": "RandomResizedCrop", "scale": [0.9, 0.1]}]}),
+        ("transforms", {"train": [{"type": "RandomResizedCrop", "ratio": [1, math.inf]}]}),
+        ("transforms", {"train": [{"type": "RandomHorizontalFlip"}] * 17}),
+        ("data_loader", {"shuffle": 1}),
+        ("data_loader", {"num_workers": 4}),
+        ("validation", 0),
+        ("validation", 1),
+        ("validation", math.nan),
+        ("validation", True),
+        ("validation", "train"),
+        ("device", "tpu"),
+        ("precision", "fp8"),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("checkpoints", {"keep": 0}),
+        ("checkpoints", {"keep": "some"}),
+        ("checkpoints", {"every_epochs": 0}),
+        ("name", "a" * 201),
+        ("tags", "one"),
+        ("tags", None),
+        ("tags", [""]),
+        ("tags", ["a"] * 21),
+        ("priority", 101),
+        ("priority", 0.5),
+    ],
+)
+def test_refused_at_their_place(field: str, value: object) -> None:
+    assert {loc[0] for loc in _refused({"dataset": "mnist", field: value})} == {field}
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        ({"epoch": 3}, ("epoch",)),
+        ({"checkpoints": {"keep_all": True}}, ("checkpoints", "keep_all")),
+        (
+            {"transforms": {"train": [{"type": "RandomCrop", "size": 28}]}},
+            ("transforms", "train", 0, "RandomCrop", "size"),
+        ),
+        ({"optimizer": {"name": 5}}, ("optimizer", "name")),
+        ({"optimizer": ""}, ("optimizer", "name")),
+        ({"optimizer": "\ud800"}, ("optimizer", "name")),
+        ({"scheduler": "x" * 201}, ("scheduler", "name")),
+    ],
+)
+def test_the_place_goes_down_to_the_field(
+    body: dict[str, Any], loc: tuple[str | int, ...]
+) -> None:
+    assert _refused({"dataset": "mnist", **body}) == [loc]
+
+
+@pytest.mark.parametrize("path", ["../mnist", "/etc", "a/b", "a\\b", "a\0b", "/"])
+def test_a_data_set_is_a_name_and_never_a_path(path: str) -> None:
+    with pytest.raises(Problem) as caught:
+        _parse(dataset=path)
+    assert caught.value.code == "dataset_unknown"
+    assert caught.value.hint == "Give a name from GET /datasets, never a path."
+    assert caught.value.errors == [{"loc": ["body", "dataset"], "msg": "a name, not a path"}]
+
+
+@pytest.mark.parametrize("name", ["CIFAR-10", "猫と犬", "my cats.v2", ".."])
+def test_a_name_may_be_of_any_script(name: str) -> None:
+    assert _parse(dataset=name).dataset == name
+
+
+def test_the_learning_rate_is_given_once() -> None:
+    with pytest.raises(Problem) as caught:
+        _parse(dataset="mnist", lr=0.1, optimizer={"name": "SGD", "lr": 0.1})
+    assert caught.value.code == "lr_twice"
+    assert caught.value.hint == "Give either lr or optimizer.lr, not both."
+    assert caught.value.errors[0]["loc"] == ["body", "lr"]
+    assert _parse(dataset="mnist", lr=0.1, optimizer="SGD").lr == 0.1
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["SGD", {"name": "SGD"}, {"type": "SGD"}],
+)
+def test_an_optimizer_is_named_in_three_ways(given: object) -> None:
+    optimizer = _parse(optimizer=given).optimizer
+    assert optimizer is not None
+    assert (optimizer.name, optimizer.arguments()) == ("SGD", {})
+
+
+def test_arguments_are_all_but_the_name() -> None:
+    optimizer = _parse(optimizer={"type": "SGD", "lr": 0.1, "arguments": 1}).optimizer
+    assert optimizer is not None
+    assert optimizer.arguments() == {"lr": 0.1, "arguments": 1}
+    unnamed = _parse(optimizer={"name": None, "lr": 0.1}).optimizer
+    assert unnamed is not None
+    assert (unnamed.name, unnamed.arguments()) == (None, {"lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    "given", ["CrossEntropyLoss", {"name": "CrossEntropyLoss"}, {"type": "CrossEntropyLoss"}, {}]
+)
+def test_the_loss_is_cross_entropy(given: object) -> None:
+    assert _parse(loss=given).loss == Loss()
+
+
+def test_transforms_have_torchvisions_defaults() -> None:
+    names = ["RandomHorizontalFlip", "RandomCrop", "RandomResizedCrop"]
+    parsed = _parse(transforms={"train": [{"type": name} for name in names]}).transforms
+    assert parsed is not None
+    flip, crop, resized = parsed.train
+    assert isinstance(flip, RandomHorizontalFlip)
+    assert flip.p == transforms.RandomHorizontalFlip().p
+    assert isinstance(crop, RandomCrop)  # its padding of 4 is the habit for small images
+    assert isinstance(resized, RandomResizedCrop)
+    torchs = transforms.RandomResizedCrop(28)
+    assert resized.scale == list(torchs.scale)
+    assert resized.ratio == list(torchs.ratio)
+
+
+def test_what_is_taken() -> None:
+    submitted = _parse(
+        image_size=[20, 30],
+        channels=3,
+        normalize={"mean": [0, 0.5, 1], "std": [1, 1, 1]},
+        validation=0.25,
+        checkpoints={"keep": "all"},
+        seed=2**63 - 1,
+    )
+    assert submitted.image_size == [20, 30]
+    assert isinstance(submitted.normalize, Normalize)
+    assert submitted.validation == 0.25
+
+
+def test_a_submitted_recipe_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        _parse(dataset="mnist").epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("image_size", "size"), [(28, (28, 28)), ([20, 30], (20, 30))])
+def test_size_is_height_and_width(image_size: object, size: tuple[int, int]) -> None:
+    assert Recipe.model_construct(image_size=image_size).size == size
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(sorted(SubmittedRecipe.model_fields)), json_values))
+def test_any_json_is_taken_or_refused(body: dict[str, Any]) -> None:
+    try:
+        _parse(**body)
+    except (ValidationError, Problem):
+        return

@@ -1,0 +1,258 @@
+"""Small recipes, a migrated database with a job at work, and real workers on homes of their own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from data_store import catalog
+from database import engine as engines
+from database import jobs
+from database import processes as process_rows
+from database.jobs import Fence
+from models_store import recipe as recipes
+from models_store.recipe import Recipe, SubmittedRecipe
+
+Sessions = sessionmaker[Session]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `resolve` asks of a data set."""
+
+    name: str = "shapes"
+    counts: Mapping[str, int] = field(default_factory=lambda: {"train": 64, "test": 16})
+    height: int = 12
+    width: int = 12
+    channels: int = 1
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Callable[..., Recipe]:
+    """A whole recipe from the words that a test cares about; seed 0, fp32, on the CPU."""
+
+    def recipe(**given: Any) -> Recipe:
+        asked = {"dataset": "shapes", "seed": 0, "precision": "fp32", "device": "cpu", **given}
+        return recipes.resolve(SubmittedRecipe.model_validate(asked), Facts())
+
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """Waits for something to become true and gives it; looks every 50 ms."""
+
+    def until(true: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := true()):
+            assert time.monotonic() < deadline, f"not within {seconds} s"
+            time.sleep(0.05)
+        return found
+
+    return until
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "danlu.sqlite3"
+    engines.migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def url(migrated: Path, tmp_path: Path) -> str:
+    path = tmp_path / "danlu.sqlite3"
+    shutil.copyfile(migrated, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    engine = engines.connect(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Sessions:
+    return engines.session_factory(engine)
+
+
+@pytest.fixture
+def claim(sessions: Sessions) -> Callable[[Recipe], Fence]:
+    """Enqueues a job and claims it: its state is `starting`."""
+
+    def claim(recipe: Recipe) -> Fence:
+        with sessions.begin() as session:
+            jobs.enqueue(
+                session,
+                kind="train",
+                dataset=recipe.dataset,
+                recipe=recipe.model_dump(mode="json"),
+                owner="lin",
+            )
+        with sessions.begin() as session:
+            job = jobs.claim(session, worker_id="w1", host="here", device="cpu")
+        assert job is not None
+        return jobs.fence_of(job)
+
+    return claim
+
+
+@pytest.fixture
+def running(
+    claim: Callable[[Recipe], Fence], recipe: Callable[..., Recipe], sessions: Sessions
+) -> Fence:
+    """The fence of a job that is `running`."""
+    fence = claim(recipe())
+    with sessions.begin() as session:
+        assert jobs.start(session, fence, pid=7, device="cpu")
+    return fence
+
+
+@pytest.fixture
+def job(sessions: Sessions) -> Callable[[Fence], jobs.Job]:
+    """The row of a fence's job as it is now."""
+
+    def job(fence: Fence) -> jobs.Job:
+        with sessions() as session:
+            return jobs.get(session, fence.job_id)
+
+    return job
+
+
+def half(bright: str, *, side: int = 12, mode: str = "L") -> bytes:
+    """A PNG whose left or right half is bright, with some noise: a class that is easily learnt."""
+    pixels = np.random.default_rng().integers(0, 40, (side, side), dtype=np.uint8)
+    pixels[:, slice(None, side // 2) if bright == "left" else slice(side // 2, None)] += 180
+    file = BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def write_images(tmp_path: Path) -> Callable[..., Path]:
+    """A data set `shapes` of two classes, `count` images in each, in the parts asked for."""
+
+    def write_images(*parts: str, count: int = 16, mode: str = "L") -> Path:
+        root = tmp_path / "datasets"
+        for part in parts:
+            for name in ("left", "right"):
+                folder = root / "shapes" / part / name
+                folder.mkdir(parents=True)
+                for number in range(count):
+                    (folder / f"{number:02}.png").write_bytes(half(name, mode=mode))
+        return root
+
+    return write_images
+
+
+class Worker:
+    """`python -m workers` on a home of its own, and what a test asks of its database."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        self.home = home
+        self.url = f"sqlite:///{home / 'danlu.sqlite3'}"
+        self._log = home / "worker.log"
+        self._engine = engines.connect(self.url)
+        self.sessions = engines.session_factory(self._engine)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DANLU_")}
+        self._environment = inherited | {"DANLU_HOME": str(home), **variables}
+        self.process: subprocess.Popen[bytes]
+
+    def start(self, *, pass_fds: tuple[int, ...] = (), **variables: str) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "workers"],
+                env=self._environment | variables,
+                stderr=log,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def submit(self, **given: Any) -> str:
+        asked = {"dataset": "digits", "seed": 0, **given}
+        facts = catalog.facts(asked["dataset"], self.home / "datasets")
+        recipe = recipes.resolve(SubmittedRecipe.model_validate(asked), facts)
+        with self.sessions.begin() as session:
+            return jobs.enqueue(
+                session,
+                kind="train",
+                dataset=recipe.dataset,
+                recipe=recipe.model_dump(mode="json"),
+                owner="lin",
+            ).id
+
+    def job(self, job_id: str) -> jobs.Job:
+        with self.sessions() as session:
+            return jobs.get(session, job_id)
+
+    def cancel(self, job_id: str) -> None:
+        with self.sessions.begin() as session:
+            jobs.cancel(session, job_id)
+
+    def pid(self, role: str) -> int | None:
+        with self.sessions() as session:
+            return next((p.pid for p in process_rows.alive(session) if p.role == role), None)
+
+    def pids(self) -> list[int]:
+        """All processes that this worker has started, and itself; none that has ended."""
+        mark = f"DANLU_HOME={self.home}\0".encode()
+        return [int(file.parent.name) for file in _environments() if mark in _read(file)]
+
+    def clean(self) -> None:
+        if hasattr(self, "process"):
+            self.process.kill()
+            self.process.wait()
+        deadline = time.monotonic() + 10
+        while (left := self.pids()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        self._engine.dispose()
+
+
+def _environments() -> Iterator[Path]:
+    return Path("/proc").glob("[0-9]*/environ")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def new_worker(
+    migrated: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Worker]]:
+    """Makes workers that are not started yet, and ends whatever is left of them."""
+    made: list[Worker] = []
+
+    def new_worker(**variables: str) -> Worker:
+        home = tmp_path_factory.mktemp("home")
+        shutil.copyfile(migrated, home / "danlu.sqlite3")
+        made.append(Worker(home, **variables))
+        return made[-1]
+
+    yield new_worker
+    for one in made:
+        one.clean()
