@@ -4,11 +4,14 @@ The composition root of the server. Listens before anything heavy is imported; s
 Ctrl-C, and when `danlu serve` is gone.
 """
 
+import gc
 import logging
 import signal
 import socket
 import sys
 from types import FrameType
+
+from pydantic import ValidationError
 
 from settings import Settings
 
@@ -16,8 +19,14 @@ log = logging.getLogger("app")
 
 
 def main() -> int:
-    """Exit codes: 0 stopped, 1 cannot serve here, 4 database too new."""
-    settings = Settings()
+    """Exit codes: 0 stopped, 1 cannot serve here, 2 a setting is wrong, 4 database too new."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for wrong in error.errors():
+            name = str(wrong["loc"][0]).upper()
+            sys.stderr.write(f"DANLU_{name.removeprefix('DANLU_')}: {wrong['msg']}\n")
+        return 2
     _log_to_stderr(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_early)
@@ -66,4 +75,8 @@ def _log_to_stderr(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        # The interpreter searches everything for garbage on its way out: a second with torch.
+        gc.freeze()

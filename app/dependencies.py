@@ -3,6 +3,7 @@
 Knows the resources of the server; knows no endpoint.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Annotated
@@ -65,24 +66,23 @@ async def _checkpoint_id(
 
 async def _owner(
     user: Annotated[
-        str,
+        str | None,
         Header(
             alias="X-Danlu-User",
             description="Who asks: a label, not security.",
             max_length=200,
         ),
-    ] = "",
+    ] = None,
 ) -> str:
     """HTTP decodes headers as latin-1; names of other scripts come as UTF-8."""
-    try:
-        name = user.encode("latin-1").decode().strip()
-    except UnicodeError:
-        name = user.strip()
-    return name or "anonymous"
+    name = user or ""
+    with contextlib.suppress(UnicodeError):
+        name = name.encode("latin-1").decode()
+    return name.strip() or "anonymous"
 
 
 def job_id_of(text: str) -> str:
-    """The id, if it looks like one: no path is ever made of others. Raises `Problem` job_not_found."""
+    """The id, if it looks like one; no path is made of others. Raises `Problem` job_not_found."""
     if not _JOB.fullmatch(text):
         raise Problem("job_not_found", f"There is no job {text[:80]!r}.")
     return text

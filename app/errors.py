@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import validation
+from app import examples, validation
 from app.operation import Operation
 from problems import KINDS, Problem
 
@@ -34,22 +34,7 @@ class FieldErrorRead(BaseModel):
 class ProblemRead(BaseModel):
     """An error, as RFC 9457 has it. `code` never changes its meaning; `hint` says what to do."""
 
-    model_config = ConfigDict(
-        title="Problem",
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "/docs/errors/dataset_unknown",
-                    "title": "No data set of that name",
-                    "status": 404,
-                    "detail": "There is no data set named 'mnits'.",
-                    "code": "dataset_unknown",
-                    "hint": "Did you mean 'mnist'?",
-                    "errors": [{"loc": ["body", "dataset"], "msg": "unknown data set"}],
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(title="Problem", json_schema_extra={"examples": [examples.PROBLEM]})
 
     type: str
     title: str

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from data_store import catalog
+from data_store.catalog import Facts
 from database import jobs
 from database.tables import State
 from models_store import recipe as recipes
 from models_store.fields import Recipe, SubmittedRecipe
+from problems import Problem
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -44,9 +46,7 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     """
     from models_store import architectures
 
-    facts = catalog.facts(
-        recipes.wanted_dataset(submitted), settings.datasets, cache=settings.cache
-    )
+    facts = _facts(recipes.wanted_dataset(submitted), settings)
     resolved = recipes.resolve(submitted, facts)
     network = architectures.plan(
         resolved.architecture,
@@ -59,6 +59,18 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     if isinstance(recipe.validation, float):
         images -= max(1, round(images * recipe.validation))
     return Planned(recipe, network, images)
+
+
+def _facts(name: str, settings: Settings) -> Facts:
+    try:
+        return catalog.facts(name, settings.datasets, cache=settings.cache)
+    except Problem as problem:
+        raise Problem(
+            problem.code,
+            problem.detail,
+            hint=problem.hint,
+            errors=[{"loc": ["body", "dataset"], "msg": problem.kind.title}],
+        ) from None
 
 
 def estimated_seconds(session: Session, planned: Planned) -> float | None:

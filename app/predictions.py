@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from app.schemas import ErrorRead, Metric, Read
+from app import examples
+from app.schemas import ErrorRead, Metric, Read, shown
 from problems import Problem
 
 if TYPE_CHECKING:
@@ -52,32 +53,7 @@ class RefusedRead(Read):
 class AnswerRead(Read):
     """One element per file, in order."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "checkpoint_id": "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD",
-                    "job_id": "job_01K9ZC3V9QH5N7X1B8TDA4RWEM",
-                    "model": None,
-                    "predictions": [
-                        {
-                            "filename": "7.png",
-                            "label": "7",
-                            "index": 7,
-                            "probability": 0.998214,
-                            "unknown": False,
-                            "top": [
-                                {"label": "7", "index": 7, "probability": 0.998214},
-                                {"label": "9", "index": 9, "probability": 0.001052},
-                            ],
-                            "warnings": [],
-                            "explanation": None,
-                        }
-                    ],
-                }
-            ]
-        }
-    )
+    model_config = shown(examples.ANSWER)
 
     checkpoint_id: str
     job_id: str

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app import examples
 from database.tables import State
 
 Item = TypeVar("Item")
@@ -26,6 +27,11 @@ class Read(BaseModel):
     """Base of everything that is sent: made from rows, never changed."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+def shown(example: dict[str, Any]) -> ConfigDict:
+    """The configuration of a `Read` that the documentation shows with this example."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class Page(Read, Generic[Item]):
@@ -108,31 +114,10 @@ class ErrorRead(NoticeRead):
     hint: str | None = None
 
 
-_JOB_EXAMPLE: dict[str, Any] = {
-    "id": "job_01K9ZC3V9QH5N7X1B8TDA4RWEM", "kind": "train", "name": None, "tags": [],
-    "owner": "lin", "state": "running", "priority": 0, "attempt": 1, "queue_position": None,
-    "waiting_for": None, "device": "cpu",
-    "worker": {"id": "atlas-3f2a", "host": "atlas", "pid": 812},
-    "dataset": {"name": "mnist", "version": "5c1d0a2b9e7f4c33"},
-    "recipe": {"dataset": "mnist", "architecture": "mnist_net", "epochs": 10, "batch_size": 128},
-    "progress": {
-        "phase": "training", "epoch": 3, "epochs": 10, "step": 1407, "steps": 4220,
-        "fraction": 0.333, "images_per_second": 21000.0, "eta_seconds": 18.0, "bytes": None,
-    },
-    "metrics": {
-        "train_loss": 0.21, "train_accuracy": 0.93, "val_loss": 0.2, "val_accuracy": 0.94,
-        "best_val_accuracy": 0.94, "test_loss": None, "test_accuracy": None, "val_count": 6000,
-    },
-    "best_checkpoint_id": "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD", "warnings": [], "stop_reason": None,
-    "error": None, "disk_bytes": 1843200, "created_at": "2026-11-23T08:00:00Z",
-    "started_at": "2026-11-23T08:00:01Z", "finished_at": None,
-}  # fmt: skip
-
-
 class JobItem(Read):
     """A job in a list."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_JOB_EXAMPLE]})
+    model_config = shown(examples.JOB_ITEM)
 
     id: str
     kind: str
@@ -165,23 +150,7 @@ class JobItem(Read):
 class JobRead(JobItem):
     """A job."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **_JOB_EXAMPLE,
-                    "checkpoints": [
-                        {
-                            "id": "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD",
-                            "epoch": 3,
-                            "val_accuracy": 0.94,
-                            "best": True,
-                        }
-                    ],
-                }
-            ]
-        }
-    )
+    model_config = shown(examples.JOB)
 
     checkpoints: list[CheckpointOfJob]
 
@@ -214,6 +183,8 @@ class StepRead(Read):
 class HistoryRead(Read):
     """The curves of a job; `next` is the `since` that asks for what comes after."""
 
+    model_config = shown(examples.HISTORY)
+
     epochs: list[EpochRead]
     steps: list[StepRead]
     next: str | None
@@ -221,6 +192,8 @@ class HistoryRead(Read):
 
 class CheckpointItem(Read):
     """A checkpoint in a list."""
+
+    model_config = shown(examples.CHECKPOINT_ITEM)
 
     id: str
     job_id: str
@@ -245,6 +218,8 @@ class LayerRead(Read):
 
 class PlanRead(Read):
     """What a recipe would do. `flops` are of one image's forward pass."""
+
+    model_config = shown(examples.PLAN)
 
     recipe: dict[str, Any]
     layers: list[LayerRead]

@@ -14,7 +14,7 @@ from problems import Problem
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
 
 
 class Warmup:
@@ -39,7 +39,7 @@ class Warmup:
         return "failed" if self._done.exception() else "ok"
 
     async def wait(self, seconds: float = _PATIENCE_SECONDS) -> None:
-        """Returns once torch is there. Raises `Problem` not_ready if it is not in time, or never."""
+        """Returns once torch is there. Raises `Problem` not_ready if it is late or never comes."""
         if self.state == "ok":
             return
         try:

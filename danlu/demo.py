@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,7 +120,7 @@ def _run(client: Client, halves: Halves, console: Console) -> Outcome:
     files = [client.image(image) for image in chosen]
     named = [(f"{image['index']}.png", file) for image, file in zip(chosen, files, strict=True)]
     answer = client.predict(*named, model=job["id"])
-    outcome = Outcome(job, [str(image["label"]) for image in chosen], answer["predictions"])
+    outcome = Outcome(job, [image["label"] for image in chosen], answer["predictions"])
     captions = [_caption(*pair) for pair in zip(outcome.labels, outcome.predictions, strict=True)]
     console.print(draw.gallery(list(zip(files, captions, strict=True)), console))
     return outcome
@@ -145,15 +144,26 @@ def _wait_ready(client: Client, ended: Callable[[], str | None]) -> None:
 
 
 def _choose(client: Client) -> list[DataSetImage]:
-    """Test images of every class in turn: each row of the gallery shows 0 to 9."""
-    page = client.dataset_images(RECIPE["dataset"], split="test", limit=200)
-    by_label: dict[str, deque[DataSetImage]] = {}
-    for image in page["items"]:
-        by_label.setdefault(str(image["label"]), deque()).append(image)
-    chosen: list[DataSetImage] = []
-    while len(chosen) < IMAGES and any(by_label.values()):
-        chosen += [by_label[label].popleft() for label in sorted(by_label) if by_label[label]]
-    return chosen[:IMAGES]
+    """Test images of every class in turn, from all over the part: similar ones lie side by side."""
+    by_label: dict[str, list[DataSetImage]] = {}
+    for image in _test_images(client):
+        by_label.setdefault(image["label"], []).append(image)
+    rounds = IMAGES // len(by_label)
+    return [
+        by_label[label][len(by_label[label]) * (2 * i + 1) // (2 * rounds)]
+        for i in range(rounds)
+        for label in sorted(by_label)
+    ]
+
+
+def _test_images(client: Client) -> Iterator[DataSetImage]:
+    cursor = None
+    while True:
+        page = client.dataset_images(RECIPE["dataset"], split="test", limit=200, cursor=cursor)
+        yield from page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
 
 
 def _caption(label: str, prediction: Prediction) -> Text:

@@ -36,6 +36,7 @@ def follow(client: Client, job_id: str, console: Console, *, checkpoints: bool =
     ) as bar:
         task = bar.add_task("", total=1.0, figures="")
         for job in client.watch(job_id):
+            told.beginning(job)
             told.phase(job)
             told.epochs(client, job_id)
             told.warnings(job)
@@ -101,9 +102,17 @@ class _Told:
     """What has been printed about a job already; each thing is said once."""
 
     console: Console
+    begun: bool = False
     since: str | None = None
     phases: set[str] = field(default_factory=set)
     warned: set[str] = field(default_factory=set)
+
+    def beginning(self, job: Job) -> None:
+        if not self.begun:
+            network = (job["recipe"] or {}).get("architecture")
+            words = [job["id"], job["dataset"]["name"], network, f"of {job['owner']}"]
+            self.console.print(Text("  ".join(str(word) for word in words if word), style="dim"))
+        self.begun = True
 
     def phase(self, job: Job) -> None:
         now = phase(job)
@@ -117,7 +126,7 @@ class _Told:
         news = client.history(job_id, since=self.since, max_points=2)
         self.since = news["next"] if news["next"] is not None else self.since
         for epoch in news["epochs"]:
-            self.console.print(_line(epoch))
+            self.console.print(_line(epoch, room=self.console.width))
 
     def warnings(self, job: Job) -> None:
         for warning in job["warnings"]:
@@ -129,20 +138,20 @@ class _Told:
         if checkpoints and job["checkpoints"]:
             self.console.print(screen.job_checkpoints(job["checkpoints"]))
         metrics = job["metrics"]
-        summary = Text.assemble(screen.state(job), f"  {job['id']}")
+        summary = screen.state(job)
         for title, value in (
             ("best val accuracy", metrics["best_val_accuracy"]),
             ("test accuracy", metrics["test_accuracy"]),
         ):
             if value is not None:
-                summary.append(f"  {title} {value:.4f}")
+                summary.append(f"  {title} ", style="dim not bold")
+                summary.append(f"{value:.4f}", style="default")
         self.console.print(summary)
         if job["error"]:
             screen.show_notice(self.console, job["error"], style="bold red")
 
 
-def _line(epoch: Epoch) -> Text:
-    speed = epoch["images_per_second"]
+def _line(epoch: Epoch, *, room: int) -> Text:
     line = Text(f"epoch {epoch['epoch']:>3}", style="bold")
     for title, value in (
         ("loss", screen.figure(epoch["train_loss"], digits=4)),
@@ -151,6 +160,7 @@ def _line(epoch: Epoch) -> Text:
         ("val accuracy", screen.figure(epoch["val_accuracy"])),
     ):
         line.append(f"  {title} ", style="dim").append(value, style="default not bold")
-    if speed:
-        line.append(f"  {speed:,.0f} images/s", style="dim not bold")
+    speed = f"  {epoch['images_per_second'] or 0:,.0f} images/s"
+    if len(line) + len(speed) <= room:
+        line.append(speed, style="dim not bold")
     return line

@@ -77,13 +77,6 @@ class Halves:
             "DANLU_HOME": str(home),
             "DANLU_PARENT_FD": str(self._read_fd),
         }
-        if listener is not None:
-            host, port = listener.getsockname()[:2]
-            self._variables |= {
-                "DANLU_HOST": host,
-                "DANLU_PORT": str(port),
-                "DANLU_LISTEN_FD": str(listener.fileno()),
-            }
 
     def __enter__(self) -> Self:
         try:
@@ -153,12 +146,20 @@ class Halves:
             self._read_fd = self._write_fd = -1
 
     def _start(self, half: _Half) -> None:
-        fds = [self._read_fd]
-        if self._listener is not None:
+        fds, variables = [self._read_fd], self._variables
+        # The server's alone: a worker that held it too would keep the port when all else is gone.
+        if half.name == "server" and self._listener is not None:
+            host, port = self._listener.getsockname()[:2]
             fds.append(self._listener.fileno())
+            listening = {
+                "DANLU_HOST": host,
+                "DANLU_PORT": str(port),
+                "DANLU_LISTEN_FD": str(fds[1]),
+            }
+            variables = {**variables, **listening}
         half.process = subprocess.Popen(
             half.command,
-            env=self._variables,
+            env=variables,
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
             stdout=self._output,

@@ -76,8 +76,9 @@ _COLOUR: Mapping[str, Any] = {
     "architecture": "cifar10_net",
     "image_size": 32,
     "epochs": 15,
-    "optimizer": {"name": "Adam", "lr": 0.003},
-    "scheduler": {"name": "OneCycleLR", "max_lr": 0.003},
+    # At 0.001 it learns slower, and at 0.006 it was seen to diverge.
+    "optimizer": {"name": "Adam", "lr": 0.002},
+    "scheduler": {"name": "OneCycleLR", "max_lr": 0.002},
     "transforms": {
         "train": [{"type": "RandomCrop", "padding": 4}, {"type": "RandomHorizontalFlip"}]
     },

@@ -137,11 +137,7 @@ def _problem(part: str, name: str, error: ValidationError) -> Problem:
         where = ".".join(str(step) for step in first["loc"][1:])
         return Problem("invalid_request", f"{where}: {first['msg']}", errors=errors)
     wanted = unknown[0]
-    hint = (
-        f"Leave it out: {FIXED[wanted]}."
-        if wanted in FIXED
-        else did_you_mean(wanted, known)
-    )
+    hint = f"Leave it out: {FIXED[wanted]}." if wanted in FIXED else did_you_mean(wanted, known)
     return Problem(
         "unknown_field", f"{name} has no argument {wanted!r} here.", hint=hint, errors=errors
     )

@@ -18,7 +18,7 @@ from models_store import architectures, checkpoints, preprocess
 from models_store.manifest import Manifest, Preprocessing
 from problems import Problem
 
-Warning = Literal["inverted", "upscaled", "extreme_aspect_ratio", "first_frame_only"]
+Notice = Literal["inverted", "upscaled", "extreme_aspect_ratio", "first_frame_only"]
 
 # Resizing whole squeezes an image whose shape is further than this from what was trained on.
 _EXTREME = 3.0
@@ -29,7 +29,7 @@ class Classified:
     """Probabilities (classes,) that add up to 1, and what is odd about the image."""
 
     probabilities: NDArray[np.float32]
-    warnings: tuple[Warning, ...]
+    warnings: tuple[Notice, ...]
 
 
 class Classifier:
@@ -90,8 +90,8 @@ class Classifier:
             return problem
 
 
-def _warnings(image: Decoded, pre: Preprocessing) -> tuple[Warning, ...]:
-    found: list[Warning] = []
+def _warnings(image: Decoded, pre: Preprocessing) -> tuple[Notice, ...]:
+    found: list[Notice] = []
     if image.inverted:
         found.append("inverted")
     # Smaller than the network's input is only odd when the training images were not.

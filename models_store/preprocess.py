@@ -37,8 +37,11 @@ def to_input(pixels: torch.Tensor, normalize: Normalize | None) -> torch.Tensor:
     scaled = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
     if normalize is None:
         return scaled
-    mean = torch.tensor(normalize.mean, device=pixels.device).view(1, -1, 1, 1)
-    std = torch.tensor(normalize.std, device=pixels.device).view(1, -1, 1, 1)
+    mean, std = (
+        # Made on the device itself they would wait for it, at every step.
+        torch.tensor(values).view(1, -1, 1, 1).to(pixels.device, non_blocking=True)
+        for values in (normalize.mean, normalize.std)
+    )
     return scaled.sub_(mean).div_(std)
 
 

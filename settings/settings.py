@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     )
     predict_device: str = Field(
         default="cpu",
+        pattern=r"^(cpu|cuda(:\d+)?|mps)$",
         description="Device that predictions are computed on: cpu, cuda, cuda:1, mps.",
     )
     max_image_bytes: int = Field(
@@ -54,6 +55,12 @@ class Settings(BaseSettings):
     listen_fd: int | None = Field(
         default=None, description="Set by `danlu serve`: the socket to listen on."
     )
+
+    @field_validator("home", "datasets_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        """A home is the same folder wherever a program was started."""
+        return None if value is None else value.expanduser().absolute()
 
     @property
     def datasets(self) -> Path:

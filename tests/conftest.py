@@ -1,9 +1,17 @@
 """What every test shares: quiet threads, and data sets that exist without internet."""
 
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from danlu import Client, environment
+from danlu.errors import DanluError
+from danlu.serve import COMMANDS, Halves, listen, url
 
 # Several test processes share the cores: threads that spin for each other would stall them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,3 +25,52 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("set DANLU_TEST_DATA to a folder with MNIST/raw and cifar10-jpeg")
     return Path(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server and a worker as `danlu serve` runs them, and a client of them."""
+
+    client: Client
+    home: Path
+    datasets: Path
+
+
+def _wait_ready(client: Client, *, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if client.ready()["worker"] == "ok":
+                return
+        except DanluError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
+@contextmanager
+def _serving(home: Path, datasets: Path) -> Iterator[Service]:
+    listener = listen("127.0.0.1", 0)
+    variables = {**environment.variables(settings=False), "DANLU_DATASETS_DIR": str(datasets)}
+    with (
+        listener,
+        (home.parent / f"{home.name}.log").open("wb") as log,
+        Halves(COMMANDS, home=home, listener=listener, variables=variables, output=log),
+        Client(url(listener)) as client,
+    ):
+        _wait_ready(client)
+        yield Service(client, home, datasets)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One running service for each process of the test run, its data sets in `datasets`."""
+    folder = tmp_path_factory.mktemp("service")
+    with _serving(folder / "home", folder / "datasets") as running:
+        yield running
+
+
+@pytest.fixture
+def serving() -> Callable[[Path, Path], AbstractContextManager[Service]]:
+    """Starts a service of one's own: `with serving(home, datasets) as service`."""
+    return _serving

@@ -63,8 +63,10 @@ class Journal:
 
     def tick(self, tick: Tick) -> None:
         """A look in the middle of an epoch."""
-        self._metrics["train_loss"] = _finite(tick.loss)
-        step = {"step": tick.step, "epoch": tick.epoch, "train_loss": tick.loss, "lr": tick.lr}
+        loss = tick.metrics.loss
+        self._metrics["train_loss"] = _finite(loss)
+        self._metrics["train_accuracy"] = tick.metrics.accuracy
+        step = {"step": tick.step, "epoch": tick.epoch, "train_loss": loss, "lr": tick.lr}
         self._advance(tick.step, tick.epoch - 1, tick.images_per_second, step_row=step)
 
     def epoch(self, end: EpochEnd, validation_count: int) -> None:

@@ -28,6 +28,8 @@ def schedule(
     if chosen is None:
         return None
     name, arguments = _split(chosen)
+    if name == "OneCycleLR" and arguments["pct_start"] * steps == 1:
+        arguments["pct_start"] += 1e-6  # a rise of exactly one step divides by zero in PyTorch
     scheduler: LRScheduler = getattr(torch.optim.lr_scheduler, name)(
         optimizer, total_steps=steps, **arguments
     )

@@ -50,16 +50,22 @@ def split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
 
 
 def stratified(labels: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Mask (N,) of the images held out: `fraction` of every class, drawn by `seed`.
+    """Mask (N,) of the `max(1, round(N * fraction))` images held out, drawn by `seed`.
 
-    A class of two or more images gives at least one and keeps at least one; a single image of a
-    class is trained on.
+    Every class gives its share to within one image; what rounding leaves over goes to the classes
+    that lost most by it. No class gives its last image.
     """
     chance = np.random.default_rng(seed)
+    classes, counts = np.unique(labels, return_counts=True)
+    wanted = max(1, round(len(labels) * fraction))
+    shares = counts * (wanted / len(labels))
+    quota = np.minimum(np.floor(shares).astype(np.int64), counts - 1)
+    order = np.lexsort((chance.random(len(classes)), -(shares - np.floor(shares))))
+    while (missing := wanted - quota.sum()) > 0 and (room := counts - 1 - quota).any():
+        quota[[c for c in order if room[c] > 0][:missing]] += 1
     held_out = np.zeros(len(labels), dtype=np.bool_)
-    for label in np.unique(labels):
+    for label, count in zip(classes, quota, strict=True):
         members = np.flatnonzero(labels == label)
-        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
         held_out[chance.permutation(members)[:count]] = True
     return held_out
 

@@ -75,18 +75,23 @@ class Supervisor:
         self._children: list[Child] = []
         self._free: list[str] = []
         self._forkserver: int | None = None
-        self._stopping = False
+        self._ready = self._stopping = False
         self._housekept = self._watched = 0.0
 
     def stop(self) -> None:
-        """Ends the loop soon; fit for a signal handler."""
+        """Ends the loop soon; fit for a signal handler, which it leaves by SystemExit at first:
+        while the forkserver still imports torch nothing runs that would have to be given back.
+        """
         self._stopping = True
+        if not self._ready:
+            sys.exit(0)
 
     def run(self) -> None:
         """Claims and watches until `stop`, then gives the running jobs back to the queue."""
         self._settings.runs.mkdir(parents=True, exist_ok=True)
         processes.end_stale_groups(self._settings.runs, self._host)
         self._free = self._probe()
+        self._ready = True
         log.info("ready: %s", ", ".join(self._free))
         pause = BUSY_SECONDS
         try:

@@ -45,11 +45,11 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A look at the run: `loss` is the mean per image since the tick before."""
+    """A look at the run: `metrics` are those of the images since the tick before."""
 
     step: int
     epoch: int
-    loss: float
+    metrics: Metrics
     lr: float
     images_per_second: float
 
@@ -110,7 +110,7 @@ def fit(
     step = 0
     for epoch in range(1, recipe.epochs + 1):
         network.train()
-        totals = torch.zeros(2, device=run.device, dtype=torch.float64)  # sum of losses, right
+        totals = _totals(run.device)
         meter = _Meter(totals)
         for index in _batches(train, recipe, order):
             pixels = train.pixels[index].to(run.device, non_blocking=True)
@@ -131,11 +131,11 @@ def fit(
                 totals[1] += (logits.argmax(1) == labels).sum()
             meter.count(len(index))
             if step == 1 or meter.due():
-                mean, speed = meter.read()
-                yield Tick(step, epoch, mean, lr, speed)
+                fresh, speed = meter.read()
+                yield Tick(step, epoch, fresh, lr, speed)
             if run.stopped():
                 return
-        loss_sum, right = totals.tolist()
+        whole = _means(totals, meter.images)  # waits for the device, so the time below is whole
         seconds, seen = meter.elapsed(), meter.images
         measured = evaluate(network, validation, run)
         if measured is None:
@@ -143,7 +143,7 @@ def fit(
         yield EpochEnd(
             epoch,
             step,
-            Metrics(loss_sum / seen, right / seen),
+            whole,
             measured,
             lr,
             seconds,
@@ -155,7 +155,7 @@ def fit(
 def evaluate(network: nn.Module, samples: Samples, run: Run) -> Metrics | None:
     """Mean loss and accuracy in float32, as predictions are made; None once `run.stopped()`."""
     network.eval()
-    totals = torch.zeros(2, device=run.device, dtype=torch.float64)
+    totals = _totals(run.device)
     for index in torch.split(samples.index, _EVALUATION_BATCH):
         if run.stopped():
             return None
@@ -164,17 +164,27 @@ def evaluate(network: nn.Module, samples: Samples, run: Run) -> Metrics | None:
         logits = network(to_input(pixels, run.normalize))
         totals[0] += functional.cross_entropy(logits, labels, reduction="sum")
         totals[1] += (logits.argmax(1) == labels).sum()
+    return _means(totals, len(samples))
+
+
+def _totals(device: torch.device) -> torch.Tensor:
+    """Sum of losses, and number of right answers. Apple's GPUs have no float64."""
+    exact = torch.float32 if device.type == "mps" else torch.float64
+    return torch.zeros(2, device=device, dtype=exact)
+
+
+def _means(totals: torch.Tensor, images: int) -> Metrics:
     loss_sum, right = totals.tolist()
-    return Metrics(loss_sum / len(samples), right / len(samples))
+    return Metrics(loss_sum / images, right / images)
 
 
 class _Meter:
-    """Images and seconds of an epoch, and the mean loss since the last look."""
+    """Images and seconds of an epoch, and what was measured since the last look."""
 
     def __init__(self, totals: torch.Tensor) -> None:
         self._totals = totals
         self._began = self._looked = time.perf_counter()
-        self._loss_before, self._images_before = 0.0, 0
+        self._totals_before, self._images_before = torch.zeros_like(totals), 0
         self.images = 0
 
     def count(self, images: int) -> None:
@@ -186,15 +196,15 @@ class _Meter:
     def elapsed(self) -> float:
         return time.perf_counter() - self._began
 
-    def read(self) -> tuple[float, float]:
-        """(mean loss per image, images per second) since the last look; waits for the device."""
-        loss_sum = float(self._totals[0].item())
-        now = time.perf_counter()
+    def read(self) -> tuple[Metrics, float]:
+        """Means and images per second since the last look; waits for the device."""
         fresh = self.images - self._images_before
-        mean = (loss_sum - self._loss_before) / fresh
+        metrics = _means(self._totals - self._totals_before, fresh)
+        now = time.perf_counter()
         speed = fresh / (now - self._looked)
-        self._looked, self._loss_before, self._images_before = now, loss_sum, self.images
-        return mean, speed
+        self._totals_before, self._images_before = self._totals.clone(), self.images
+        self._looked = now
+        return metrics, speed
 
 
 def _batches(train: Samples, recipe: Recipe, order: torch.Generator) -> Iterator[torch.Tensor]:

@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from app import examples
 from app.dependencies import Warm
 from app.errors import responses
-from app.schemas import LayerRead, Page, Read
+from app.schemas import LayerRead, Page, Read, shown
 from problems import FieldError, Problem
 
 router = APIRouter(prefix="/architectures", tags=["Catalogue"], dependencies=[Warm])
@@ -16,6 +17,8 @@ router = APIRouter(prefix="/architectures", tags=["Catalogue"], dependencies=[Wa
 class ArchitectureItem(Read):
     """A network by name; it takes other sizes and channels too."""
 
+    model_config = shown(examples.ARCHITECTURE_ITEM)
+
     name: str
     summary: str
     input: str = Field(description="Channels x height x width that it was made for.")
@@ -23,6 +26,8 @@ class ArchitectureItem(Read):
 
 class ArchitectureRead(ArchitectureItem):
     """A network and its layers for `input` and `classes`; `flops` are of one image's pass."""
+
+    model_config = shown(examples.ARCHITECTURE)
 
     classes: int
     layers: list[LayerRead]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
-from app import views
+from app import examples, views
 from app.dependencies import (
     CheckpointId,
     Cursor,
@@ -54,7 +54,10 @@ def list_checkpoints(
 @router.get(
     "/{id}",
     summary="What a checkpoint says of itself",
-    responses=responses("checkpoint_not_found", "checkpoint_damaged", "not_ready"),
+    responses={
+        200: {"content": {"application/json": {"example": examples.MANIFEST}}},
+        **responses("checkpoint_not_found", "checkpoint_damaged", "not_ready"),
+    },
     dependencies=[Warm],
 )
 def get_checkpoint(checkpoint_id: CheckpointId, session: Reading, settings: Setup) -> Manifest:

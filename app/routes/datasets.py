@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from pydantic import Field
 
-from app import samples
+from app import examples, samples
 from app.dependencies import Limit, Setup, Warm
 from app.errors import responses
-from app.schemas import Page, Read
+from app.schemas import Page, Read, shown
 from data_store import catalog
 from data_store.catalog import Facts
 from problems import Problem
@@ -27,6 +27,8 @@ Name = Annotated[
 
 class DataSetRead(Read):
     """What is known about a data set without decoding it."""
+
+    model_config = shown(examples.DATA_SET)
 
     name: str
     origin: Literal["built_in", "folder"]
@@ -44,6 +46,8 @@ class DataSetRead(Read):
 
 class DataSetImageRead(Read):
     """One image; its file is at `url`."""
+
+    model_config = shown(examples.DATA_SET_IMAGE)
 
     index: int
     label: str

@@ -59,6 +59,7 @@ class Options(BaseModel):
 _FIELDS = list(Options.model_fields)
 _BINARY = {"type": "string", "format": "binary"}
 # Written by hand: FastAPI describes many files in a way that Swagger UI shows no file picker for.
+# The options are taken as form fields too, but not listed: it would fill them in and send them.
 _BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -73,10 +74,7 @@ _BODY: dict[str, Any] = {
                         "minItems": 1,
                         "maxItems": 64,
                         "description": "The images: the part named file, once for each.",
-                    },
-                    "model": {"type": "string"},
-                    "top_k": {"type": "integer", "minimum": 1},
-                    "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+                    }
                 },
             }
         },
@@ -129,7 +127,8 @@ async def predict(
     image, and 200 MB together.
 
     Of a single image an error is the status of the response. Among several each bad one has an
-    `error` of its own and the response is 200. No address and no path is ever fetched.
+    `error` of its own and the response is 200. No address and no path is ever fetched. The options
+    may come as fields of the form instead.
     """
     began = time.perf_counter()
     settings = held.settings
@@ -165,7 +164,7 @@ def _merged(request: Request, options: Options, upload: Upload) -> Options:
         return Options.model_validate({**options.model_dump(exclude_unset=True), **upload.fields})
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        raise validation.problem(Operation.of(request), found) from None
+        raise validation.problem(Operation({}, {}), found) from None
 
 
 async def _in_time(held: Resources, work: Callable[[], Result]) -> Result:

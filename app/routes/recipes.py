@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from app import examples
 from app.errors import responses
-from app.schemas import Page, Read
+from app.schemas import Page, Read, shown
 from models_store.recipe import READY_MADE
 
 router = APIRouter(prefix="/recipes", tags=["Catalogue"])
@@ -14,6 +15,8 @@ router = APIRouter(prefix="/recipes", tags=["Catalogue"])
 
 class RecipeItem(Read):
     """A recipe by name."""
+
+    model_config = shown(examples.RECIPE_ITEM)
 
     name: str
     recipe: dict[str, Any] = Field(description="What it says; other fields of a body override it.")

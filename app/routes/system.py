@@ -13,10 +13,11 @@ from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import examples
 from app.dependencies import Held, Reading
 from app.errors import ProblemResponse, responses
 from app.resources import Resources
-from app.schemas import Read
+from app.schemas import Read, shown
 from database import jobs, processes
 from database.tables import Process
 from problems import Problem
@@ -34,6 +35,8 @@ class HealthRead(Read):
 
 class ReadinessRead(Read):
     """What the server can do now; it serves without a worker too, but nothing trains."""
+
+    model_config = shown(examples.READINESS)
 
     status: Literal["ready"]
     database: Literal["ok"]
@@ -60,6 +63,8 @@ class SpaceRead(Read):
 
 class SystemRead(Read):
     """What the server runs on, and what runs."""
+
+    model_config = shown(examples.SYSTEM)
 
     home: str
     datasets_dir: str
@@ -93,7 +98,8 @@ def get_readiness(held: Held) -> ReadinessRead | Response:
     if models == "ok" and database == "ok":
         return ReadinessRead(status="ready", database=database, worker=worker, models=models)
     state = {"database": database, "worker": worker, "models": models}
-    reason = "The database does not answer." if database != "ok" else f"Models: {models}."
+    reasons = {"loading": "torch is still being loaded.", "failed": "torch cannot be loaded."}
+    reason = "The database does not answer." if database != "ok" else reasons[models]
     return ProblemResponse(Problem("not_ready", reason), extra=state)
 
 

@@ -73,6 +73,25 @@ def test_bodies_and_answers_have_examples(shared):
     assert "example" in json.dumps(document["components"]["schemas"]["AnswerRead"])
 
 
+def test_every_answer_has_an_example(shared):
+    document = shared.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def has_example(schema: dict) -> bool:
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+        items = schema.get("properties", {}).get("items", {}).get("items")
+        return "examples" in schema or "const" in str(schema) or (items and has_example(items))
+
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            for status, response in operation["responses"].items():
+                for kind, content in response.get("content", {}).items():
+                    shown = "example" in content or "examples" in content
+                    if kind == "application/json":
+                        assert shown or has_example(content["schema"]), (method, path, status)
+
+
 def test_the_examples_of_train_are_valid(shared):
     document = shared.get("/openapi.json").json()
     body = document["paths"]["/train"]["post"]["requestBody"]["content"]["application/json"]

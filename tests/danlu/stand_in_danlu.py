@@ -28,6 +28,9 @@ def job() -> dict[str, Any]:
     return {
         "id": JOB,
         "state": TOLD.get("state", "succeeded") if ended else "running",
+        "owner": "lin",
+        "dataset": {"name": "digits"},
+        "recipe": {"architecture": "mnist_net"},
         "waiting_for": None,
         "progress": {
             "phase": "training",
@@ -51,12 +54,14 @@ def job() -> dict[str, Any]:
 
 
 def images(query: dict[str, list[str]]) -> dict[str, Any]:
+    """Forty images of ten classes, on two pages."""
+    start = int(query.pop("cursor", ["0"])[0])
     assert query == {"split": ["test"], "limit": ["200"]}
     items = [
         {"index": 5 * i, "label": str(i % 10), "url": f"/datasets/digits/images/test/{5 * i}"}
-        for i in range(40)
+        for i in range(start, start + 20)
     ]
-    return {"items": items, "next_cursor": None}
+    return {"items": items, "next_cursor": None if start else "20"}
 
 
 def png(index: int) -> bytes:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -24,6 +25,14 @@ def end_with_the_parent() -> None:
     os._exit(0)
 
 
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 if "stubborn" in behaviour:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
@@ -31,6 +40,10 @@ else:
 if "helper" in behaviour:
     helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     note(f"{name}-helper", helper.pid)
+if name == "worker":
+    # Only the server may hold the port; nobody else is told of it, nor has any socket open.
+    assert "DANLU_LISTEN_FD" not in os.environ
+    assert not any(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in range(3, 20) if is_open(fd))
 threading.Thread(target=end_with_the_parent, daemon=True).start()
 note(name, os.getpid())
 if "dying" in behaviour:

@@ -50,7 +50,7 @@ def test_train_and_follow(run: Any, server: Any, made: Any) -> None:
     found = run("train", "mnist", "--follow")
 
     assert found.exit_code == 0
-    assert one_line(found) == f"succeeded {JOB}"
+    assert one_line(found) == f"{JOB} digits mnist_net of lin succeeded"
 
 
 def test_a_dry_run_shows_the_network(run: Any, server: Any) -> None:

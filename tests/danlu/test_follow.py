@@ -53,6 +53,7 @@ def test_without_a_terminal_each_thing_is_one_line(run: Any, client: Client) -> 
     lines = [" ".join(line.split()) for line in text(console).splitlines()]
     epoch = "loss 0.5000 accuracy 0.800 val loss 0.4000 val accuracy 0.900 12,000 images/s"
     assert lines == [
+        f"{JOB} digits mnist_net of lin",
         "queued: 1 job is before it",
         "starting",
         "training",
@@ -62,7 +63,7 @@ def test_without_a_terminal_each_thing_is_one_line(run: Any, client: Client) -> 
         f"epoch 2 {epoch}",
         "checkpoint epoch val accuracy",
         "ckpt_1 2 0.950 best",
-        f"succeeded {JOB} best val accuracy 0.9510",
+        "succeeded best val accuracy 0.9510",
     ]
 
 
@@ -87,6 +88,15 @@ def test_on_a_terminal_there_is_a_bar(run: Any, client: Client) -> None:
     assert "\nstarting\n" not in seen
 
 
+def test_lines_fit_a_narrow_terminal(run: Any, client: Client) -> None:
+    console = Console(file=io.StringIO(), width=80)
+
+    follow(client, JOB, console)
+
+    epochs = [line for line in text(console).splitlines() if line.startswith("epoch ")]
+    assert [line.split()[-3:] for line in epochs] == [["val", "accuracy", "0.900"]] * 2
+
+
 def test_a_failure_says_why(server: Any, client: Client, made: Any) -> None:
     error = {"code": "out_of_memory", "message": "Too large.", "hint": "Try batch_size=64."}
     server.answers[f"GET /jobs/{JOB}"] = made.job(state="failed", error=error)
@@ -96,7 +106,8 @@ def test_a_failure_says_why(server: Any, client: Client, made: Any) -> None:
     assert follow(client, JOB, console)["state"] == "failed"
 
     assert text(console).splitlines() == [
-        f"failed  {JOB}",
+        f"{JOB}  digits  mnist_net  of lin",
+        "failed",
         "out_of_memory: Too large.",
         "  Try batch_size=64.",
     ]

@@ -113,9 +113,7 @@ def test_removing_the_best_makes_the_next_one_best(sessions: Sessions, running: 
         assert best(sessions, running) == (next_best, 0.9), "what it reached stays true"
 
 
-def test_a_job_knows_the_bytes_of_its_checkpoints(
-    sessions: Sessions, running: jobs.Fence
-) -> None:
+def test_a_job_knows_the_bytes_of_its_checkpoints(sessions: Sessions, running: jobs.Fence) -> None:
     first, _ = add(sessions, running, (0.5, 1), (0.9, 1))
     with sessions.begin() as session:
         assert jobs.get(session, running.job_id).disk_bytes == 2000

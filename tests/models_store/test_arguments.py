@@ -91,9 +91,7 @@ def test_unknown_names(part: str, name: str, code: str, hint: str) -> None:
         ("OneCycleLR", {"max_lr": 1.0, "total_steps": 9}, "Leave it out: danlu counts the steps"),
     ],
 )
-def test_unknown_arguments_are_refused_by_name(
-    name: str, given: dict[str, Any], hint: str
-) -> None:
+def test_unknown_arguments_are_refused_by_name(name: str, given: dict[str, Any], hint: str) -> None:
     problem = _refusal(PART[name], name, given)
     wrong = list(given)[-1]
     assert problem.code == "unknown_field"

@@ -127,9 +127,7 @@ def test_refused_at_their_place(field: str, value: object) -> None:
         ({"scheduler": "x" * 201}, ("scheduler", "name")),
     ],
 )
-def test_the_place_goes_down_to_the_field(
-    body: dict[str, Any], loc: tuple[str | int, ...]
-) -> None:
+def test_the_place_goes_down_to_the_field(body: dict[str, Any], loc: tuple[str | int, ...]) -> None:
     assert _refused({"dataset": "mnist", **body}) == [loc]
 
 
@@ -227,7 +225,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(SubmittedRecipe.model_fields)), json_values))
 def test_any_json_is_taken_or_refused(body: dict[str, Any]) -> None:
     try:

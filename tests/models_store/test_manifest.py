@@ -53,9 +53,7 @@ def test_inversion_and_normalization_are_off_unless_said(manifest: Callable[...,
         {"created_at": "yesterday"},
     ],
 )
-def test_anything_else_is_refused(
-    manifest: Callable[..., Manifest], wrong: dict[str, Any]
-) -> None:
+def test_anything_else_is_refused(manifest: Callable[..., Manifest], wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         manifest(**wrong)
 

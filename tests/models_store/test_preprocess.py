@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import Normalize as TorchvisionNormalize
+from torchvision import transforms
 from torchvision.transforms import ToTensor
 
 from models_store import preprocess
@@ -64,7 +64,7 @@ class TestToInput:
     ) -> None:
         pixels = _pixels(chance, 3, 6, 5, len(mean))
         ours = preprocess.to_input(torch.from_numpy(pixels), Normalize(mean=mean, std=std))
-        assert torch.equal(ours, TorchvisionNormalize(mean, std)(_as_torchvision(pixels)))
+        assert torch.equal(ours, transforms.Normalize(mean, std)(_as_torchvision(pixels)))
 
     def test_leaves_the_pixels_alone(self, chance: np.random.Generator) -> None:
         pixels = torch.from_numpy(_pixels(chance, 2, 4, 4, 3))
@@ -145,12 +145,12 @@ class TestDecode:
     def test_pixels_are_those_that_the_notes_feed(
         self, encode: Encode, chance: np.random.Generator
     ) -> None:
-        from torchvision.transforms import Compose, Resize
-
         photo = Image.fromarray(_pixels(chance, 40, 50, 3))
         decoded = preprocess.decode(encode(photo), _preprocessing(3))
         ours = preprocess.to_input(torch.from_numpy(decoded.pixels[None]), None)
-        assert torch.equal(ours[0], Compose([Resize((8, 8)), ToTensor()])(photo))
+        assert torch.equal(
+            ours[0], transforms.Compose([transforms.Resize((8, 8)), ToTensor()])(photo)
+        )
 
     @pytest.mark.parametrize(
         ("border", "background", "inverted"),

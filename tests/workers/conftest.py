@@ -1,5 +1,6 @@
 """Small recipes, a migrated database with a job at work, and real workers on homes of their own."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -219,6 +220,9 @@ class Worker:
 
     def clean(self) -> None:
         if hasattr(self, "process"):
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
             self.process.kill()
             self.process.wait()
         deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_32_random_images_are_learnt_by_heart(recipe: MakeRecipe) -> None:
 
 
 def test_the_same_seed_gives_the_same_losses_to_the_bit(recipe: MakeRecipe) -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "epochs": 3,
         "batch_size": 16,
         "optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_losses_to_the_bit(recipe: MakeRecipe) -> N
     first = epochs(recipe(**asked), train=samples(50))
     again = epochs(recipe(**asked), train=samples(50))
     # The weights are drawn before, so it is order and augmentation that differ.
-    other = epochs(recipe(**asked, seed=1) if False else recipe(**{**asked, "seed": 1}), train=samples(50))
+    other = epochs(recipe(**asked, seed=1), train=samples(50))
 
     assert numbers(first) == numbers(again)
     assert numbers(first) != numbers(other)
@@ -164,7 +164,13 @@ def test_fp32_without_shuffle_is_a_plain_pytorch_loop(recipe: MakeRecipe) -> Non
 
 @pytest.mark.parametrize(
     ("count", "batch", "drop_last", "steps"),
-    [(64, 32, False, 2), (65, 32, False, 3), (65, 32, True, 2), (5, 32, False, 1), (5, 32, True, 0)],
+    [
+        (64, 32, False, 2),
+        (65, 32, False, 3),
+        (65, 32, True, 2),
+        (5, 32, False, 1),
+        (5, 32, True, 0),
+    ],
 )
 def test_steps_of_an_epoch(
     recipe: MakeRecipe, count: int, batch: int, drop_last: bool, steps: int
@@ -212,13 +218,9 @@ def test_every_epoch_shuffles_anew_and_drop_last_drops_others(recipe: MakeRecipe
     train = samples(20)
     train.pixels[:, 0, 0, 0] = torch.arange(20)  # the first pixel says which image it is
 
-    epochs(
-        recipe(epochs=3, batch_size=8, data_loader={"drop_last": True}), train=train, of=Spy()
-    )
+    epochs(recipe(epochs=3, batch_size=8, data_loader={"drop_last": True}), train=train, of=Spy())
 
-    orders = [first + second for first, second in itertools.batched(seen, 2)] if False else [
-        seen[i] + seen[i + 1] for i in (0, 2, 4)
-    ]
+    orders = [seen[epoch * 2] + seen[epoch * 2 + 1] for epoch in range(3)]
     assert all(len(set(order)) == 16 for order in orders)
     assert len({tuple(order) for order in orders}) == 3
     assert len({frozenset(order) for order in orders}) > 1
@@ -233,11 +235,11 @@ def test_one_cycle_is_stepped_per_batch_to_its_end(recipe: MakeRecipe) -> None:
     )
     optimizer = torch.optim.SGD(linear().parameters(), lr=0.5, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=7)
-    expected = []
-    for _ in range(7):
-        expected.append(scheduler.get_last_lr()[0])
+    expected = [scheduler.get_last_lr()[0]]
+    for _ in range(6):
         optimizer.step()
-        scheduler.step() if len(expected) < 7 else None
+        scheduler.step()
+        expected.append(scheduler.get_last_lr()[0])
 
     ends = epochs(asked, train=samples(64), of=linear())
 
@@ -254,9 +256,7 @@ def test_a_stop_is_heeded_at_the_next_step(recipe: MakeRecipe) -> None:
         return len(steps) == 5
 
     events = list(
-        training.fit(
-            network(), samples(64), samples(20), recipe=asked, run=run(stopped=stopped)
-        )
+        training.fit(network(), samples(64), samples(20), recipe=asked, run=run(stopped=stopped))
     )
 
     assert len(steps) == 5
@@ -343,8 +343,6 @@ def test_the_first_step_ticks(recipe: MakeRecipe) -> None:
 
 
 def test_later_ticks_are_half_a_second_apart_and_tell_the_loss_since(recipe: MakeRecipe) -> None:
-    import time
-
     class Slow(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -365,7 +363,7 @@ def test_later_ticks_are_half_a_second_apart_and_tell_the_loss_since(recipe: Mak
     events = list(training.fit(Slow(), train, samples(8), recipe=asked, run=run()))
 
     ticks = [event for event in events if isinstance(event, Tick)]
-    assert 2 <= len(ticks) <= 3  # eight steps of a tenth of a second
+    assert len(ticks) >= 2  # eight steps of a tenth of a second, or more on a busy machine
     before, after = ticks[0].step, ticks[1].step
     since = Samples(train.pixels, train.labels, train.index[before * 8 : after * 8])
     expected = training.evaluate(linear(), since, run())

@@ -198,21 +198,6 @@ def test_json_that_is_no_object(shared, problem, body):
     problem(response, response.status_code, response.json()["code"])
 
 
-def test_a_body_that_is_too_large(shared, problem):
-    body = b'{"dataset": "' + b"x" * 1_000_001 + b'"}'
-    headers = {"Content-Type": "application/json"}
-    problem(shared.post("/train", content=body, headers=headers), 413, "body_too_large")
-
-
-def test_a_body_that_is_too_large_and_does_not_say_so(shared, problem):
-    async def pieces():
-        for _ in range(2000):
-            yield b"x" * 1000
-
-    headers = {"Content-Type": "application/json"}
-    problem(shared.post("/train", content=pieces(), headers=headers), 413, "body_too_large")
-
-
 def test_thousands_of_unknown_fields_are_not_all_listed(shared, problem):
     body = {f"field{number}": 1 for number in range(5000)}
     document = problem(shared.post("/train", json=body), 422, "unknown_field")

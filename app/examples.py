@@ -1,0 +1,139 @@
+"""Answers as the documentation shows them. Plain data: a test holds each against its schema."""
+
+from typing import Any
+
+_JOB_ID = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
+_CHECKPOINT_ID = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
+_RECIPE: dict[str, Any] = {
+    "dataset": "digits", "architecture": "mnist_net", "epochs": 15, "batch_size": 32,
+    "image_size": 28, "channels": 1, "seed": 7,
+}  # fmt: skip
+_LAYER: dict[str, Any] = {
+    "index": 0, "name": "model.0", "type": "Conv2d",
+    "arguments": {"in_channels": 1, "out_channels": 10, "kernel_size": 5},
+    "output_shape": [10, 24, 24], "parameters": 260,
+}  # fmt: skip
+
+PROBLEM: dict[str, Any] = {
+    "type": "/docs/errors/dataset_unknown",
+    "title": "No data set of that name",
+    "status": 404,
+    "detail": "There is no data set named 'mnits'.",
+    "code": "dataset_unknown",
+    "hint": "Did you mean 'mnist'?",
+    "errors": [{"loc": ["body", "dataset"], "msg": "No data set of that name"}],
+}
+
+JOB_ITEM: dict[str, Any] = {
+    "id": _JOB_ID, "kind": "train", "name": "first try", "tags": [], "owner": "lin",
+    "state": "running", "priority": 0, "attempt": 1, "queue_position": None, "waiting_for": None,
+    "device": "cpu", "worker": {"id": "atlas-3f2a", "host": "atlas", "pid": 812},
+    "dataset": {"name": "digits", "version": "5c1d0a2b9e7f4c33"}, "recipe": _RECIPE,
+    "progress": {
+        "phase": "training", "epoch": 3, "epochs": 15, "step": 140, "steps": 615,
+        "fraction": 0.2276, "images_per_second": 9100.0, "eta_seconds": 1.7, "bytes": None,
+    },
+    "metrics": {
+        "train_loss": 0.21, "train_accuracy": 0.93, "val_loss": 0.2, "val_accuracy": 0.944,
+        "best_val_accuracy": 0.944, "test_loss": None, "test_accuracy": None, "val_count": 144,
+    },
+    "best_checkpoint_id": _CHECKPOINT_ID, "warnings": [], "stop_reason": None, "error": None,
+    "disk_bytes": None, "created_at": "2026-11-23T08:00:00Z",
+    "started_at": "2026-11-23T08:00:01Z", "finished_at": None,
+}  # fmt: skip
+
+JOB: dict[str, Any] = {
+    **JOB_ITEM,
+    "checkpoints": [{"id": _CHECKPOINT_ID, "epoch": 3, "val_accuracy": 0.944, "best": True}],
+}
+
+HISTORY: dict[str, Any] = {
+    "epochs": [
+        {
+            "epoch": 1, "attempt": 1, "train_loss": 1.94, "train_accuracy": 0.41,
+            "val_loss": 0.91, "val_accuracy": 0.8, "test_loss": None, "test_accuracy": None,
+            "lr": 0.0012, "images_per_second": 9100.0, "seconds": 0.14,
+        }
+    ],
+    "steps": [{"step": 20, "epoch": 1, "train_loss": 2.21, "lr": 0.0003}],
+    "next": "1.1.1.20",
+}  # fmt: skip
+
+PLAN: dict[str, Any] = {
+    "recipe": _RECIPE, "layers": [_LAYER], "parameters": 1012330, "flops": 4432000, "steps": 615,
+    "estimated_seconds": 2.1,
+}  # fmt: skip
+
+CHECKPOINT_ITEM: dict[str, Any] = {
+    "id": _CHECKPOINT_ID, "job_id": _JOB_ID, "epoch": 3, "val_accuracy": 0.944, "val_loss": 0.2,
+    "best": True, "disk_bytes": 4051240, "created_at": "2026-11-23T08:00:02Z",
+}  # fmt: skip
+
+MANIFEST: dict[str, Any] = {
+    "format": 1, "id": _CHECKPOINT_ID, "job_id": _JOB_ID, "architecture": "mnist_net",
+    "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    "preprocessing": {
+        "height": 28, "width": 28, "channels": 1, "normalize": None, "invert_from_border": 0.01,
+        "trained_height": 8, "trained_width": 8,
+    },
+    "recipe": _RECIPE, "dataset": {"name": "digits", "version": "5c1d0a2b9e7f4c33"}, "epoch": 3,
+    "metrics": {"val_accuracy": 0.944, "val_loss": 0.2}, "made_with": {"torch": "2.15.0"},
+    "created_at": "2026-11-23T08:00:02Z", "files": {"model.safetensors": "9f86d081884c7d65…"},
+}  # fmt: skip
+
+ANSWER: dict[str, Any] = {
+    "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID, "model": None,
+    "predictions": [
+        {
+            "filename": "7.png", "label": "7", "index": 7, "probability": 0.998214,
+            "unknown": False,
+            "top": [
+                {"label": "7", "index": 7, "probability": 0.998214},
+                {"label": "9", "index": 9, "probability": 0.001052},
+            ],
+            "warnings": [], "explanation": None,
+        }
+    ],
+}  # fmt: skip
+
+DATA_SET: dict[str, Any] = {
+    "name": "digits", "origin": "built_in",
+    "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    "counts": {"train": 1437, "test": 360}, "height": 8, "width": 8, "channels": 1,
+    "available": True, "version": "5c1d0a2b9e7f4c33",
+    "defaults": {"architecture": "mnist_net", "image_size": 28, "batch_size": 32, "epochs": 15},
+}  # fmt: skip
+
+DATA_SET_IMAGE: dict[str, Any] = {
+    "index": 0, "label": "0", "url": "/datasets/digits/images/test/0",
+}  # fmt: skip
+
+ARCHITECTURE_ITEM: dict[str, Any] = {
+    "name": "mnist_net", "summary": "Two convolutions, two linear layers.", "input": "1x28x28",
+}  # fmt: skip
+
+ARCHITECTURE: dict[str, Any] = {
+    **ARCHITECTURE_ITEM, "classes": 10, "layers": [_LAYER], "parameters": 1012330,
+    "flops": 4432000,
+}  # fmt: skip
+
+RECIPE_ITEM: dict[str, Any] = {
+    "name": "notes-mnist", "recipe": {"dataset": "mnist", "architecture": "mnist_net"},
+}  # fmt: skip
+
+READINESS: dict[str, Any] = {
+    "status": "ready", "database": "ok", "worker": "ok", "models": "ok",
+}  # fmt: skip
+
+SYSTEM: dict[str, Any] = {
+    "home": "/home/lin/.local/share/danlu", "datasets_dir": "/home/lin/.local/share/danlu/datasets",
+    "versions": {"danlu": "0.1.0", "python": "3.11.7", "torch": "2.15.0"}, "cpus": 8,
+    "devices": ["cpu", "cuda:0"], "predict_device": "cpu",
+    "memory": {"total": 33567436800, "free": 21474836480},
+    "disk": {"total": 270553174016, "free": 78791106560},
+    "queue": {"queued": 2, "running": 1},
+    "processes": [
+        {"role": "child", "pid": 812, "host": "atlas", "job_id": _JOB_ID, "device": "cuda:0"}
+    ],
+    "warm_models": [_CHECKPOINT_ID],
+}  # fmt: skip

@@ -1,0 +1,53 @@
+"""How errors of every origin look on the wire, and in the OpenAPI document."""
+
+import json
+
+from app.errors import ProblemResponse, responses
+from problems import Problem
+
+
+def test_an_address_that_does_not_exist(shared, problem):
+    assert "/docs" in problem(shared.get("/trian"), 404, "not_found")["hint"]
+
+
+def test_a_method_that_an_address_does_not_take(shared, problem):
+    response = shared.delete("/train")
+    assert "POST" in problem(response, 405, "method_not_allowed")["hint"]
+    assert response.headers["allow"] == "POST"
+
+
+def test_a_problem_as_a_document():
+    errors = [{"loc": ["body", "lr"], "msg": "negative"}]
+    problem = Problem("invalid_request", "lr: negative", errors=errors)
+    response = ProblemResponse(problem, headers={"X-A": "b"}, extra={"more": 1})
+    assert response.status_code == 422
+    assert response.media_type == "application/problem+json"
+    assert response.headers["x-a"] == "b"
+    assert json.loads(response.body) == {
+        "type": "/docs/errors/invalid_request",
+        "title": "The request is not valid",
+        "status": 422,
+        "detail": "lr: negative",
+        "code": "invalid_request",
+        "hint": "See errors for each wrong field.",
+        "errors": errors,
+        "more": 1,
+    }
+
+
+def test_half_a_surrogate_pair_does_not_break_the_document():
+    response = ProblemResponse(Problem("unknown_field", "no field '\ud800'"))
+    assert json.loads(response.body)["detail"] == "no field '?'"
+
+
+def test_when_to_come_back():
+    assert ProblemResponse(Problem("overloaded", "full")).headers["retry-after"] == "1"
+    assert "retry-after" not in ProblemResponse(Problem("not_found", "no")).headers
+
+
+def test_codes_of_one_status_share_a_description():
+    found = responses("job_not_found", "job_ended")
+    assert list(found) == [404, 409, 422, 500]
+    assert "`job_ended`" in found[409]["description"]
+    examples = found[422]["content"]["application/problem+json"]["examples"]
+    assert {"unknown_parameter", "invalid_request"} <= set(examples)

@@ -1,0 +1,78 @@
+"""Serving on a real socket: stopping with the parent, long polls let go, databases it knows."""
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import serving
+from database import engine
+from settings import Settings
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def test_the_end_of_the_parent_ends_it_and_lets_long_polls_go(tmp_path, listening):
+    read_end, write_end = os.pipe()
+    settings = Settings(home=tmp_path / "home", parent_fd=read_end)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(serving.serve(settings, listening)))
+    thread.start()
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as http:
+        job_id = http.post("/train", json={"dataset": "digits"}).json()["id"]
+        with ThreadPoolExecutor(1) as pool:
+            poll = pool.submit(http.get, f"/jobs/{job_id}?wait=50")
+            time.sleep(0.3)
+            began = time.monotonic()
+            os.close(write_end)
+            assert poll.result(timeout=30).json()["state"] == "queued"
+            thread.join(timeout=30)
+    assert codes == [0]
+    assert time.monotonic() - began < 10
+    os.close(read_end)
+
+
+def test_a_body_that_is_too_large_is_answered_while_it_is_sent(tmp_path, listening):
+    read_end, write_end = os.pipe()
+    settings = Settings(home=tmp_path / "home", parent_fd=read_end)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    thread = threading.Thread(target=serving.serve, args=(settings, listening))
+    thread.start()
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as http:
+        response = http.post("/train", content=b"x" * 5_000_000)
+    os.close(write_end)
+    thread.join(timeout=30)
+    os.close(read_end)
+    assert response.status_code == 413
+    assert response.json()["code"] == "body_too_large"
+
+
+def test_a_database_of_a_newer_danlu_is_left_alone(tmp_path, listening, caplog):
+    settings = Settings(home=tmp_path / "home")
+    engine.migrate(settings.database)
+    file = settings.home / "danlu.sqlite3"
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
+    connection.close()
+    before = file.read_bytes()
+    assert serving.serve(settings, listening) == 4
+    assert "newer" in caplog.text
+    assert file.read_bytes() == before
+
+
+def test_a_home_that_cannot_be_made(tmp_path: Path, listening, caplog):
+    (tmp_path / "file").write_text("")
+    settings = Settings(home=tmp_path / "file" / "home")
+    assert serving.serve(settings, listening) == 1
+    assert "home" in caplog.text

@@ -1,0 +1,39 @@
+"""The server says that it is alive, and gives jobs back whose workers are gone."""
+
+import time
+
+from app import upkeep
+from database import jobs, processes
+from database.tables import State
+
+
+def alive(server) -> list[str]:
+    with server.sessions.begin() as session:
+        return [row.role for row in processes.alive(session)]
+
+
+def test_the_server_is_listed_while_it_runs(settings, serve):
+    with serve(settings) as server:
+        assert alive(server) == ["server"]
+    with serve(settings) as again:
+        assert alive(again) == ["server"]
+
+
+def test_it_says_goodbye(server):
+    async def briefly() -> None:
+        async with upkeep.running(server.sessions):
+            pass
+
+    server.portal.call(briefly)
+    assert alive(server) == []
+
+
+def test_a_job_whose_worker_is_lost_goes_back_to_the_queue(server):
+    job_id = server.post("/train", json={"dataset": "digits"}).json()["id"]
+    with server.sessions.begin() as session:
+        jobs.claim(session, worker_id="w", host="h", device="cpu", lease_seconds=-1)
+    deadline = time.monotonic() + 20
+    while server.get(f"/jobs/{job_id}").json()["state"] != State.queued:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert server.get(f"/jobs/{job_id}").json()["attempt"] == 2

@@ -1,0 +1,54 @@
+"""Names that nobody knows are refused, with what was perhaps meant."""
+
+import pytest
+
+from app import validation
+from app.operation import Operation
+
+NOWHERE = Operation({}, {})
+
+
+def test_an_unknown_parameter_that_is_nearly_known(shared, problem):
+    document = problem(shared.get("/jobs?stat=queued"), 422, "unknown_parameter")
+    assert document["hint"] == "Did you mean 'state'?"
+    document = problem(shared.post("/train?dryrun=true", json={}), 422, "unknown_parameter")
+    assert document["hint"] == "Did you mean 'dry_run'?"
+
+
+def test_the_first_of_several_wrong_fields_is_told_and_all_are_listed():
+    found = [
+        {"type": "missing", "loc": ("body", "a"), "msg": "Field required"},
+        {"type": "value_error", "loc": ("body", "b", 0), "msg": "Value error, too odd"},
+    ]
+    problem = validation.problem(NOWHERE, found)
+    assert problem.code == "invalid_request"
+    assert problem.detail == "a: Field required (and 1 more)"
+    assert problem.errors[1] == {"loc": ["body", "b", 0], "msg": "too odd"}
+
+
+def test_an_unknown_field_is_told_before_wrong_values():
+    found = [
+        {"type": "missing", "loc": ("body", "a"), "msg": "Field required"},
+        {"type": "extra_forbidden", "loc": ("body", "b"), "msg": "Extra inputs are not permitted"},
+    ]
+    problem = validation.problem(NOWHERE, found)
+    assert problem.code == "unknown_field"
+    assert problem.detail == "danlu knows no field 'b' here."
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"type": "json_invalid", "loc": ("body", 3), "msg": "x"}, "invalid_json"),
+        ({"type": "missing", "loc": ("body",), "msg": "x", "input": None}, "invalid_json"),
+        (
+            {"type": "model_type", "loc": ("body",), "msg": "x", "input": b""},
+            "unsupported_media_type",
+        ),
+        ({"type": "model_type", "loc": ("body",), "msg": "x", "input": []}, "invalid_request"),
+    ],
+)
+def test_a_body_that_is_wrong_as_a_whole(error, code):
+    problem = validation.problem(NOWHERE, [error])
+    assert problem.code == code
+    assert problem.hint

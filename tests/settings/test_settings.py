@@ -1,0 +1,112 @@
+"""What the DANLU_* variables do."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("DANLU_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults() -> None:
+    settings = Settings()
+    assert settings.home.name == "danlu"
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.start_method == "auto"
+    assert settings.predict_device == "cpu"
+    assert settings.max_image_bytes == 25_000_000
+    assert settings.max_files == 64
+    assert settings.predict_timeout_seconds == 30
+    assert (settings.parent_fd, settings.listen_fd) == (None, None)
+
+
+def test_everything_lies_in_the_home(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert settings.datasets == tmp_path / "datasets"
+    assert settings.checkpoints == tmp_path / "checkpoints"
+    assert settings.runs == tmp_path / "runs"
+    assert settings.cache == tmp_path / "cache"
+    assert settings.database == f"sqlite:///{tmp_path}/danlu.sqlite3"
+
+
+def test_data_sets_and_database_may_lie_elsewhere(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, datasets_dir=tmp_path / "own", database_url="postgresql://db/danlu"
+    )
+    assert settings.datasets == tmp_path / "own"
+    assert settings.database == "postgresql://db/danlu"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("DANLU_HOME", "/srv/丹炉", "home", Path("/srv/丹炉")),
+        ("DANLU_DATASETS_DIR", "/data", "datasets", Path("/data")),
+        ("DANLU_DATABASE_URL", "postgresql://db/danlu", "database", "postgresql://db/danlu"),
+        ("DANLU_HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("DANLU_PORT", "0", "port", 0),
+        ("danlu_port", "9000", "port", 9000),
+        ("DANLU_START_METHOD", "spawn", "start_method", "spawn"),
+        ("DANLU_MAX_FILES", "2", "max_files", 2),
+        ("DANLU_PREDICT_TIMEOUT_SECONDS", "0.5", "predict_timeout_seconds", 0.5),
+        ("DANLU_LOG_LEVEL", "debug", "log_level", "debug"),
+        ("DANLU_PARENT_FD", "7", "parent_fd", 7),
+    ],
+)
+def test_variables(
+    variable: str, text: str, field: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert getattr(Settings(), field) == value
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_an_empty_variable_is_as_good_as_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"DANLU_{name.upper()}", "")  # as `${VAR:-}` of a compose file gives it
+    assert Settings() == Settings.model_validate({})
+    assert getattr(Settings(), name) == Settings.model_fields[name].get_default(
+        call_default_factory=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DANLU_PORT", "-1"),
+        ("DANLU_PORT", "65536"),
+        ("DANLU_PORT", "http"),
+        ("DANLU_START_METHOD", "fork"),
+        ("DANLU_MAX_FILES", "0"),
+        ("DANLU_MAX_IMAGE_BYTES", "25MB"),
+        ("DANLU_PREDICT_TIMEOUT_SECONDS", "0"),
+        ("DANLU_LOG_LEVEL", "loud"),
+    ],
+)
+def test_wrong_values_are_refused(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_what_is_said_comes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DANLU_PORT", "9000")
+    assert Settings(port=9001).port == 9001
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from problems import Problem
+from workers import devices
+
+
+def test_a_machine_without_accelerator_has_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    assert devices.found() == ["cpu"]
+
+
+def test_each_gpu_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+    assert devices.found() == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+def test_apples_gpu_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+    assert devices.found() == ["mps"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "assigned", "chosen"),
+    [
+        ("auto", "cpu", "cpu"),
+        ("auto", "cuda:1", "cuda:1"),
+        ("auto", "mps", "mps"),
+        ("cuda", "cuda:1", "cuda:1"),
+        ("mps", "mps", "mps"),
+        ("cpu", "cpu", "cpu"),
+        ("cpu", "cuda:1", "cpu"),
+    ],
+)
+def test_the_assigned_device_is_taken_unless_the_recipe_insists_on_the_cpu(
+    wanted: devices.Device, assigned: str, chosen: str
+) -> None:
+    assert devices.choose(wanted, assigned) == torch.device(chosen)
+
+
+@pytest.mark.parametrize(("wanted", "assigned"), [("cuda", "cpu"), ("mps", "cuda:0")])
+def test_a_device_that_is_not_here_is_refused(wanted: devices.Device, assigned: str) -> None:
+    with pytest.raises(Problem, match=f"wants {wanted}, and this worker has {assigned}") as raised:
+        devices.choose(wanted, assigned)
+
+    assert raised.value.code == "device_unavailable"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0", "mps"])
+def test_a_precision_that_is_asked_for_is_taken(device: str) -> None:
+    assert devices.computes_bf16("bf16", torch.device(device))
+    assert not devices.computes_bf16("fp32", torch.device(device))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "bf16"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": False}, True),
+        ({"avx512_bf16": True}, True),
+        ({"avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_auto_takes_bf16_where_the_cpu_has_it(
+    capabilities: dict[str, bool], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+    assert devices.computes_bf16("auto", torch.device("cpu")) is bf16
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_takes_bf16_where_the_gpu_has_it_natively(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda *, including_emulation: native or including_emulation,
+    )
+
+    assert devices.computes_bf16("auto", torch.device("cuda")) is native
+
+
+def test_auto_is_fp32_elsewhere() -> None:
+    assert not devices.computes_bf16("auto", torch.device("mps"))
+
+
+@pytest.mark.gpu
+def test_the_real_gpus_are_found() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA here")
+
+    assert devices.found()[0] == "cuda:0"
+    assert devices.choose("auto", "cuda:0").type == "cuda"

@@ -1,0 +1,100 @@
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NewWorker = Callable[..., Any]
+Until = Callable[..., Any]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
+
+
+@pytest.fixture(scope="module")
+def worker(new_worker: NewWorker, until: Until) -> Any:
+    """A worker that waits for jobs, shared by the tests of this module."""
+    worker = new_worker()
+    worker.start()
+    until(lambda: worker.pid("forkserver"), seconds=90)
+    return worker
+
+
+def has_torch(pid: int) -> bool:
+    return "libtorch_cpu" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def variables(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
+
+
+def test_the_supervisor_is_small_and_its_children_find_torch_loaded(worker: Any) -> None:
+    assert worker.pid("supervisor") == worker.process.pid
+    # A preload that fails is skipped in silence, and every job pays seconds.
+    assert has_torch(worker.pid("forkserver"))
+    assert not has_torch(worker.process.pid)
+
+
+def test_what_children_are_told_is_set_before_the_forkserver_starts(worker: Any) -> None:
+    told = variables(worker.pid("forkserver"))
+
+    assert "PYTORCH_NVML_BASED_CUDA_CHECK=1" in told
+    assert any(variable.startswith("OMP_WAIT_POLICY=") for variable in told)
+
+
+def test_a_second_worker_is_told_who_is_there(worker: Any) -> None:
+    second = subprocess.run(
+        [sys.executable, "-P", "-m", "workers"],
+        env=os.environ | {"DANLU_HOME": str(worker.home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert second.returncode == 1
+    assert f"Another worker (pid {worker.process.pid}) uses {worker.home}." in second.stderr
+    assert "DANLU_HOME" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert worker.process.poll() is None
+    assert (worker.home / f"worker-{socket.gethostname()}.lock").exists()
+
+
+def test_a_database_of_a_newer_danlu_is_left_as_it_is(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    with sqlite3.connect(worker.home / "danlu.sqlite3") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
+    connection.close()
+
+    worker.start()
+
+    assert worker.process.wait(60) == 4
+    assert "9999_from_the_future" in worker.log()
+    assert "Traceback" not in worker.log()
+
+
+def test_a_worker_ends_with_the_pipe_of_danlu_serve(new_worker: NewWorker, until: Until) -> None:
+    worker = new_worker()
+    (worker.home / "danlu.sqlite3").unlink()  # it makes its own
+    reading, writing = os.pipe()
+    worker.start(pass_fds=(reading,), DANLU_PARENT_FD=str(reading))
+    os.close(reading)
+    until(lambda: "ready" in worker.log(), seconds=90)
+    job_id = worker.submit()
+    while worker.job(job_id).state == "queued":
+        time.sleep(0.005)
+
+    os.close(writing)
+    assert worker.process.wait(10) == 0
+
+    until(lambda: not worker.pids(), seconds=5)
+    # Even a child that had just begun to come up counts as stopped, not as lost.
+    job = worker.job(job_id)
+    assert (job.state, job.attempt, job.losses) == ("queued", 1, 0)
+    assert worker.pid("supervisor") is None
+    assert worker.pid("forkserver") is None
+    assert worker.pid("child") is None

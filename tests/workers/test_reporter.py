@@ -1,0 +1,183 @@
+import itertools
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import history, jobs
+from database.jobs import Fence
+from workers.reporter import Reporter, Stop
+
+Sessions = sessionmaker[Session]
+Job = Callable[[Fence], jobs.Job]
+Until = Callable[..., Any]
+
+
+@pytest.fixture
+def written(engine: Engine) -> list[float]:
+    """When the job's row was written."""
+    times: list[float] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE jobs"):
+            times.append(time.monotonic())
+
+    return times
+
+
+def step(number: int) -> dict[str, Any]:
+    return {"step": number, "epoch": 1, "train_loss": 1 / number, "lr": 0.1}
+
+
+def steps(sessions: Sessions, fence: Fence) -> list[int]:
+    with sessions() as session:
+        return [row.step for row in history.steps(session, fence.job_id)]
+
+
+def test_many_numbers_make_few_writes_and_every_step_is_kept(
+    sessions: Sessions, running: Fence, job: Job, written: list[float]
+) -> None:
+    with Reporter(sessions, running, Stop()) as reporter:
+        for number in range(1, 121):
+            reporter.tell({"step": number}, metrics={"train_loss": 0.5}, step=step(number))
+            time.sleep(0.01)
+
+    gaps = [later - earlier for earlier, later in itertools.pairwise(written)]
+    assert len(written) >= 3
+    # The last is written at once, since the numbers are final.
+    assert all(gap > 0.45 for gap in gaps[:-1])
+    assert steps(sessions, running) == list(range(1, 121))
+    assert job(running).progress == {"step": 120}
+    assert job(running).metrics == {"train_loss": 0.5}
+
+
+def test_numbers_are_written_while_the_work_goes_on(
+    sessions: Sessions, running: Fence, job: Job, until: Until
+) -> None:
+    with Reporter(sessions, running, Stop()) as reporter:
+        reporter.tell({"step": 1})
+
+        assert until(lambda: job(running).progress) == {"step": 1}
+
+
+def test_what_was_told_last_is_written_before_it_ends(
+    sessions: Sessions, running: Fence, job: Job
+) -> None:
+    with Reporter(sessions, running, Stop()) as reporter:
+        for number in range(1, 4):
+            reporter.tell({"step": number}, metrics={"loss": number}, step=step(number))
+        reporter.tell({"step": 9})
+
+    assert job(running).progress == {"step": 9}
+    assert job(running).metrics == {"loss": 3}
+    assert steps(sessions, running) == [1, 2, 3]
+
+
+def test_it_also_ends_well_when_the_work_failed(
+    sessions: Sessions, running: Fence, job: Job
+) -> None:
+    def work() -> None:
+        with Reporter(sessions, running, Stop()) as reporter:
+            reporter.tell({"step": 4})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+
+    assert job(running).progress == {"step": 4}
+
+
+def test_the_lease_is_kept_while_there_is_nothing_to_tell(
+    sessions: Sessions, running: Fence, job: Job, until: Until
+) -> None:
+    before = job(running).lease_until
+    assert before is not None
+
+    with Reporter(sessions, running, Stop()):
+        until(lambda: (job(running).lease_until or 0) > before + 1)
+
+    assert job(running).progress is None
+
+
+def test_a_cancel_is_heard(sessions: Sessions, running: Fence, until: Until) -> None:
+    stop = Stop()
+    with Reporter(sessions, running, stop) as reporter:
+        with sessions.begin() as session:
+            jobs.cancel(session, running.job_id)
+        reporter.tell({"step": 1})
+        until(stop, seconds=5)
+
+    assert stop.reason == "cancel"
+
+
+def test_a_cancel_of_the_last_moment_is_heard_on_leaving(
+    sessions: Sessions, running: Fence
+) -> None:
+    stop = Stop()
+    with Reporter(sessions, running, stop), sessions.begin() as session:
+        jobs.cancel(session, running.job_id)
+
+    assert stop.reason == "cancel"
+
+
+def test_a_lost_claim_is_heard_and_nothing_is_written_any_more(
+    sessions: Sessions, running: Fence, job: Job, until: Until
+) -> None:
+    with sessions.begin() as session:
+        assert jobs.release(session, running)
+        assert jobs.claim(session, worker_id="w2", host="there", device="cpu")
+
+    stop = Stop()
+    with Reporter(sessions, running, stop) as reporter:
+        reporter.tell({"step": 7}, metrics={"train_loss": 0.5}, step=step(7))
+        until(stop, seconds=5)
+
+    assert stop.reason == "fenced"
+    assert job(running).progress is None
+    assert steps(sessions, running) == []
+
+
+def test_a_database_that_fails_once_gets_all_of_it_later(
+    sessions: Sessions, running: Fence, job: Job, engine: Engine
+) -> None:
+    failures = 2
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: object, cursor: object, statement: str, *_: object) -> None:
+        nonlocal failures
+        if statement.startswith("INSERT INTO steps") and failures:
+            failures -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+
+    stop = Stop()
+    with Reporter(sessions, running, stop) as reporter:
+        reporter.tell({"step": 1}, metrics={"train_loss": 0.5}, step=step(1))
+        time.sleep(0.7)
+        reporter.tell({"step": 2}, step=step(2))
+        time.sleep(0.7)
+
+    assert failures == 0
+    assert stop.reason is None
+    assert steps(sessions, running) == [1, 2]
+    assert job(running).progress == {"step": 2}
+    assert job(running).metrics == {"train_loss": 0.5}
+
+
+def test_the_first_reason_stands_but_for_a_lost_claim() -> None:
+    stop = Stop()
+    assert not stop()
+
+    stop.set("cancel")
+    stop.set("release")
+    assert stop()
+    assert stop.reason == "cancel"
+
+    stop.set("fenced")
+    assert stop.reason == "fenced"
+    stop.set("cancel")
+    assert stop.reason == "fenced"

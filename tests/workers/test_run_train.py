@@ -1,0 +1,557 @@
+import errno
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sqlalchemy.orm import Session, sessionmaker
+
+from data_store import arrays, catalog
+from database import checkpoints as rows
+from database import history, jobs
+from database.jobs import Fence
+from models_store import checkpoints
+from models_store import recipe as recipes
+from models_store.classifier import Classified, Classifier
+from models_store.manifest import Manifest
+from models_store.recipe import Recipe, SubmittedRecipe
+from workers import run_train
+from workers.reporter import Stop
+from workers.run_train import Outcome
+from workers.task import Task
+
+Sessions = sessionmaker[Session]
+WriteImages = Callable[..., Path]
+Until = Callable[..., Any]
+FOREVER = {"epochs": 100_000}
+
+
+class Held:
+    """Stands in for the supervisor: there is one device, and it is free."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def give_up(self) -> None:
+        self.calls.append("give up")
+
+    def take(self) -> str:
+        self.calls.append("take")
+        return "cpu"
+
+
+class Work:
+    """One job on the data sets below `root`, and what came of it."""
+
+    def __init__(self, root: Path, url: str, sessions: Sessions) -> None:
+        self.root = root
+        self.home = root.parent
+        self.url = url
+        self.sessions = sessions
+        self.held = Held()
+        self.stop = Stop()
+        self.fence: Fence
+
+    def resolve(self, **given: Any) -> Recipe:
+        asked = {
+            "dataset": "shapes",
+            "architecture": "mnist_net",
+            "image_size": 12,
+            "epochs": 2,
+            "batch_size": 8,
+            "optimizer": {"name": "Adam", "lr": 0.003},
+            "transforms": {"train": []},
+            "precision": "fp32",
+            "seed": 0,
+            **given,
+        }
+        submitted = SubmittedRecipe.model_validate(asked)
+        return recipes.resolve(submitted, catalog.facts(str(asked["dataset"]), self.root))
+
+    def claim(self, recipe: Recipe) -> None:
+        with self.sessions.begin() as session:
+            jobs.enqueue(
+                session,
+                kind="train",
+                dataset=recipe.dataset,
+                recipe=recipe.model_dump(mode="json"),
+                owner="lin",
+            )
+        with self.sessions.begin() as session:
+            job = jobs.claim(session, worker_id="w1", host="here", device="cpu")
+        assert job is not None
+        self.fence = jobs.fence_of(job)
+
+    def run(self, **given: Any) -> Outcome:
+        self.claim(self.resolve(**given))
+        return self.train()
+
+    def train(self) -> Outcome:
+        task = Task(
+            fence=self.fence,
+            device="cpu",
+            database=self.url,
+            datasets=self.root,
+            cache=self.home / "cache",
+            checkpoints=self.home / "checkpoints",
+            runs=self.home / "runs",
+        )
+        return run_train.run(task, self.held, self.stop)
+
+    @property
+    def job(self) -> jobs.Job:
+        with self.sessions() as session:
+            return jobs.get(session, self.fence.job_id)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        assert self.job.metrics is not None
+        return self.job.metrics
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        return {warning["code"]: warning["message"] for warning in self.job.warnings}
+
+    def epochs(self) -> list[history.Epoch]:
+        with self.sessions() as session:
+            return history.epochs(session, self.fence.job_id)
+
+    def saved(self) -> list[int]:
+        with self.sessions() as session:
+            return [row.epoch for row in rows.of_job(session, self.fence.job_id)]
+
+    @property
+    def best(self) -> Path:
+        return self.home / "checkpoints" / str(self.job.best_checkpoint_id)
+
+    @property
+    def manifest(self) -> Manifest:
+        return checkpoints.read_manifest(self.best)
+
+
+@pytest.fixture
+def work(tmp_path: Path, url: str, sessions: Sessions) -> Work:
+    return Work(tmp_path / "datasets", url, sessions)
+
+
+@pytest.fixture
+def meanwhile(until: Until) -> Iterator[Callable[..., None]]:
+    """Does something in another thread once something is true."""
+    threads: list[threading.Thread] = []
+
+    def meanwhile(true: Callable[[], Any], do: Callable[[], Any]) -> None:
+        def wait() -> None:
+            until(true)
+            do()
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+
+    yield meanwhile
+    for thread in threads:
+        thread.join()
+
+
+def test_a_job_from_its_row_to_its_last_checkpoint(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test")
+
+    outcome = work.run(epochs=6)
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    job = work.job
+    assert (job.state, job.worker_pid, job.device) == ("running", os.getpid(), "cpu")
+    assert (
+        job.dataset_version == catalog.facts("shapes", work.root, cache=work.home / "cache").version
+    )
+    assert [row.epoch for row in work.epochs()] == [1, 2, 3, 4, 5, 6]
+    assert work.saved()[-5:] == [2, 3, 4, 5, 6]
+    assert job.progress is not None
+    assert (job.progress["phase"], job.progress["epoch"]) == ("evaluating", 6)
+    assert (job.progress["step"], job.progress["fraction"]) == (job.progress["steps"], 1)
+    assert work.metrics["val_count"] == 6
+    assert work.epochs()[-1].train_accuracy == work.metrics["train_accuracy"] == 1
+    assert work.held.calls == []
+
+
+def test_the_test_part_is_measured_on_the_best_as_it_was_saved(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test", count=20)
+
+    work.run(epochs=2)
+
+    classifier = Classifier.load(work.best)
+    files = sorted((work.root / "shapes" / "test").rglob("*.png"))
+    answers = classifier.classify([file.read_bytes() for file in files])
+    labels = [classifier.manifest.classes.index(file.parent.name) for file in files]
+    chances = [answer.probabilities for answer in answers if isinstance(answer, Classified)]
+    right = [int(chance.argmax()) == label for chance, label in zip(chances, labels, strict=True)]
+    losses = [-np.log(chance[label]) for chance, label in zip(chances, labels, strict=True)]
+    assert work.metrics["test_accuracy"] == pytest.approx(np.mean(right))
+    assert work.metrics["test_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+    assert all(row.test_accuracy is None for row in work.epochs())
+
+
+def test_the_manifest_says_how_it_was_made(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test")
+
+    work.run(normalize="auto")
+
+    manifest = work.manifest
+    pixels = arrays.load(
+        "shapes",
+        root=work.root,
+        cache=work.home / "cache",
+        size=(12, 12),
+        channels=1,
+        progress=lambda *_: None,
+    )
+    assert manifest.classes == ["left", "right"]
+    assert (manifest.architecture, manifest.job_id) == ("mnist_net", work.fence.job_id)
+    assert manifest.dataset == {"name": "shapes", "version": pixels.version}
+    assert Recipe.model_validate(manifest.recipe) == work.resolve(normalize="auto")
+    assert manifest.made_with["precision"] == "fp32"
+    preprocessing = manifest.preprocessing
+    assert (preprocessing.height, preprocessing.width, preprocessing.channels) == (12, 12, 1)
+    assert (preprocessing.trained_height, preprocessing.trained_width) == (12, 12)
+    assert preprocessing.normalize is not None
+    scaled = pixels.parts["train"].images / 255
+    assert preprocessing.normalize.mean == pytest.approx([scaled.mean()], abs=1e-5)
+    assert preprocessing.normalize.std == pytest.approx([scaled.std()], abs=1e-5)
+    measured = next(row for row in work.epochs() if row.epoch == manifest.epoch)
+    assert manifest.metrics["val_accuracy"] == measured.val_accuracy
+
+
+@pytest.mark.parametrize(("asked", "measured"), [("auto", True), ("never", False)])
+def test_the_border_is_measured_unless_images_are_never_inverted(
+    work: Work, write_images: WriteImages, asked: str, measured: bool
+) -> None:
+    root = write_images("train")
+    for name, shade in (("left", 5), ("right", 9)):  # dark to the border, all of them
+        for file in (root / "shapes" / "train" / name).iterdir():
+            pixels = np.full((12, 12), shade, np.uint8)
+            pixels[4:8, 4:8] = 250
+            Image.fromarray(pixels).save(file)
+
+    work.run(invert=asked, epochs=1)
+
+    border = work.manifest.preprocessing.invert_from_border
+    assert border == (pytest.approx(7 / 255, abs=1e-3) if measured else None)
+
+
+def test_colour_is_trained_in_colour(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test", mode="RGB")
+
+    outcome = work.run(channels=3)
+
+    assert outcome.state == "succeeded"
+    assert work.manifest.preprocessing.channels == 3
+    state = checkpoints.read_state(work.best, work.manifest)
+    assert state["model.0.weight"].shape[1] == 3
+
+
+def test_an_own_validation_part_chooses(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "val", "test", count=10)
+
+    outcome = work.run(epochs=1)
+
+    assert outcome.state == "succeeded"
+    assert work.metrics["val_count"] == 20
+
+
+def test_without_a_test_part_nothing_is_judged(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    outcome = work.run(epochs=1)
+
+    assert outcome.state == "succeeded"
+    assert (work.metrics["test_loss"], work.metrics["test_accuracy"]) == (None, None)
+    assert work.job.progress is not None
+    assert work.job.progress["phase"] == "training"
+
+
+def test_choosing_on_the_test_part_is_warned_of(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test")
+
+    work.run(validation="test")
+
+    assert "chosen_on_test" in work.warnings
+    assert work.metrics["val_count"] == 32
+    assert work.metrics["test_accuracy"] == work.metrics["val_accuracy"]
+    for row in work.epochs():
+        assert (row.test_loss, row.test_accuracy) == (row.val_loss, row.val_accuracy)
+
+
+def test_a_small_validation_part_is_warned_of(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    work.run(epochs=1)
+
+    assert list(work.warnings) == ["validation_tiny"]
+    assert (
+        "With 6 validation images each one moves the accuracy by 16.7 points"
+        in (work.warnings["validation_tiny"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "end"), [(2, "b0.png, train/left/b1.png."), (7, "b4.png and 2 more.")]
+)
+def test_unreadable_images_are_left_out_and_named(
+    work: Work, write_images: WriteImages, broken: int, end: str
+) -> None:
+    root = write_images("train")
+    for number in range(broken):
+        (root / "shapes" / "train" / "left" / f"b{number}.png").write_bytes(b"no image")
+
+    outcome = work.run(epochs=1)
+
+    assert outcome.state == "succeeded"
+    assert work.warnings["unreadable_images"].endswith(end)
+
+
+def test_checkpoints_are_as_far_apart_as_asked_and_the_last_is_always_saved(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train")
+
+    work.run(epochs=5, checkpoints={"every_epochs": 2, "keep": "all"})
+
+    assert work.saved() == [2, 4, 5]
+
+
+def test_bf16_is_trained_and_noted(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    outcome = work.run(precision="bf16", epochs=1)
+
+    assert outcome.state == "succeeded"
+    assert work.manifest.made_with["precision"] == "bf16"
+
+
+def test_the_same_seed_gives_the_same_run(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test")
+
+    def numbers(seed: int) -> list[tuple[float | None, ...]]:
+        work.run(seed=seed)
+        return [(row.train_loss, row.val_loss) for row in work.epochs()]
+
+    assert numbers(1) == numbers(1)
+    assert numbers(1) != numbers(2)
+
+
+def test_a_cancel_ends_it_and_its_checkpoints_stay(
+    work: Work, write_images: WriteImages, meanwhile: Callable[..., None]
+) -> None:
+    write_images("train")
+    work.claim(work.resolve(**FOREVER))
+
+    def cancel() -> None:
+        with work.sessions.begin() as session:
+            jobs.cancel(session, work.fence.job_id)
+
+    meanwhile(work.saved, cancel)
+    outcome = work.train()
+
+    assert outcome == Outcome("cancelled")
+    assert work.job.state == "cancelling"  # its supervisor says that it is over
+    assert work.saved()
+    assert (work.best / "model.safetensors").is_file()
+
+
+def test_a_cancel_before_the_start_ends_it(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+    work.claim(work.resolve())
+    with work.sessions.begin() as session:
+        jobs.cancel(session, work.fence.job_id)
+
+    assert work.train() == Outcome("cancelled")
+    assert work.epochs() == []
+
+
+@pytest.mark.parametrize("phase", ["before", "during"])
+def test_a_planned_stop_releases_the_job(
+    work: Work, write_images: WriteImages, meanwhile: Callable[..., None], phase: str
+) -> None:
+    write_images("train")
+    work.claim(work.resolve(**FOREVER))
+    if phase == "before":
+        work.stop.set("release")
+    else:
+        meanwhile(work.epochs, lambda: work.stop.set("release"))
+
+    assert work.train() == Outcome("released")
+    assert bool(work.epochs()) == (phase == "during")
+
+
+def test_a_lost_claim_ends_it(
+    work: Work, write_images: WriteImages, meanwhile: Callable[..., None]
+) -> None:
+    write_images("train")
+    work.claim(work.resolve(**FOREVER))
+
+    def lose() -> None:
+        with work.sessions.begin() as session:
+            assert jobs.lose(session, work.fence)
+
+    meanwhile(work.saved, lose)
+
+    assert work.train() == Outcome("released")
+    with work.sessions() as session:
+        known = [row.id for row in rows.of_job(session, work.fence.job_id)]
+    assert sorted(path.name for path in (work.home / "checkpoints").iterdir()) == sorted(known)
+
+
+def test_a_data_set_that_is_gone_is_a_problem(work: Work, write_images: WriteImages) -> None:
+    root = write_images("train")
+    work.claim(work.resolve())
+    shutil.rmtree(root / "shapes")
+
+    outcome = work.train()
+
+    assert (outcome.state, outcome.exception) == ("failed", "Problem")
+    assert outcome.error is not None
+    assert outcome.error["code"] == "dataset_unknown"
+    assert "shapes" in outcome.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        ({"image_size": 8}, "network_misfit", "Layer 3 of mnist_net"),
+        ({"device": "cuda"}, "device_unavailable", "wants cuda"),
+        (
+            # A tenth of 8 images is one, but each of two classes gives one.
+            {"batch_size": 7, "validation": 0.1, "data_loader": {"drop_last": True}},
+            "invalid_request",
+            "drop_last leaves no batch of 7: there are 6 training images",
+        ),
+    ],
+)
+def test_what_only_the_work_finds_out_is_a_problem(
+    work: Work, write_images: WriteImages, given: dict[str, Any], code: str, message: str
+) -> None:
+    write_images("train", count=4)
+
+    outcome = work.run(**given)
+
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert outcome.error["code"] == code
+    assert message in outcome.error["message"]
+    assert outcome.error["hint"]
+
+
+def test_an_error_of_pytorch_is_told_and_its_traceback_logged(
+    work: Work, write_images: WriteImages, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_images("train")
+    # `resolve` would have refused it.
+    wrong = {"optimizer": {"name": "Adam", "fused": True, "foreach": True}}
+    work.claim(work.resolve().model_copy(update=wrong))
+
+    with caplog.at_level(logging.ERROR):
+        outcome = work.train()
+
+    assert (outcome.state, outcome.exception) == ("failed", "RuntimeError")
+    assert outcome.error is not None
+    assert outcome.error["code"] == "training_failed"
+    assert outcome.error["message"].startswith("RuntimeError: `fused` and `foreach`")
+    assert "Traceback" in caplog.text
+
+
+def allocate() -> None:
+    torch.empty(10**15)
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("happens", "code"),
+    [
+        (fail(OSError(errno.ENOSPC, "No space left on device")), "disk_full"),
+        (fail(OSError(errno.EDQUOT, "Disk quota exceeded")), "disk_full"),
+        (fail(OSError(errno.EACCES, "Permission denied")), "training_failed"),
+        (fail(MemoryError()), "out_of_memory"),
+        (fail(torch.OutOfMemoryError("CUDA out of memory")), "out_of_memory"),
+        (allocate, "out_of_memory"),
+    ],
+)
+def test_a_full_disk_and_a_full_memory_are_told_as_such(
+    work: Work,
+    write_images: WriteImages,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[], None],
+    code: str,
+) -> None:
+    write_images("train")
+    monkeypatch.setattr(checkpoints, "save", lambda *_: happens())
+
+    outcome = work.run()
+
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert outcome.error["code"] == code
+
+
+def test_while_it_downloads_others_have_the_device(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+    monkeypatch.setattr(arrays, "is_local", lambda *_: False)
+    seen: list[str | None] = []
+    take = work.held.take
+
+    def watch() -> str:
+        seen.append(work.job.device)
+        return take()
+
+    monkeypatch.setattr(work.held, "take", watch)
+    outcome = work.run(epochs=1)
+
+    assert outcome.state == "succeeded"
+    assert work.held.calls == ["give up", "take"]
+    assert (seen, work.job.device) == ([None], "cpu")
+
+
+def test_without_internet_the_missing_files_are_named(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # discard: nobody listens
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    outcome = work.run(dataset="mnist", image_size=28)
+
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert outcome.error["code"] == "dataset_unavailable"
+    assert "train-images-idx3-ubyte.gz" in outcome.error["hint"]
+    assert work.held.calls == ["give up"]
+
+
+@pytest.mark.timeout(600)
+def test_the_numbers_of_the_notes_come_out(work: Work, real_data: Path) -> None:
+    work.root.mkdir()
+    (work.root / "MNIST").symlink_to(real_data / "MNIST")
+    submitted = SubmittedRecipe(recipe="notes-mnist", epochs=2)
+    work.claim(recipes.resolve(submitted, catalog.facts("mnist", work.root)))
+
+    assert work.train().state == "succeeded"
+
+    measured = [(row.train_accuracy, row.test_accuracy) for row in work.epochs()]
+    assert measured[0] == pytest.approx((0.5434, 0.8239), abs=0.002)
+    assert measured[1] == pytest.approx((0.8751, 0.8891), abs=0.002)

@@ -1,0 +1,117 @@
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from data_store.parts import DataSet, Part
+from models_store.recipe import Recipe
+from problems import Problem
+from workers.split import split, stratified
+from workers.training import Samples
+
+MakeRecipe = Callable[..., Recipe]
+CPU = torch.device("cpu")
+
+
+def data(**labels: Sequence[int]) -> DataSet:
+    parts: Mapping[str, Part] = {
+        part: Part(
+            images=np.full((len(each), 12, 12, 1), number, np.uint8),
+            labels=np.array(each, np.int64),
+            borders=np.zeros(len(each), np.float32),
+            spreads=np.zeros(len(each), np.float32),
+        )
+        for number, (part, each) in enumerate(labels.items())
+    }
+    return DataSet("shapes", "v1", ("a", "b", "c"), parts, skipped=())
+
+
+def labels_of(samples: Samples) -> list[int]:
+    return samples.labels[samples.index].tolist()
+
+
+def test_every_class_gives_its_share() -> None:
+    labels = np.repeat([0, 1, 2], [1000, 200, 30])
+
+    held_out = stratified(labels, fraction=0.1, seed=0)
+
+    assert np.bincount(labels[held_out]).tolist() == [100, 20, 3]
+
+
+def test_a_seed_draws_the_same_images_and_another_draws_others() -> None:
+    labels = np.tile([0, 1], 100)
+
+    first = stratified(labels, fraction=0.2, seed=3)
+
+    assert np.array_equal(stratified(labels, fraction=0.2, seed=3), first)
+    assert not np.array_equal(stratified(labels, fraction=0.2, seed=4), first)
+    assert np.flatnonzero(first).tolist() != list(range(len(labels)))[: first.sum()]
+
+
+@pytest.mark.parametrize(
+    ("size", "fraction", "held"),
+    [(1, 0.1, 0), (1, 0.9, 0), (2, 0.1, 1), (2, 0.9, 1), (3, 0.1, 1), (3, 0.99, 2), (10, 0.25, 2)],
+)
+def test_a_tiny_class_gives_one_and_keeps_one(size: int, fraction: float, held: int) -> None:
+    labels = np.concatenate([np.zeros(100, np.int64), np.ones(size, np.int64)])
+
+    assert stratified(labels, fraction=fraction, seed=0)[100:].sum() == held
+
+
+def test_a_fraction_is_held_out_of_the_training_part(recipe: MakeRecipe) -> None:
+    found = split(data(train=[0, 1] * 20, test=[0, 1, 1]), recipe(validation=0.25), CPU)
+
+    assert (len(found.train), len(found.validation)) == (30, 10)
+    together = torch.cat([found.train.index, found.validation.index])
+    assert together.sort().values.tolist() == list(range(40))
+    assert found.test is not None
+    assert labels_of(found.test) == [0, 1, 1]
+
+
+def test_it_is_stratified_by_the_seed_of_the_recipe(recipe: MakeRecipe) -> None:
+    images = data(train=[0, 1, 1, 1] * 20)
+
+    found = split(images, recipe(validation=0.1, seed=5), CPU)
+
+    expected = stratified(images.parts["train"].labels, fraction=0.1, seed=5)
+    assert found.validation.index.tolist() == np.flatnonzero(expected).tolist()
+    assert sorted(labels_of(found.validation)) == [0] * 2 + [1] * 6
+    assert found.test is None
+
+
+def test_an_own_validation_part_leaves_the_training_part_whole(recipe: MakeRecipe) -> None:
+    asked = recipe(validation=0.1).model_copy(update={"validation": "val"})
+
+    found = split(data(train=[0, 1] * 4, val=[1, 0, 2], test=[0]), asked, CPU)
+
+    assert len(found.train) == 8
+    assert labels_of(found.validation) == [1, 0, 2]
+    assert found.validation.pixels.unique().tolist() == [1]
+    assert found.test is not None
+    assert found.test.pixels.unique().tolist() == [2]
+
+
+def test_validating_on_the_test_part_leaves_nothing_to_judge_on(recipe: MakeRecipe) -> None:
+    found = split(data(train=[0, 1] * 4, test=[1, 0, 0]), recipe(validation="test"), CPU)
+
+    assert len(found.train) == 8
+    assert labels_of(found.validation) == [1, 0, 0]
+    assert found.test is None
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_part_that_is_gone_by_now_is_named(recipe: MakeRecipe, part: str) -> None:
+    asked = recipe(validation="test").model_copy(update={"validation": part})
+
+    with pytest.raises(Problem, match=f"shapes has no {part} part") as raised:
+        split(data(train=[0, 1] * 4), asked, CPU)
+
+    assert raised.value.code == "dataset_invalid"
+
+
+def test_classes_of_one_image_leave_nothing_to_validate_on(recipe: MakeRecipe) -> None:
+    with pytest.raises(Problem, match="too few images") as raised:
+        split(data(train=[0, 1, 2]), recipe(validation=0.5), CPU)
+
+    assert raised.value.code == "dataset_invalid"

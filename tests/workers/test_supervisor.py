@@ -1,0 +1,290 @@
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from database import checkpoints, history, jobs
+from database.jobs import State
+from problems import Problem
+from workers.supervisor import MAX_WITHOUT_DEVICE
+
+NewWorker = Callable[..., Any]
+Until = Callable[..., Any]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
+# Never done before the test is, and few enough files.
+LONG = {"epochs": 100_000, "checkpoints": {"keep": 2}}
+
+
+@pytest.fixture(scope="module")
+def stuck() -> Iterator[str]:
+    """A proxy that promises every file and never gives one: a download that does not end."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.flush()
+            over.wait()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    over.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def shared(new_worker: NewWorker, until: Until, stuck: str) -> Any:
+    """A worker for all tests of this module that leave it as it was."""
+    worker = new_worker(http_proxy=stuck, HTTP_PROXY=stuck, no_proxy="", NO_PROXY="")
+    worker.start()
+    until(lambda: worker.pid("forkserver"), seconds=90)
+    return worker
+
+
+@pytest.fixture
+def worker(shared: Any, until: Until) -> Iterator[Any]:
+    """The shared worker with nothing to do, before and after."""
+
+    def active() -> list[str]:
+        with shared.sessions() as session:
+            return [job.id for job in jobs.find(session, states=list(jobs.ACTIVE)).items]
+
+    yield shared
+    for job_id in active():
+        with contextlib.suppress(Problem):  # it ended by itself just now
+            shared.cancel(job_id)
+    until(lambda: not active())
+
+
+@pytest.fixture
+def own_worker(new_worker: NewWorker) -> Any:
+    """A worker that the test may end."""
+    worker = new_worker()
+    worker.start()
+    return worker
+
+
+def saved(worker: Any, job_id: str) -> list[str]:
+    with worker.sessions() as session:
+        return [row.id for row in checkpoints.of_job(session, job_id)]
+
+
+@pytest.fixture
+def training(until: Until) -> Callable[[Any], tuple[str, int]]:
+    """A long job that has its first checkpoint: its id and the pid of its child."""
+
+    def training(worker: Any, **given: Any) -> tuple[str, int]:
+        job_id = worker.submit(**(LONG | given))
+        until(lambda: saved(worker, job_id), seconds=90)
+        return job_id, worker.job(job_id).worker_pid
+
+    return training
+
+
+Training = Callable[..., tuple[str, int]]
+
+
+def ended(worker: Any, job_id: str) -> jobs.Job | None:
+    job = worker.job(job_id)
+    return job if job.state in jobs.ENDED else None
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_jobs_run_one_after_another_to_their_ends(worker: Any, until: Until) -> None:
+    first, second = worker.submit(epochs=2), worker.submit(epochs=1, seed=1)
+
+    job = until(lambda: ended(worker, first))
+    until(lambda: ended(worker, second))
+
+    assert (job.state, job.stop_reason, job.error) == (State.succeeded, "completed", None)
+    assert (job.attempt, job.losses, job.worker_id, job.worker_pid) == (1, 0, None, None)
+    assert job.finished_at > job.started_at > job.created_at
+    one_device = "," not in worker.log().partition("ready: ")[2].partition("\n")[0]
+    assert worker.job(second).started_at >= job.finished_at or not one_device
+    assert job.metrics["test_accuracy"] > 0.5
+    assert len(saved(worker, first)) == 2
+    for checkpoint_id in saved(worker, first):
+        assert (worker.home / "checkpoints" / checkpoint_id / "manifest.json").is_file()
+    run = worker.home / "runs" / first
+    assert "epoch 2/2: train loss" in (run / "log.txt").read_text()
+    assert (run / "exit.json").exists()
+    assert not (run / "process.json").exists()
+    assert f"{first} succeeded" in worker.log()
+
+
+def test_a_job_at_work_is_shown_with_its_process(worker: Any, training: Training) -> None:
+    job_id, pid = training(worker)
+
+    job = worker.job(job_id)
+    assert (job.state, job.device, job.progress["phase"]) == (State.running, job.device, "training")
+    assert worker.pid("child") == pid
+    assert os.getsid(pid) == pid
+    # A job on the CPU leaves the cores to the server that answers beside it.
+    assert job.device != "cpu" or os.getpriority(os.PRIO_PROCESS, pid) >= 10
+
+
+def test_a_cancel_ends_the_job_and_leaves_its_checkpoints(
+    worker: Any, training: Training, until: Until
+) -> None:
+    job_id, pid = training(worker)
+
+    worker.cancel(job_id)
+    job = until(lambda: ended(worker, job_id), seconds=5)
+
+    assert job.state == State.cancelled
+    assert not alive(pid)
+    kept = saved(worker, job_id)
+    assert kept
+    assert all((worker.home / "checkpoints" / each / "manifest.json").is_file() for each in kept)
+    assert job.best_checkpoint_id in kept
+
+
+def test_a_child_that_does_not_heed_a_cancel_is_killed(
+    worker: Any, training: Training, until: Until
+) -> None:
+    job_id, pid = training(worker)
+    os.kill(pid, signal.SIGSTOP)
+
+    worker.cancel(job_id)
+    job = until(lambda: ended(worker, job_id), seconds=8)
+
+    assert job.state == State.cancelled
+    assert not alive(pid)
+
+
+def test_a_child_that_dies_is_tried_again(worker: Any, until: Until) -> None:
+    job_id = worker.submit(epochs=4)
+    until(lambda: worker.job(job_id).state == State.running)
+    os.kill(worker.job(job_id).worker_pid, signal.SIGKILL)
+
+    until(lambda: worker.job(job_id).attempt == 2)
+    job = until(lambda: ended(worker, job_id))
+
+    assert (job.state, job.attempt, job.losses) == (State.succeeded, 2, 1)
+    with worker.sessions() as session:
+        epochs = [row.epoch for row in history.epochs(session, job_id) if row.attempt == 2]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_a_forkserver_that_dies_is_started_again(
+    own_worker: Any, training: Training, until: Until
+) -> None:
+    job_id, pid = training(own_worker)
+    os.kill(own_worker.pid("forkserver"), signal.SIGKILL)
+
+    until(lambda: not alive(pid), seconds=10)
+    until(lambda: own_worker.job(job_id).state == State.running, seconds=90)
+
+    assert own_worker.job(job_id).attempt == 2
+    assert own_worker.process.poll() is None
+
+
+def test_a_child_that_lost_its_claim_makes_room(
+    worker: Any, training: Training, until: Until
+) -> None:
+    job_id, pid = training(worker)
+
+    with worker.sessions.begin() as session:
+        assert jobs.lose(session, jobs.fence_of(jobs.get(session, job_id)))
+    until(lambda: not alive(pid), seconds=10)
+    until(lambda: worker.job(job_id).state == State.running)
+
+    assert worker.job(job_id).attempt == 2
+    assert worker.job(job_id).worker_pid != pid
+
+
+def test_a_failed_job_says_why_and_the_next_one_runs(worker: Any, until: Until) -> None:
+    misfit = worker.submit(image_size=8)
+    fine = worker.submit(epochs=1)
+
+    job = until(lambda: ended(worker, misfit))
+    assert (job.state, job.error["code"]) == (State.failed, "network_misfit")
+    assert "Layer 3" in job.error["message"]
+    assert until(lambda: ended(worker, fine)).state == State.succeeded
+
+
+def downloading(worker: Any, job_id: str) -> bool:
+    job = worker.job(job_id)
+    return bool(job.progress) and job.progress["phase"] == "downloading" and job.device is None
+
+
+def test_while_some_jobs_download_others_train(worker: Any, until: Until) -> None:
+    first = worker.submit(dataset="fashion_mnist")
+    until(lambda: downloading(worker, first))
+
+    digits = worker.submit(epochs=1)
+    assert until(lambda: ended(worker, digits)).state == State.succeeded
+    assert downloading(worker, first)
+
+    more = [worker.submit(dataset="fashion_mnist") for _ in range(MAX_WITHOUT_DEVICE)]
+    until(lambda: all(downloading(worker, job_id) for job_id in more[:-1]))
+    assert worker.job(more[-1]).state == State.queued
+    worker.cancel(first)
+    until(lambda: downloading(worker, more[-1]))
+    assert worker.job(first).state == State.cancelled
+
+
+def test_a_planned_stop_gives_the_job_back(
+    own_worker: Any, training: Training, until: Until
+) -> None:
+    job_id, pid = training(own_worker)
+
+    own_worker.process.terminate()
+    assert own_worker.process.wait(20) == 0
+
+    job = own_worker.job(job_id)
+    assert (job.state, job.attempt, job.losses) == (State.queued, 1, 0)
+    assert (job.worker_id, job.device, job.progress) == (None, None, None)
+    assert not alive(pid)
+    until(lambda: not own_worker.pids(), seconds=10)
+    assert saved(own_worker, job_id)
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(
+    own_worker: Any, training: Training, until: Until
+) -> None:
+    job_id, _ = training(own_worker)
+
+    own_worker.process.kill()
+    own_worker.process.wait()
+
+    until(lambda: not own_worker.pids(), seconds=5)
+    job = own_worker.job(job_id)
+    assert job.state == State.running  # until its lease has run out
+    with own_worker.sessions.begin() as session:
+        assert jobs.requeue_lost(session, time.time() + 11) == [job_id]
+    assert own_worker.job(job_id).attempt == 2
+
+
+def test_spawned_children_do_the_same(new_worker: NewWorker, until: Until) -> None:
+    """As they are started elsewhere than on Linux."""
+    worker = new_worker(DANLU_START_METHOD="spawn")
+    job_id = worker.submit(epochs=1)
+
+    worker.start()
+    job = until(lambda: ended(worker, job_id), seconds=100)
+
+    assert (job.state, job.attempt) == (State.succeeded, 1)
+    assert worker.pid("forkserver") is None
