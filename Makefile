@@ -4,14 +4,14 @@ BIN := .venv/bin
 # Arguments for the server: make run ARGS="--port 9000"
 ARGS ?=
 
-.PHONY: setup demo run test check fix lock clean
+.PHONY: setup demo run test check fix lock openapi clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
 
 # TORCH=cpu takes PyTorch's builds without CUDA: smaller, from PyTorch's own index.
 .venv/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "danlu needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "danlu needs Python 3.11 to 3.13; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	@# uv does not read pip's settings: an index of one's own is handed on.
@@ -48,6 +48,11 @@ fix: setup
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --extra dev --output-file requirements.lock pyproject.toml
+
+# After a change of the wire: the copy that a test compares with.
+openapi: setup
+	$(BIN)/python -c 'import json; from app.main import create_app; from settings import Settings; \
+	  print(json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False))' > docs/openapi.json
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*

@@ -5,6 +5,7 @@ Ctrl-C, and when `danlu serve` is gone.
 """
 
 import gc
+import ipaddress
 import logging
 import signal
 import socket
@@ -33,7 +34,7 @@ def main() -> int:
     try:
         listening = listen(settings)
     except OSError as error:
-        hint = "Choose another port with DANLU_PORT; 0 takes a free one."
+        hint = "DANLU_HOST and DANLU_PORT choose another place; port 0 takes a free one."
         log.error("cannot listen on %s:%s: %s. %s", settings.host, settings.port, error, hint)
         return 1
     host, port = listening.getsockname()[:2]
@@ -52,6 +53,11 @@ def listen(settings: Settings) -> socket.socket:
         handed.listen(2048)
         return handed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = socket.getaddrinfo(settings.host, settings.port, family)[0][4][0]
+    if not (settings.no_auth or ipaddress.ip_address(address).is_loopback):
+        raise OSError(
+            "others could reach it, and danlu has no keys yet; set DANLU_NO_AUTH=1 to insist"
+        )
     return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
 
 

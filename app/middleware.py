@@ -118,5 +118,4 @@ def _too_large(most: int) -> Problem:
     return Problem(
         "body_too_large",
         f"The body is larger than {most:,} bytes.",
-        hint="Send fewer or smaller images in one request.",
     )

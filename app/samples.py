@@ -6,8 +6,7 @@ Downloads nothing, and knows nothing of how images are decoded for training.
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_store import arrays, catalog, folder, readers
-from data_store.built_in import SETS
+from data_store import arrays, catalog
 from data_store.catalog import Facts
 from problems import Problem, did_you_mean
 
@@ -30,7 +29,7 @@ def local(name: str, root: Path) -> Facts:
     Raises `Problem` dataset_unknown, dataset_invalid, dataset_unavailable.
     """
     facts = catalog.facts(name, root)
-    if facts.name in SETS and not all(file.is_file() for file in readers.files(facts.name, root)):
+    if not arrays.is_local(facts.name, root):
         raise Problem(
             "dataset_unavailable",
             f"The images of {facts.name} are not on this disk yet.",
@@ -51,10 +50,7 @@ def labels(facts: Facts, root: Path, split: str) -> Sequence[int]:
             hint=f"It has {', '.join(facts.counts)}.",
             errors=[{"loc": ["query", "split"], "msg": "no such part"}],
         )
-    if facts.name in SETS:
-        numbers: list[int] = readers.read(facts.name, root, split).labels.tolist()
-        return numbers
-    return [image.label for image in folder.scan(root / facts.name).parts[split]]
+    return arrays.labels(facts.name, root, split)
 
 
 def class_index(facts: Facts, name: str) -> int:

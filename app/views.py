@@ -103,7 +103,7 @@ def _queue(session: Session, rows: Sequence[Job]) -> Queue:
 
 def _reason(place: int, *, workers: bool) -> str:
     if not workers:
-        return "no worker is running: start one with danlu worker"
+        return "a worker: none is running, danlu worker starts one"
     if place == 1:
         return "a free worker"
     return "1 job ahead of it" if place == 2 else f"{place - 1} jobs ahead of it"

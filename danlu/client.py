@@ -36,6 +36,7 @@ from danlu.wire import (
 
 LONGEST_WAIT = 55  # seconds that the server holds a long poll at most
 MOST_FILES = 64  # images in one request
+MOST_BYTES = 100_000_000  # half of what the server takes: parts are even by number, not by size
 
 Image = str | os.PathLike[str] | tuple[str, bytes]
 """An image to classify: its path, or a name and the bytes of the file."""
@@ -287,10 +288,15 @@ def _target(to: Path, headers: httpx.Headers, checkpoint_id: str) -> Path:
 
 
 def _batches(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
-    """Parts of at most `MOST_FILES`, of even sizes: none has a single image unless all do."""
-    count = math.ceil(len(images) / MOST_FILES)
+    """Parts that the server takes, of even sizes: none has a single image unless all do."""
+    total = sum(map(_bytes, images))
+    count = max(math.ceil(len(images) / MOST_FILES), min(total // MOST_BYTES + 1, len(images)))
     for i in range(count):
         yield images[i * len(images) // count : (i + 1) * len(images) // count]
+
+
+def _bytes(image: Image) -> int:
+    return len(image[1]) if isinstance(image, tuple) else Path(image).stat().st_size
 
 
 def _part(image: Image) -> tuple[str, bytes, str]:

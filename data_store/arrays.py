@@ -15,7 +15,7 @@ from data_store.parts import DataSet, Part, Skipped
 from data_store.progress import Progress, paced
 from data_store.sources import BuiltInSource, FolderSource, Source
 
-__all__ = ["DataSet", "Part", "Progress", "Skipped", "image_bytes", "is_local", "load"]
+__all__ = ["DataSet", "Part", "Progress", "Skipped", "image_bytes", "is_local", "labels", "load"]
 
 
 def load(
@@ -51,6 +51,20 @@ def is_local(name: str, root: Path) -> bool:
     """Whether `load` needs no download. Raises `dataset_unknown`."""
     name = catalog.canonical(name, root)
     return name not in SETS or downloads.is_local(SETS[name], root)
+
+
+def labels(name: str, root: Path, part: str) -> list[int]:
+    """The class of each image of a part, in the order of `image_bytes`.
+
+    Raises what `image_bytes` raises.
+    """
+    name = catalog.canonical(name, root)
+    if name not in SETS:
+        return [image.label for image in folder.scan(root / name).parts[part]]
+    if part not in SETS[name].counts:
+        raise KeyError(part)
+    numbers: list[int] = readers.read(name, root, part).labels.tolist()
+    return numbers
 
 
 def image_bytes(name: str, root: Path, part: str, index: int) -> bytes:

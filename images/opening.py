@@ -43,7 +43,6 @@ _UPRIGHT = {
 _BEYOND_PILLOW = (
     "cannot handle",
     "support not installed",
-    "unknown data organization",
     "unknown filter category",
     "unknown pixel mode",
     "unsupported",

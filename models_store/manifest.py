@@ -44,7 +44,7 @@ class Manifest(_Record):
     recipe: dict[str, Any]
     dataset: dict[str, str | None]
     epoch: int
-    metrics: dict[str, float | None]
+    metrics: dict[str, int | float | None]
     made_with: dict[str, str] = Field(
         description="Versions, device, precision and thread count of the run."
     )

@@ -18,7 +18,7 @@ class ProblemDict(TypedDict):
 
     code: str
     message: str
-    hint: str | None
+    hint: str
     errors: NotRequired[list[FieldError]]
 
 
@@ -55,5 +55,5 @@ class Problem(Exception):
         return _rebuild, (self.code, self.detail, self.hint, self.errors)
 
 
-def _rebuild(code: str, detail: str, hint: str | None, errors: list[FieldError]) -> Problem:
+def _rebuild(code: str, detail: str, hint: str, errors: list[FieldError]) -> Problem:
     return Problem(code, detail, hint=hint, errors=errors)

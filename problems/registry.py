@@ -1,4 +1,4 @@
-"""The registry of error codes: HTTP status, title and, where one answer fits all, what to do.
+"""The registry of error codes: HTTP status, title, and what to do where nothing better is known.
 
 A code never changes its meaning. docs/errors has a page about each; a test holds the two together.
 """
@@ -12,7 +12,7 @@ class Kind:
 
     status: int
     title: str
-    hint: str | None = None
+    hint: str
 
 
 KINDS: dict[str, Kind] = {
@@ -24,33 +24,67 @@ KINDS: dict[str, Kind] = {
     ),
     "invalid_request": Kind(422, "The request is not valid", "See errors for each wrong field."),
     "unknown_field": Kind(422, "A field that danlu does not know", "See errors for its name."),
-    "unknown_parameter": Kind(422, "A query or form parameter that danlu does not know"),
-    "invalid_multipart": Kind(400, "The multipart body cannot be read"),
-    "unsupported_media_type": Kind(415, "A body of a kind that this endpoint does not take"),
-    "body_too_large": Kind(413, "The body is too large"),
+    "unknown_parameter": Kind(
+        422,
+        "A query or form parameter that danlu does not know",
+        "GET /docs lists the parameters of every address.",
+    ),
+    "invalid_multipart": Kind(
+        400, "The multipart body cannot be read", "With curl: curl -F file=@image.jpg URL"
+    ),
+    "unsupported_media_type": Kind(
+        415,
+        "A body of a kind that this endpoint does not take",
+        "GET /docs shows which bodies this address takes.",
+    ),
+    "body_too_large": Kind(413, "The body is too large", "Send less in one request."),
     "not_found": Kind(404, "There is nothing at this address", "GET /docs lists every address."),
-    "method_not_allowed": Kind(405, "This address does not take that method"),
+    "method_not_allowed": Kind(
+        405,
+        "This address does not take that method",
+        "GET /docs lists the methods of every address.",
+    ),
     # Training
     "dataset_unknown": Kind(404, "No data set of that name", "GET /datasets lists what there is."),
-    "dataset_unavailable": Kind(503, "The data set could not be downloaded"),
-    "dataset_invalid": Kind(422, "The data set cannot be used as it is"),
+    "dataset_unavailable": Kind(
+        503,
+        "The data set could not be downloaded",
+        "Try again when there is internet, or put the files there yourself.",
+    ),
+    "dataset_invalid": Kind(
+        422,
+        "The data set cannot be used as it is",
+        "GET /datasets lists the sets that can be used.",
+    ),
     "architecture_unknown": Kind(
         404, "No architecture of that name", "GET /architectures lists what there is."
     ),
     "recipe_unknown": Kind(
         404, "No ready-made recipe of that name", "GET /recipes lists what there is."
     ),
-    "optimizer_unknown": Kind(422, "No optimizer of that name"),
-    "scheduler_unknown": Kind(422, "No scheduler of that name"),
+    "optimizer_unknown": Kind(
+        422, "No optimizer of that name", "Take one of torch.optim: SGD, Adam, AdamW."
+    ),
+    "scheduler_unknown": Kind(
+        422, "No scheduler of that name", "Take OneCycleLR, or null for none."
+    ),
     "lr_twice": Kind(
         422, "The learning rate is given twice", "Give either lr or optimizer.lr, not both."
     ),
-    "network_misfit": Kind(422, "The network cannot take images of this size"),
-    "device_unavailable": Kind(422, "The worker has no such device"),
+    "network_misfit": Kind(
+        422, "The network cannot take images of this size", "Use a larger image_size."
+    ),
+    "device_unavailable": Kind(422, "The worker has no such device", 'Use device "auto".'),
     # Jobs
     "job_not_found": Kind(404, "No job of that id", "GET /jobs lists the jobs."),
-    "job_ended": Kind(409, "The job has ended already"),
-    "worker_lost": Kind(500, "The worker was lost again and again"),
+    "job_ended": Kind(
+        409, "The job has ended already", "GET /jobs/{id} says how; POST /train starts another one."
+    ),
+    "worker_lost": Kind(
+        500,
+        "The worker was lost again and again",
+        "GET /jobs/{id}/logs shows how far it came; GET /system what memory there is.",
+    ),
     "training_failed": Kind(
         500, "The training stopped with an error", "GET /jobs/{id}/logs has the details."
     ),
@@ -64,9 +98,19 @@ KINDS: dict[str, Kind] = {
     "checkpoint_not_found": Kind(
         404, "No checkpoint of that id", "GET /checkpoints lists what there is."
     ),
-    "checkpoint_in_use": Kind(409, "The checkpoint is in use"),
-    "checkpoint_damaged": Kind(500, "The files of the checkpoint are damaged"),
-    "not_exported": Kind(409, "The checkpoint has not been exported to this format"),
+    "checkpoint_in_use": Kind(
+        409, "The checkpoint is in use", "Cancel its job first, or wait until it has ended."
+    ),
+    "checkpoint_damaged": Kind(
+        500,
+        "The files of the checkpoint are damaged",
+        "Use another checkpoint of the job, or train again.",
+    ),
+    "not_exported": Kind(
+        409,
+        "The checkpoint has not been exported to this format",
+        "Download it as safetensors or pt.",
+    ),
     "model_not_found": Kind(404, "No such model", "Give the id of a checkpoint or of a job."),
     "no_model_yet": Kind(404, "No model has been trained yet", "Train one first: POST /train."),
     # Images
@@ -75,9 +119,17 @@ KINDS: dict[str, Kind] = {
         "No image was sent",
         "Send one with: curl -F file=@image.jpg URL (the part is named file).",
     ),
-    "too_many_files": Kind(413, "Too many images in one request"),
-    "empty_file": Kind(400, "The file is empty"),
-    "not_an_image": Kind(400, "These bytes are no image"),
+    "too_many_files": Kind(413, "Too many images in one request", "Send them in several requests."),
+    "empty_file": Kind(
+        400,
+        "The file is empty",
+        "The upload was cut off, or the file is empty: look at it and send it again.",
+    ),
+    "not_an_image": Kind(
+        400,
+        "These bytes are no image",
+        "Send the file of an image, such as a JPEG or PNG, as it is.",
+    ),
     "truncated_image": Kind(400, "The image is cut off or damaged", "Send the whole file again."),
     "unsupported_format": Kind(
         400, "An image format that danlu does not read", "Convert it to JPEG or PNG first."
@@ -86,8 +138,14 @@ KINDS: dict[str, Kind] = {
     # The server
     "not_ready": Kind(503, "The server is still starting", "GET /readyz says when it is ready."),
     "overloaded": Kind(429, "Too many requests at once", "Try again after Retry-After seconds."),
-    "too_slow": Kind(504, "The prediction took too long"),
-    "home_in_use": Kind(409, "Another worker uses this home"),
+    "too_slow": Kind(
+        504, "The prediction took too long", "Try again, or send fewer or smaller images."
+    ),
+    "home_in_use": Kind(
+        409,
+        "Another worker uses this home",
+        "Stop the other worker, or give this one a home of its own with DANLU_HOME.",
+    ),
     "database_newer": Kind(
         500,
         "The database was made by a newer danlu",

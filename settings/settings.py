@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port; 0 takes a free one.")
+    no_auth: bool = Field(
+        default=False, description="Listen where others can reach the server, without any key."
+    )
     start_method: Literal["auto", "forkserver", "spawn"] = Field(
         default="auto",
         description="How training processes start. auto: forkserver on Linux, spawn elsewhere.",

@@ -72,6 +72,12 @@ def relative(page: Path) -> str:
     return str(page.relative_to(HOUSE))
 
 
+def make_targets() -> set[str]:
+    phony = re.search(r"^\.PHONY: (.*)$", text("Makefile"), re.MULTILINE)
+    assert phony is not None
+    return set(phony[1].split())
+
+
 every_page = pytest.mark.parametrize("page", PAGES, ids=relative)
 
 
@@ -200,8 +206,6 @@ def test_both_readmes_show_the_same_answers() -> None:
 
 @every_page
 def test_make_targets_exist(page: Path) -> None:
-    phony = re.search(r"^\.PHONY: (.*)$", text("Makefile"), re.MULTILINE)
-    assert phony is not None
     code = [block for language, block in FENCE.findall(text(page)) if language == "sh"]
     code += re.findall(r"`([^`\n]+)`", text(page))
 
@@ -212,7 +216,13 @@ def test_make_targets_exist(page: Path) -> None:
         for word in re.sub(r'\w+=("[^"]*"|\S+)', "", call).split()
     }
 
-    assert named <= set(phony[1].split())
+    assert named <= make_targets()
+
+
+def test_every_make_target_is_described() -> None:
+    assert {f"make {target}" for target in make_targets()} <= {
+        row[0] for row in rows("CONTRIBUTING.md")
+    }
 
 
 # Decisions are not edited when what they are about moves on.

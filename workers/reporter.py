@@ -92,11 +92,9 @@ class Reporter:
         while True:
             with self._changed:
                 self._changed.wait_for(self._something, timeout=HEARTBEAT_SECONDS)
+                pause = written + WRITE_SECONDS - time.monotonic()
+                self._changed.wait_for(lambda: self._closing, timeout=pause)
                 closing = self._closing
-                if not closing:
-                    pause = written + WRITE_SECONDS - time.monotonic()
-                    if pause > 0:
-                        self._changed.wait_for(lambda: self._closing, timeout=pause)
                 progress, metrics, steps = self._progress, self._metrics, self._steps
                 self._progress, self._metrics, self._steps = None, None, []
             self._write(progress, metrics, steps)

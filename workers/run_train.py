@@ -244,7 +244,7 @@ def _preprocessing(
 
 
 def _steps(parts: Split, recipe: Recipe) -> int:
-    """Of the whole run. Resolving a recipe cannot know what a split by class leaves."""
+    """Of the whole run. Who resolved the recipe did not know that some images are unreadable."""
     steps = training.steps_per_epoch(len(parts.train), recipe)
     if steps == 0:
         raise Problem(

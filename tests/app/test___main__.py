@@ -76,3 +76,17 @@ def test_a_setting_that_is_wrong(variables):
     assert ended.returncode == 2
     assert ended.stderr.startswith("DANLU_PORT: ")
     assert "Traceback" not in ended.stderr
+
+
+def test_an_address_that_others_reach_is_refused(variables):
+    ended = subprocess.run(
+        COMMAND,
+        env={**variables, "DANLU_HOST": "0.0.0.0", "DANLU_PORT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert "DANLU_NO_AUTH" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -2,6 +2,12 @@
 
 import json
 import re
+from pathlib import Path
+
+from app.main import create_app
+from settings import Settings
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 def test_every_operation_is_called(server, train, png):
@@ -120,3 +126,9 @@ def test_every_reference_leads_somewhere(shared):
     names = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert names <= set(document["components"]["schemas"])
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_the_committed_copy_is_what_is_served(tmp_path):
+    """A change of the wire is seen in review: `make openapi` writes the copy anew."""
+    served = create_app(Settings(home=tmp_path)).openapi()
+    assert json.loads(COMMITTED.read_text()) == json.loads(json.dumps(served)), "run make openapi"

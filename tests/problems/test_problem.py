@@ -50,7 +50,7 @@ def test_as_dict_is_what_a_job_keeps() -> None:
     assert Problem("job_ended", "It ended.").as_dict() == {
         "code": "job_ended",
         "message": "It ended.",
-        "hint": None,
+        "hint": KINDS["job_ended"].hint,
     }
     shown = Problem("dataset_unknown", "x", **FULL).as_dict()  # type: ignore[arg-type]
     assert shown == {"code": "dataset_unknown", "message": "x", **FULL}

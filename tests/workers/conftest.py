@@ -173,7 +173,7 @@ class Worker:
         self.sessions = engines.session_factory(self._engine)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DANLU_")}
         self._environment = inherited | {"DANLU_HOME": str(home), **variables}
-        self.process: subprocess.Popen[bytes]
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, pass_fds: tuple[int, ...] = (), **variables: str) -> None:
         with self._log.open("ab") as log:
@@ -218,9 +218,12 @@ class Worker:
         mark = f"DANLU_HOME={self.home}\0".encode()
         return [int(file.parent.name) for file in _environments() if mark in _read(file)]
 
-    def clean(self) -> None:
-        if hasattr(self, "process"):
+    def stop(self) -> None:
+        if self.process:
             self.process.terminate()
+
+    def clean(self) -> None:
+        if self.process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
             self.process.kill()
@@ -258,5 +261,7 @@ def new_worker(
         return made[-1]
 
     yield new_worker
+    for one in made:
+        one.stop()
     for one in made:
         one.clean()

@@ -1,10 +1,9 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torchvision import transforms
-from torchvision.transforms import v2
 
 from models_store.fields import (
     RandomCrop,
@@ -20,6 +19,14 @@ Generator = Callable[[], torch.Generator]
 @pytest.fixture
 def chance() -> Generator:
     return lambda: torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def v2() -> Any:
+    # Not at the top: it takes two seconds in every process that collects these tests.
+    from torchvision.transforms import v2
+
+    return v2
 
 
 def batch(count: int, *, height: int = 8, width: int = 6, channels: int = 3) -> torch.Tensor:
@@ -62,7 +69,7 @@ def test_shape_and_type_stay_and_the_generator_decides(
     assert torch.equal(images, before)  # they are the data set's own, mapped from disk
 
 
-def test_flips_are_torchvisions(chance: Generator) -> None:
+def test_flips_are_torchvisions(chance: Generator, v2: Any) -> None:
     images = batch(4000, height=2, width=3, channels=1)
     mirrored = v2.functional.horizontal_flip(nchw(images)).permute(0, 2, 3, 1)
 
@@ -78,7 +85,9 @@ def test_flips_are_torchvisions(chance: Generator) -> None:
     assert is_mirrored.float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
-def test_crops_are_every_window_of_torchvisions_padded_image_alike(chance: Generator) -> None:
+def test_crops_are_every_window_of_torchvisions_padded_image_alike(
+    chance: Generator, v2: Any
+) -> None:
     padding, count = 2, 5000
     one = torch.arange(1, 49, dtype=torch.uint8).view(1, 8, 6, 1)  # each pixel tells where it was
     padded = v2.functional.pad(nchw(one), [padding] * 4)
@@ -132,19 +141,16 @@ def boxes_of(cropped: torch.Tensor) -> torch.Tensor:
     return torch.stack([top, left, height, width], dim=1)
 
 
-def test_resized_crops_are_distributed_as_torchvisions(chance: Generator) -> None:
+def test_resized_crops_are_distributed_as_torchvisions(chance: Generator, v2: Any) -> None:
     count, scale, ratio = 3000, [0.1, 0.5], [3 / 4, 4 / 3]  # no side is ever longer than the image
     rise = torch.arange(SIDE, dtype=torch.uint8) * 2
     image = torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)
     image[..., 0], image[..., 1] = rise.view(1, -1), rise.view(-1, 1)
     torch.manual_seed(0)
-    theirs = torch.tensor(
-        [
-            transforms.RandomResizedCrop.get_params(image.permute(2, 0, 1), scale, ratio)
-            for _ in range(count)
-        ],
-        dtype=torch.float64,
-    )
+    drawing = v2.RandomResizedCrop(SIDE, scale, ratio)
+    boxes = [drawing.make_params([image.permute(2, 0, 1)]) for _ in range(count)]
+    sides = ("top", "left", "height", "width")
+    theirs = torch.tensor([[box[side] for side in sides] for box in boxes], dtype=torch.float64)
 
     asked = RandomResizedCrop(type="RandomResizedCrop", scale=scale, ratio=ratio)
     ours = boxes_of(augment(image.expand(count, -1, -1, -1), [asked], chance()))

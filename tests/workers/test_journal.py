@@ -41,11 +41,16 @@ def journal(
     return journal
 
 
-def test_a_download_is_counted_in_bytes_and_decoding_in_images(
+def tick(step: int, *, epoch: int, loss: float) -> Tick:
+    return Tick(step, epoch, Metrics(loss, 0.5), lr=step / 1000, images_per_second=90.0)
+
+
+def test_a_download_is_counted_in_bytes(
     journal: NewJournal, reporter: Reporter, running: Fence, job: Job
 ) -> None:
     with reporter:
         journal().loading("downloading", 30, 120)
+
     assert job(running).progress == {
         "phase": "downloading", "epoch": 0, "epochs": 4, "step": 0, "steps": None,
         "fraction": 0.25, "images_per_second": None, "eta_seconds": None,
@@ -78,24 +83,24 @@ def test_a_tick_is_a_step_and_the_newest_loss(
     told = journal()
     with reporter:
         told.training(16)
-        told.tick(Tick(step=1, epoch=1, loss=2.3, lr=0.001, images_per_second=90.0))
+        told.tick(tick(1, epoch=1, loss=2.3))
         first = told.metrics()
-        told.tick(Tick(step=6, epoch=2, loss=1.5, lr=0.002, images_per_second=95.0))
+        told.tick(tick(6, epoch=2, loss=1.5))
 
     progress = job(running).progress
     assert progress is not None
     assert progress["phase"] == "training"
     assert (progress["epoch"], progress["step"], progress["steps"]) == (1, 6, 16)
     assert progress["fraction"] == 6 / 16
-    assert progress["images_per_second"] == 95
+    assert progress["images_per_second"] == 90
     assert progress["eta_seconds"] > 0
-    assert first == {"train_loss": 2.3}
-    assert job(running).metrics == {"train_loss": 1.5}
+    assert first == {"train_loss": 2.3, "train_accuracy": 0.5}
+    assert job(running).metrics == {"train_loss": 1.5, "train_accuracy": 0.5}
     with sessions() as session:
         line = history.steps(session, running.job_id)
     assert [(row.step, row.epoch, row.train_loss, row.lr) for row in line] == [
         (1, 1, 2.3, 0.001),
-        (6, 2, 1.5, 0.002),
+        (6, 2, 1.5, 0.006),
     ]
 
 
@@ -105,7 +110,7 @@ def test_the_first_step_foretells_nothing(
     told = journal()
     with reporter:
         told.training(16)
-        told.tick(Tick(step=1, epoch=1, loss=2.3, lr=0.001, images_per_second=90.0))
+        told.tick(tick(1, epoch=1, loss=2.3))
 
     progress = job(running).progress
     assert progress is not None
@@ -157,7 +162,7 @@ def test_a_loss_that_is_no_number_is_null(
     told = journal()
     with reporter:
         told.training(16)
-        told.tick(Tick(step=1, epoch=1, loss=math.nan, lr=0.001, images_per_second=90.0))
+        told.tick(tick(1, epoch=1, loss=math.nan))
         told.epoch(
             EpochEnd(1, 4, Metrics(math.inf, 0.1), Metrics(math.nan, 0.1), 0.01, 2.0, 100.0), 20
         )

@@ -78,6 +78,21 @@ def test_one_cycle_is_pytorchs_own(name: str, given: dict[str, Any]) -> None:
     assert groups(optimizer, scheduler) == groups(own, theirs)
 
 
+def test_a_rise_of_exactly_one_step_is_no_division_by_zero() -> None:
+    optimizer = torch.optim.SGD(model().parameters(), lr=0.1)
+    asked = arguments.complete("scheduler", "OneCycleLR", {"max_lr": 0.2, "pct_start": 0.1})
+
+    scheduler = optimizers.schedule(asked, optimizer, steps=10)
+
+    assert scheduler is not None
+    rates = []
+    for _ in range(9):
+        rates += scheduler.get_last_lr()
+        optimizer.step()
+        scheduler.step()
+    assert max(rates) == rates[1] > 0.19
+
+
 def test_no_scheduler_asked_for_is_none() -> None:
     optimizer = torch.optim.SGD(model().parameters(), lr=0.1)
 

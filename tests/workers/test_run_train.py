@@ -428,17 +428,19 @@ def test_a_data_set_that_is_gone_is_a_problem(work: Work, write_images: WriteIma
         ({"image_size": 8}, "network_misfit", "Layer 3 of mnist_net"),
         ({"device": "cuda"}, "device_unavailable", "wants cuda"),
         (
-            # A tenth of 8 images is one, but each of two classes gives one.
-            {"batch_size": 7, "validation": 0.1, "data_loader": {"drop_last": True}},
+            # There seem to be ten images, of which nine are trained on.
+            {"batch_size": 9, "validation": 0.1, "data_loader": {"drop_last": True}},
             "invalid_request",
-            "drop_last leaves no batch of 7: there are 6 training images",
+            "drop_last leaves no batch of 9: there are 7 training images",
         ),
     ],
 )
 def test_what_only_the_work_finds_out_is_a_problem(
     work: Work, write_images: WriteImages, given: dict[str, Any], code: str, message: str
 ) -> None:
-    write_images("train", count=4)
+    root = write_images("train", count=4)
+    for name in ("left", "right"):
+        (root / "shapes" / "train" / name / "broken.png").write_bytes(b"no image")
 
     outcome = work.run(**given)
 

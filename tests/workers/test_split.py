@@ -3,6 +3,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_store.parts import DataSet, Part
 from models_store.recipe import Recipe
@@ -50,13 +52,38 @@ def test_a_seed_draws_the_same_images_and_another_draws_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "fraction", "held"),
-    [(1, 0.1, 0), (1, 0.9, 0), (2, 0.1, 1), (2, 0.9, 1), (3, 0.1, 1), (3, 0.99, 2), (10, 0.25, 2)],
+    ("counts", "fraction", "held"),
+    [
+        ([100, 1], 0.1, [10, 0]),
+        ([100, 1], 0.9, [91, 0]),  # a class keeps its last image
+        ([5, 5], 0.99, [4, 4]),
+        ([18, 10, 2], 0.1, [2, 1, 0]),  # 1.8, 1.0 and 0.2: rounded down, one is left over
+        ([1, 1, 1], 0.5, [0, 0, 0]),
+    ],
 )
-def test_a_tiny_class_gives_one_and_keeps_one(size: int, fraction: float, held: int) -> None:
-    labels = np.concatenate([np.zeros(100, np.int64), np.ones(size, np.int64)])
+def test_classes_of_few_images(counts: list[int], fraction: float, held: list[int]) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
 
-    assert stratified(labels, fraction=fraction, seed=0)[100:].sum() == held
+    held_out = stratified(labels, fraction=fraction, seed=0)
+
+    assert np.bincount(labels[held_out], minlength=len(counts)).tolist() == held
+
+
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 100),
+)
+def test_as_many_as_asked_for_and_never_a_whole_class(
+    counts: list[int], fraction: float, seed: int
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+
+    held_out = stratified(labels, fraction=fraction, seed=seed)
+
+    wanted = max(1, round(len(labels) * fraction))
+    assert held_out.sum() == min(wanted, len(labels) - len(counts))
+    assert (np.bincount(labels[~held_out], minlength=len(counts)) >= 1).all()
 
 
 def test_a_fraction_is_held_out_of_the_training_part(recipe: MakeRecipe) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from database import checkpoints, history, jobs
 from database.jobs import State
 from problems import Problem
+from workers import processes
 from workers.supervisor import MAX_WITHOUT_DEVICE
 
 NewWorker = Callable[..., Any]
@@ -112,6 +114,10 @@ def alive(pid: int) -> bool:
     return True
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_jobs_run_one_after_another_to_their_ends(worker: Any, until: Until) -> None:
     first, second = worker.submit(epochs=2), worker.submit(epochs=1, seed=1)
 
@@ -127,10 +133,7 @@ def test_jobs_run_one_after_another_to_their_ends(worker: Any, until: Until) -> 
     assert len(saved(worker, first)) == 2
     for checkpoint_id in saved(worker, first):
         assert (worker.home / "checkpoints" / checkpoint_id / "manifest.json").is_file()
-    run = worker.home / "runs" / first
-    assert "epoch 2/2: train loss" in (run / "log.txt").read_text()
-    assert (run / "exit.json").exists()
-    assert not (run / "process.json").exists()
+    assert "epoch 2/2: train loss" in (worker.home / "runs" / first / "log.txt").read_text()
     assert f"{first} succeeded" in worker.log()
 
 
@@ -189,16 +192,16 @@ def test_a_child_that_dies_is_tried_again(worker: Any, until: Until) -> None:
 
 
 def test_a_forkserver_that_dies_is_started_again(
-    own_worker: Any, training: Training, until: Until
+    worker: Any, training: Training, until: Until
 ) -> None:
-    job_id, pid = training(own_worker)
-    os.kill(own_worker.pid("forkserver"), signal.SIGKILL)
+    job_id, pid = training(worker)
+    os.kill(parent_of(pid), signal.SIGKILL)
 
     until(lambda: not alive(pid), seconds=10)
-    until(lambda: own_worker.job(job_id).state == State.running, seconds=90)
+    until(lambda: worker.job(job_id).state == State.running, seconds=90)
 
-    assert own_worker.job(job_id).attempt == 2
-    assert own_worker.process.poll() is None
+    assert worker.job(job_id).attempt == 2
+    assert worker.process.poll() is None
 
 
 def test_a_child_that_lost_its_claim_makes_room(
@@ -222,6 +225,11 @@ def test_a_failed_job_says_why_and_the_next_one_runs(worker: Any, until: Until) 
     job = until(lambda: ended(worker, misfit))
     assert (job.state, job.error["code"]) == (State.failed, "network_misfit")
     assert "Layer 3" in job.error["message"]
+    run = worker.home / "runs" / misfit
+    ended_as = processes.read(run / processes.EXIT_FILE)
+    assert (ended_as["claim"], ended_as["state"], ended_as["exception"]) == (1, "failed", "Problem")
+    assert "Traceback" in (run / "log.txt").read_text()
+    assert not (run / processes.PROCESS_FILE).exists()
     assert until(lambda: ended(worker, fine)).state == State.succeeded
 
 

@@ -1,4 +1,3 @@
-import os
 import pickle
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -7,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from database.jobs import Fence
-from workers import child, devices, task
+from workers import child, task
 from workers.task import Task
 
 
@@ -39,9 +38,11 @@ def test_work_is_the_childs(given: Task, monkeypatch: pytest.MonkeyPatch) -> Non
     assert got == [(given, "here", theirs)]
 
 
-def test_the_probe_tells_devices_and_the_forkserver() -> None:
-    ours, theirs = Pipe()
+def test_the_probe_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Connection] = []
+    monkeypatch.setattr(child, "probe", got.append)
+    _, theirs = Pipe()
 
     task.probe(theirs)
 
-    assert ours.recv() == (devices.found(), os.getppid())
+    assert got == [theirs]

@@ -338,11 +338,12 @@ def test_the_first_step_ticks(recipe: MakeRecipe) -> None:
     assert isinstance(tick, Tick)
     assert expected is not None
     assert (tick.step, tick.epoch, tick.lr) == (1, 1, 0.001)
-    assert tick.loss == pytest.approx(expected.loss, abs=1e-6)
+    assert tick.metrics.loss == pytest.approx(expected.loss, abs=1e-6)
+    assert tick.metrics.accuracy == expected.accuracy
     assert tick.images_per_second > 0
 
 
-def test_later_ticks_are_half_a_second_apart_and_tell_the_loss_since(recipe: MakeRecipe) -> None:
+def test_later_ticks_are_half_a_second_apart_and_tell_what_was_since(recipe: MakeRecipe) -> None:
     class Slow(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -368,7 +369,8 @@ def test_later_ticks_are_half_a_second_apart_and_tell_the_loss_since(recipe: Mak
     since = Samples(train.pixels, train.labels, train.index[before * 8 : after * 8])
     expected = training.evaluate(linear(), since, run())
     assert expected is not None
-    assert ticks[1].loss == pytest.approx(expected.loss, abs=1e-6)
+    assert ticks[1].metrics.loss == pytest.approx(expected.loss, abs=1e-6)
+    assert ticks[1].metrics.accuracy == expected.accuracy
 
 
 def test_an_epoch_tells_its_training_time_alone(recipe: MakeRecipe) -> None:
