@@ -56,10 +56,12 @@ class Journal:
             jobs.describe(session, self._fence, dataset_version=version, warnings=self._warnings)
 
     def training(self, steps: int) -> None:
-        """The first of `steps` steps is about to begin."""
+        """The first of `steps` steps is about to begin. Told with its tick, which follows at once:
+        a word now would hold that back for half a second.
+        """
         self._steps = steps
         self._began = time.perf_counter()
-        self._tell(phase="training", steps=steps, fraction=0.0, bytes=None)
+        self._progress |= {"phase": "training", "steps": steps, "fraction": 0.0, "bytes": None}
 
     def tick(self, tick: Tick) -> None:
         """A look in the middle of an epoch."""
