@@ -32,7 +32,7 @@ run: setup
 	$(BIN)/danlu serve $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

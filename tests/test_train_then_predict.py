@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torch import nn
 
-pytestmark = pytest.mark.timeout(240)
+# One service for all of them: two would train the same digits twice.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("service")]
 
 
 def trained(service: Any, recipe: dict[str, Any]) -> dict[str, Any]:

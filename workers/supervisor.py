@@ -169,7 +169,7 @@ class Supervisor:
         for one in self._children:
             if one.waits_for_device and one.channel and self._free:
                 one.device, one.waits_for_device = self._free.pop(0), False
-                with contextlib.suppress(BrokenPipeError):  # it just died: reaped next
+                with contextlib.suppress(ConnectionError):  # it just died: reaped next
                     one.channel.send(one.device)
 
     def _hear(self, one: Child) -> None:

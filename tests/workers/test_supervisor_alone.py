@@ -1,0 +1,346 @@
+"""The supervisor with threads in place of its children: what is rare or a race with real ones.
+
+The real ones are in test_supervisor.py.
+"""
+
+import itertools
+import multiprocessing
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import jobs
+from database.jobs import Fence, State
+from settings import Settings
+from workers import processes, supervisor, task
+from workers.supervisor import Supervisor
+from workers.task import Task
+
+Sessions = sessionmaker[Session]
+Until = Callable[..., Any]
+Play = Callable[[Task, Connection], None]
+# Above the highest pid that there can be: a signal to one of these reaches nobody.
+PIDS = itertools.count(2**23)
+
+
+class Process:
+    """A thread with what the supervisor uses of a process."""
+
+    def __init__(self, *, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.sentinel, self._end = Pipe(duplex=False)
+        self.pid = next(PIDS)
+        self.exitcode = 1
+        self.killed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(target, args), daemon=True)
+
+    def _run(self, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+        target(*args)
+        self._end.close()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+@dataclass
+class Stage:
+    """What children do: `plays` by the name of the job's data set; and what came of it."""
+
+    sessions: Sessions
+    devices: list[str] = field(default_factory=lambda: ["cpu"])
+    plays: dict[str, Play] = field(default_factory=dict)
+    started: list[Process] = field(default_factory=list)
+
+    def submit(self, name: str, play: Play) -> str:
+        self.plays[name] = play
+        with self.sessions.begin() as session:
+            return jobs.enqueue(session, kind="train", dataset=name, recipe=None, owner="lin").id
+
+    def job(self, job_id: str) -> jobs.Job:
+        with self.sessions() as session:
+            return jobs.get(session, job_id)
+
+    def state(self, job_id: str) -> State:
+        return self.job(job_id).state
+
+    def work(self, given: Task, host: str, channel: Connection) -> None:
+        given.run.mkdir(parents=True, exist_ok=True)
+        # `supervisor` closes its copy of this end, which here is the only one.
+        self.plays[str(self.job(given.fence.job_id).dataset_name)](given, channel)
+        channel.close()
+
+    def probe(self, channel: Connection) -> None:
+        channel.send((self.devices, 1))
+
+    def process(self, **given: Any) -> Process:
+        self.started.append(Process(**given))
+        return self.started[-1]
+
+
+class Ends:
+    """The ends of a pipe; those that cross to a child stay open, as if copied."""
+
+    def __init__(self) -> None:
+        self.ours, theirs = Pipe()
+        self.theirs = Crossing(theirs)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.ours, self.theirs))
+
+
+class Crossing:
+    def __init__(self, end: Connection) -> None:
+        self.end = end
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def stage(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage(sessions)
+
+    class Context:
+        Pipe = Ends
+
+        @staticmethod
+        def Process(*, target: Any, args: tuple[Any, ...]) -> Process:
+            crossed = tuple(one.end if isinstance(one, Crossing) else one for one in args)
+            return stage.process(target=target, args=crossed)
+
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: Context)
+    monkeypatch.setattr(task, "work", stage.work)
+    monkeypatch.setattr(task, "probe", stage.probe)
+    return stage
+
+
+@pytest.fixture
+def run(
+    stage: Stage, sessions: Sessions, url: str, tmp_path: Path, until: Until
+) -> Iterator[Callable[[], list[BaseException]]]:
+    """Starts the supervisor in a thread; gives the list that its error goes to."""
+    running: list[tuple[Supervisor, threading.Thread]] = []
+
+    def run() -> list[BaseException]:
+        errors: list[BaseException] = []
+        one = Supervisor(Settings(home=tmp_path, database_url=url), sessions)
+
+        def supervise() -> None:
+            try:
+                one.run()
+            except BaseException as error:
+                errors.append(error)
+
+        running.append((one, threading.Thread(target=supervise)))
+        running[-1][1].start()
+        until(lambda: stage.started and not stage.started[0].is_alive())
+        return errors
+
+    yield run
+    for one, thread in running:
+        one.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+Run = Callable[[], list[BaseException]]
+
+
+def succeed(given: Task) -> None:
+    outcome = {"claim": given.fence.claim, "state": "succeeded", "stop_reason": None, "error": None}
+    processes.write(given.run / processes.EXIT_FILE, outcome)
+
+
+def at_once(given: Task, channel: Connection) -> None:
+    succeed(given)
+
+
+def die(given: Task, channel: Connection) -> None:
+    """Without a word."""
+
+
+def start(stage: Stage, fence: Fence) -> None:
+    with stage.sessions.begin() as session:
+        assert jobs.start(session, fence, pid=7, device="cpu")
+
+
+def test_a_job_that_waits_for_a_device_goes_before_those_in_the_queue(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    downloaded, trained = threading.Event(), threading.Event()
+    asked, devices = threading.Event(), []
+
+    def download(given: Task, channel: Connection) -> None:
+        channel.send("give up")
+        downloaded.wait()
+        channel.send("take")
+        asked.set()
+        devices.append(channel.recv())
+        succeed(given)
+
+    def train(given: Task, channel: Connection) -> None:
+        trained.wait()
+        succeed(given)
+
+    first = stage.submit("download", download)
+    second = stage.submit("train", train)
+    third = stage.submit("late", at_once)
+    run()
+    until(lambda: stage.state(second) == State.starting)
+    downloaded.set()
+    asked.wait()
+    assert devices == []
+
+    trained.set()
+    until(lambda: stage.state(third) == State.succeeded)
+
+    assert devices == ["cpu"]
+    done = [stage.job(job_id).finished_at for job_id in (second, first, third)]
+    assert done == sorted(done)
+
+
+@pytest.mark.parametrize("last_words", [["give up"], ["give up", "take"], ["give up", "take", "?"]])
+def test_a_child_that_dies_without_its_device_leaves_it_free(
+    stage: Stage, run: Run, until: Until, last_words: list[str]
+) -> None:
+    def die_waiting(given: Task, channel: Connection) -> None:
+        for word in last_words:
+            channel.send(word)
+
+    dying = stage.submit("dying", die_waiting)
+    run()
+    until(lambda: stage.state(dying) == State.failed)
+    fine = stage.submit("fine", at_once)
+    until(lambda: stage.state(fine) == State.succeeded)
+
+    assert stage.job(dying).error == stage.job(dying).error | {"code": "worker_lost"}
+    assert (stage.job(dying).attempt, stage.job(dying).losses) == (3, 3)
+
+
+def test_the_exit_of_an_earlier_claim_is_not_believed(stage: Stage, run: Run, until: Until) -> None:
+    def second_time_lucky(given: Task, channel: Connection) -> None:
+        outcome = {"claim": 0, "state": "succeeded", "stop_reason": None, "error": None}
+        processes.write(given.run / processes.EXIT_FILE, outcome)
+        if given.fence.claim == 2:
+            succeed(given)
+
+    job_id = stage.submit("odd", second_time_lucky)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (2, 1)
+
+
+def test_a_child_that_never_comes_up_is_killed(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
+
+    def hang(given: Task, channel: Connection) -> None:
+        stage.started[-1].killed.wait()
+
+    job_id = stage.submit("hanging", hang)
+    run()
+
+    until(lambda: stage.state(job_id) == State.failed)
+    assert all(process.killed.is_set() for process in stage.started[1:])
+
+
+def test_a_database_that_does_not_answer_is_asked_again(
+    stage: Stage, run: Run, until: Until, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = 5
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: object, cursor: object, statement: str, *_: object) -> None:
+        nonlocal failures
+        if "RETURNING" in statement and failures:
+            failures -= 1
+            raise sqlite3.OperationalError("database is locked")
+
+    job_id = stage.submit("train", at_once)
+    errors = run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert failures == 0
+    assert errors == []
+    assert "the database did not answer" in caplog.text
+
+
+def test_jobs_of_workers_that_are_gone_are_taken_over(stage: Stage, run: Run, until: Until) -> None:
+    job_id = stage.submit("train", at_once)
+    with stage.sessions.begin() as session:
+        gone = jobs.claim(session, worker_id="gone", host="there", device=None, lease_seconds=-1)
+        assert gone is not None
+
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert stage.job(job_id).attempt == 2
+
+
+def test_each_device_has_a_job_of_its_own(stage: Stage, run: Run, until: Until) -> None:
+    stage.devices = ["cuda:0", "cuda:1"]
+    over = threading.Event()
+
+    def wait(given: Task, channel: Connection) -> None:
+        over.wait()
+        succeed(given)
+
+    all_of_them = [stage.submit("train", wait) for _ in range(3)]
+    run()
+    until(lambda: stage.state(all_of_them[1]) == State.starting)
+    shown = [(stage.state(job_id), stage.job(job_id).device) for job_id in all_of_them]
+    over.set()
+    until(lambda: stage.state(all_of_them[2]) == State.succeeded)
+
+    assert shown == [("starting", "cuda:0"), ("starting", "cuda:1"), ("queued", None)]
+
+
+def test_an_error_of_its_own_gives_the_jobs_back(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Python would wait at the exit for children that nobody watches."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.2)
+    stage.devices = ["cuda:0", "cuda:1"]
+
+    def wait(given: Task, channel: Connection) -> None:
+        start(stage, given.fence)
+        stage.started[1].killed.wait()
+
+    job_id = stage.submit("train", wait)
+    errors = run()
+    until(lambda: stage.state(job_id) == State.running)
+    monkeypatch.setattr(Process, "start", lambda self: (_ for _ in ()).throw(BlockingIOError()))
+    stage.submit("one too many", at_once)
+
+    until(lambda: errors)
+    assert isinstance(errors[0], BlockingIOError)
+    assert (stage.state(job_id), stage.job(job_id).attempt) == (State.queued, 1)
+
+
+def test_a_stop_before_there_is_anything_to_stop_leaves_at_once(
+    stage: Stage, sessions: Sessions, url: str, tmp_path: Path
+) -> None:
+    one = Supervisor(Settings(home=tmp_path, database_url=url), sessions)
+
+    with pytest.raises(SystemExit):
+        one.stop()
