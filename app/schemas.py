@@ -56,13 +56,6 @@ class WorkerRead(Read):
     pid: int | None
 
 
-class Transfer(Read):
-    """A download, in bytes."""
-
-    done: int
-    total: int
-
-
 class ProgressRead(Read):
     """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding,
     training or evaluating.
@@ -76,7 +69,7 @@ class ProgressRead(Read):
     fraction: Metric = None
     images_per_second: Metric = None
     eta_seconds: Metric = None
-    bytes: Transfer | int | None = None
+    bytes: int | None = Field(None, description="Downloaded so far; `fraction` is of the whole.")
 
 
 class MetricsRead(Read):

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from danlu import screen
 from danlu.client import Client
-from danlu.wire import ENDED, Epoch, Job, Transfer
+from danlu.wire import ENDED, Epoch, Job
 
 PHASES = {
     "downloading": "downloading the data set",
@@ -63,7 +63,7 @@ def figures(job: Job) -> str:
     if metrics["train_accuracy"] is not None:
         parts.append(f"accuracy {metrics['train_accuracy']:.3f}")
     if progress["bytes"]:
-        parts.append(_transferred(progress["bytes"]))
+        parts.append(screen.size(progress["bytes"]))
     if progress["images_per_second"]:
         parts.append(f"{progress['images_per_second']:,.0f} images/s")
     if progress["eta_seconds"] is not None:
@@ -83,12 +83,6 @@ def _bar(job: Job) -> dict[str, Any]:
         "completed": progress["fraction"] or 0.0,
         "figures": figures(job),
     }
-
-
-def _transferred(count: Transfer | int) -> str:
-    if isinstance(count, int):
-        return screen.size(count)
-    return f"{screen.size(count['done'])} of {screen.size(count['total'])}"
 
 
 def _clock(seconds: float) -> str:

@@ -40,13 +40,6 @@ class DataSetVersion(TypedDict):
     version: str | None
 
 
-class Transfer(TypedDict):
-    """A download, in bytes."""
-
-    done: int
-    total: int
-
-
 class Progress(TypedDict):
     """How far a job is. `epoch` counts finished epochs, `fraction` runs from 0 to 1."""
 
@@ -58,7 +51,7 @@ class Progress(TypedDict):
     fraction: float | None
     images_per_second: float | None
     eta_seconds: float | None
-    bytes: Transfer | int | None
+    bytes: int | None
 
 
 class Metrics(TypedDict):

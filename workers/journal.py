@@ -43,7 +43,7 @@ class Journal:
         self._tell(
             phase=phase,
             fraction=done / total if total else None,
-            bytes={"done": done, "total": total} if phase == "downloading" else None,
+            bytes=done if phase == "downloading" else None,
         )
 
     def warn(self, code: str, message: str) -> None:
@@ -61,7 +61,8 @@ class Journal:
         """
         self._steps = steps
         self._began = time.perf_counter()
-        self._progress |= {"phase": "training", "steps": steps, "fraction": 0.0, "bytes": None}
+        begun = {"phase": "training", "steps": steps, "fraction": 0.0, "bytes": None}
+        self._progress = self._progress | begun  # a new one: the reporter still holds the old
 
     def tick(self, tick: Tick) -> None:
         """A look in the middle of an epoch."""

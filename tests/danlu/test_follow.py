@@ -139,16 +139,9 @@ def test_phases_in_words(made: Any, changes: dict[str, Any], words: str) -> None
     assert phase(made.job(**changes)) == words
 
 
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [
-        (12_000_000, "12.0 MB"),
-        ({"done": 12_000_000, "total": 170_498_071}, "12.0 MB of 170.5 MB"),
-    ],
-)
-def test_a_download_shows_its_bytes(made: Any, count: Any, words: str) -> None:
+def test_a_download_shows_its_bytes(made: Any) -> None:
     job = made.job(state="running")
-    job["progress"] |= {"phase": "downloading", "bytes": count, "eta_seconds": 4000}
+    job["progress"] |= {"phase": "downloading", "bytes": 12_000_000, "eta_seconds": 4000}
 
     assert phase(job) == "downloading the data set"
-    assert figures(job) == f"{words}  ETA 1:06:40"
+    assert figures(job) == "12.0 MB  ETA 1:06:40"

@@ -91,7 +91,7 @@ def test_a_worker_ends_with_the_pipe_of_danlu_serve(new_worker: NewWorker, until
     os.close(writing)
     assert worker.process.wait(10) == 0
 
-    until(lambda: not worker.pids(), seconds=5)
+    until(lambda: not worker.pids(), seconds=10)
     # Even a child that had just begun to come up counts as stopped, not as lost.
     job = worker.job(job_id)
     assert (job.state, job.attempt, job.losses) == ("queued", 1, 0)

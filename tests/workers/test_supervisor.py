@@ -278,7 +278,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(
     own_worker.process.kill()
     own_worker.process.wait()
 
-    until(lambda: not own_worker.pids(), seconds=5)
+    until(lambda: not own_worker.pids(), seconds=10)
     job = own_worker.job(job_id)
     assert job.state == State.running  # until its lease has run out
     with own_worker.sessions.begin() as session:

@@ -21,7 +21,7 @@ def test_a_data_set_is_enough(server):
     assert job["dataset"] == {"name": "digits", "version": None}
     assert job["owner"] == "anonymous"
     assert job["queue_position"] == 1
-    assert "no worker" in job["waiting_for"]
+    assert "none is running" in job["waiting_for"]
     assert job["recipe"]["architecture"] == "mnist_net"
     assert job["recipe"]["seed"] is not None
     assert job["progress"]["epochs"] == job["recipe"]["epochs"]
