@@ -83,6 +83,11 @@ def of_job(session: Session, job_id: str) -> list[Checkpoint]:
     return list(session.scalars(found))
 
 
+def ids_of_all(session: Session) -> frozenset[str]:
+    """Of every job's checkpoints."""
+    return frozenset(session.scalars(select(Checkpoint.id)))
+
+
 def best_of(session: Session, job_id: str) -> Checkpoint | None:
     """The job's best checkpoint so far, None while it has none."""
     found = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*_BEST_FIRST)

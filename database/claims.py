@@ -94,6 +94,12 @@ def claim(
     return session.scalars(taken).one_or_none()
 
 
+def is_waiting(session: Session, kinds: Sequence[str] = ("train",)) -> bool:
+    """Whether a job of these kinds is queued. Writes nothing, so it may be asked often."""
+    queued = select(Job.id).where(Job.state == State.queued, Job.kind.in_(kinds)).limit(1)
+    return session.scalar(queued) is not None
+
+
 def fence_of(job: Job) -> Fence:
     """The fence of a job just claimed; `ValueError` for one that no worker has."""
     if job.worker_id is None:

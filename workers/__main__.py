@@ -44,8 +44,7 @@ def _supervise(settings: Settings) -> None:
 
     _prepare_forkserver()
     engine.migrate(settings.database)
-    connected = engine.connect(settings.database)
-    supervisor = Supervisor(settings, engine.session_factory(connected))
+    supervisor = Supervisor(settings, engine.connect(settings.database))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     if settings.parent_fd is not None:

@@ -7,9 +7,11 @@ computed at import, since a tensor made in the forkserver would hang its childre
 import os
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s that no job should pay
 
+from models_store import checkpoints as store
 from workers import devices, processes, run_train
 from workers.reporter import Stop, Stopped
 from workers.task import Task
@@ -49,8 +51,10 @@ def main(task: Task, host: str, channel: Connection) -> None:
     processes.end_child(task.run, {"claim": task.fence.claim, **asdict(outcome)})
 
 
-def probe(channel: Connection) -> None:
-    """Sends the devices of this machine and the pid of the forkserver: a child that ends at once,
-    because asking CUDA would make its process unfit to fork.
+def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
+    """Sends the devices of this machine and the pid of the forkserver, then removes checkpoint
+    folders that are none of the `known`. A process that ends at once, because asking CUDA makes it
+    unfit to fork, and because the store needs torch.
     """
     channel.send((devices.found(), os.getppid()))
+    store.sweep(checkpoints, known)

@@ -17,10 +17,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
 
-from database import jobs
+from database import checkpoints, engine, jobs
 from database import processes as process_rows
 from database.jobs import Fence, State
 from settings import Settings
@@ -29,7 +29,7 @@ from workers.task import Task
 
 log = logging.getLogger(__name__)
 
-BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.25
+BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.1
 HOUSEKEEPING_SECONDS = 2.0
 WATCH_SECONDS = 0.5
 # A cancel is cooperative first; memory must be free within 5 s of it (docs/decisions/0003).
@@ -66,9 +66,10 @@ class Child:
 class Supervisor:
     """One per home and host. `run` returns after `stop`."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+    def __init__(self, settings: Settings, database: Engine) -> None:
         self._settings = settings
-        self._sessions = sessions
+        self._sessions = engine.session_factory(database)
+        self._looking = engine.session_factory(database, read_only=True)
         self._host = socket.gethostname()
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
         self._context: Any = multiprocessing.get_context(_start_method(settings))
@@ -122,6 +123,9 @@ class Supervisor:
         without_device = sum(one.device is None for one in self._children)
         if not self._free or without_device >= MAX_WITHOUT_DEVICE:
             return False
+        with self._looking() as session:  # takes no lock, so it may be asked often
+            if not jobs.is_waiting(session):
+                return False
         device = self._free[0]
         with self._sessions.begin() as session:
             job = jobs.claim(session, worker_id=self._id, host=self._host, device=device)
@@ -153,9 +157,14 @@ class Supervisor:
     # -- devices ---------------------------------------------------------------------------
 
     def _probe(self) -> list[str]:
-        """The devices of this machine, asked in a child; also warms the forkserver up."""
+        """The devices of this machine, asked in a child; also warms the forkserver up and sweeps
+        the store.
+        """
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=task.probe, args=(theirs,))
+        with self._sessions() as session:
+            known = checkpoints.ids_of_all(session)
+        given = (theirs, self._settings.checkpoints, known)
+        process = self._context.Process(target=task.probe, args=given)
         process.start()
         theirs.close()
         found, parent = ours.recv()

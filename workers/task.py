@@ -36,8 +36,10 @@ def work(task: Task, host: str, channel: Connection) -> None:
     child.main(task, host, channel)
 
 
-def probe(channel: Connection) -> None:
-    """Sends the devices of this machine and the pid of the forkserver."""
+def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
+    """Sends the devices of this machine and the pid of the forkserver; sweeps `checkpoints` of
+    what a crash left there.
+    """
     from workers import child
 
-    child.probe(channel)
+    child.probe(channel, checkpoints, known)

@@ -306,3 +306,12 @@ def test_a_worker_knows_the_claims_that_it_holds(
     with sessions() as session:
         assert jobs.held_by(session, "w1") == held
         assert jobs.held_by(session, "w3") == {}
+
+
+def test_whether_a_job_waits(sessions: Sessions, enqueue: Callable[..., jobs.Job]) -> None:
+    with sessions() as session:
+        assert not jobs.is_waiting(session)
+    enqueue()
+    with sessions() as session:
+        assert jobs.is_waiting(session)
+        assert not jobs.is_waiting(session, kinds=("export",))

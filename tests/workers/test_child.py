@@ -1,6 +1,7 @@
 import os
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,9 +49,13 @@ def test_a_stop_ends_the_wait_for_a_device() -> None:
     assert caught
 
 
-def test_the_probe_tells_devices_and_the_forkserver() -> None:
+def test_the_probe_tells_devices_and_the_forkserver_and_sweeps(tmp_path: Path) -> None:
     ours, theirs = Pipe()
+    for name in (".tmp-ckpt_1", ".tmp-ckpt_2"):
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / ".tmp-ckpt_1", (0, 0))  # left by a crash long ago
 
-    child.probe(theirs)
+    child.probe(theirs, tmp_path, frozenset())
 
     assert ours.recv() == (devices.found(), os.getppid())
+    assert [path.name for path in tmp_path.iterdir()] == [".tmp-ckpt_2"]

@@ -546,17 +546,3 @@ def test_without_internet_the_missing_files_are_named(
     assert outcome.error["code"] == "dataset_unavailable"
     assert "train-images-idx3-ubyte.gz" in outcome.error["hint"]
     assert work.held.calls == ["give up"]
-
-
-@pytest.mark.timeout(600)
-def test_the_numbers_of_the_notes_come_out(work: Work, real_data: Path) -> None:
-    work.root.mkdir()
-    (work.root / "MNIST").symlink_to(real_data / "MNIST")
-    submitted = SubmittedRecipe(recipe="notes-mnist", epochs=2)
-    work.claim(recipes.resolve(submitted, catalog.facts("mnist", work.root)))
-
-    assert work.train().state == "succeeded"
-
-    measured = [(row.train_accuracy, row.test_accuracy) for row in work.epochs()]
-    assert measured[0] == pytest.approx((0.5434, 0.8239), abs=0.002)
-    assert measured[1] == pytest.approx((0.8751, 0.8891), abs=0.002)

@@ -85,7 +85,7 @@ class Stage:
         self.plays[str(self.job(given.fence.job_id).dataset_name)](given, channel)
         channel.close()
 
-    def probe(self, channel: Connection) -> None:
+    def probe(self, channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
         channel.send((self.devices, 1))
 
     def process(self, **given: Any) -> Process:
@@ -132,14 +132,14 @@ def stage(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 @pytest.fixture
 def run(
-    stage: Stage, sessions: Sessions, url: str, tmp_path: Path, until: Until
+    stage: Stage, engine: Engine, url: str, tmp_path: Path, until: Until
 ) -> Iterator[Callable[[], list[BaseException]]]:
     """Starts the supervisor in a thread; gives the list that its error goes to."""
     running: list[tuple[Supervisor, threading.Thread]] = []
 
     def run() -> list[BaseException]:
         errors: list[BaseException] = []
-        one = Supervisor(Settings(home=tmp_path, database_url=url), sessions)
+        one = Supervisor(Settings(home=tmp_path, database_url=url), engine)
 
         def supervise() -> None:
             try:
@@ -341,9 +341,9 @@ def test_an_error_of_its_own_gives_the_jobs_back(
 
 
 def test_a_stop_before_there_is_anything_to_stop_leaves_at_once(
-    stage: Stage, sessions: Sessions, url: str, tmp_path: Path
+    stage: Stage, engine: Engine, url: str, tmp_path: Path
 ) -> None:
-    one = Supervisor(Settings(home=tmp_path, database_url=url), sessions)
+    one = Supervisor(Settings(home=tmp_path, database_url=url), engine)
 
     with pytest.raises(SystemExit):
         one.stop()

@@ -39,10 +39,10 @@ def test_work_is_the_childs(given: Task, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_probe_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:
-    got: list[Connection] = []
-    monkeypatch.setattr(child, "probe", got.append)
+    got: list[object] = []
+    monkeypatch.setattr(child, "probe", lambda *given: got.extend(given))
     _, theirs = Pipe()
 
-    task.probe(theirs)
+    task.probe(theirs, Path("store"), frozenset({"ckpt_1"}))
 
-    assert got == [theirs]
+    assert got == [theirs, Path("store"), {"ckpt_1"}]
