@@ -1,8 +1,8 @@
 """The command line: `danlu serve`, `danlu train`, `danlu predict` and the rest.
 
 Each command reads its words, asks the client and shows the answer. Exit codes: 0 ok, 1 a job
-failed, 2 usage, 3 no server, 4 a database of a newer danlu, 130 interrupted, though a job that was
-followed goes on.
+failed, 2 usage, 3 no server, 4 a database of a newer danlu, 5 a home that another worker uses, 130
+interrupted, though a job that was followed goes on.
 """
 
 from importlib.metadata import version
@@ -16,8 +16,8 @@ from rich.text import Text
 from danlu import follow, ids, programs, recipe, screen
 from danlu.client import Client
 from danlu.errors import NO_SERVER, DanluError
-from danlu.programs import DETACHED, FAILED, HOPELESS, NO_SERVER_FOUND, USAGE, AsJson
-from danlu.serve import DATABASE_NEWER, PORT_TAKEN
+from danlu.programs import DETACHED, FAILED, NO_SERVER_FOUND, USAGE, AsJson
+from danlu.serve import HOPELESS, PORT_TAKEN
 from danlu.wire import Job
 
 JobId = Annotated[str, typer.Argument(help="Id of a job, its beginning, or last.")]
@@ -242,8 +242,9 @@ def _piped() -> bool:
 def _exit_code(error: DanluError) -> int:
     if error.code in {NO_SERVER, "not_ready", PORT_TAKEN}:
         return NO_SERVER_FOUND
-    if error.code == DATABASE_NEWER:
-        return HOPELESS
+    for code, (hopeless, _, _) in HOPELESS.items():
+        if error.code == hopeless:
+            return code
     return FAILED if error.status is not None and error.status >= 500 else USAGE
 
 

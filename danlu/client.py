@@ -38,8 +38,8 @@ LONGEST_WAIT = 55  # seconds that the server holds a long poll at most
 MOST_FILES = 64  # images in one request
 MOST_BYTES = 100_000_000  # half of what the server takes: parts are even by number, not by size
 
-Image = str | os.PathLike[str] | tuple[str, bytes]
-"""An image to classify: its path, or a name and the bytes of the file."""
+Image = str | os.PathLike[str] | bytes | tuple[str, bytes]
+"""An image to classify: its path, the bytes of its file, or a name and those bytes."""
 
 
 class Client:
@@ -82,14 +82,17 @@ class Client:
 
     # Training
 
-    def train(self, recipe: Mapping[str, Any]) -> Job:
-        """Queue a training job; `{"dataset": "mnist"}` is enough. Returns at once."""
-        return self._connection.json("POST", "/train", json=dict(recipe))
+    def train(self, recipe: Mapping[str, Any] | str, **fields: Any) -> Job:
+        """Queue a training job; `{"dataset": "mnist"}`, or just `"mnist"`, is enough.
 
-    def plan(self, recipe: Mapping[str, Any]) -> Plan:
+        `fields` go before those of `recipe`. Returns at once.
+        """
+        return self._connection.json("POST", "/train", json=_recipe(recipe, fields))
+
+    def plan(self, recipe: Mapping[str, Any] | str, **fields: Any) -> Plan:
         """What `train` would do: the resolved recipe, the layers, the steps. Makes no job."""
-        params = {"dry_run": True}
-        return self._connection.json("POST", "/train", json=dict(recipe), params=params)
+        body = _recipe(recipe, fields)
+        return self._connection.json("POST", "/train", json=body, params={"dry_run": True})
 
     def jobs(
         self,
@@ -295,11 +298,19 @@ def _batches(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
         yield images[i * len(images) // count : (i + 1) * len(images) // count]
 
 
+def _recipe(recipe: Mapping[str, Any] | str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {**({"dataset": recipe} if isinstance(recipe, str) else recipe), **fields}
+
+
 def _bytes(image: Image) -> int:
+    if isinstance(image, bytes):
+        return len(image)
     return len(image[1]) if isinstance(image, tuple) else Path(image).stat().st_size
 
 
 def _part(image: Image) -> tuple[str, bytes, str]:
+    if isinstance(image, bytes):
+        image = ("image", image)
     if not isinstance(image, tuple):
         path = Path(image)
         image = (path.name, path.read_bytes())

@@ -49,7 +49,7 @@ def phase(job: Job) -> str:
     """What a job does now, in words."""
     if job["state"] == "queued":
         reason = job["waiting_for"]
-        return f"queued: {reason}" if reason else "queued"
+        return f"queued, waiting for {reason}" if reason else "queued"
     now = job["progress"]["phase"]
     return PHASES.get(now, now) if job["state"] == "running" and now else job["state"]
 

@@ -11,7 +11,7 @@ import typer
 from danlu import environment, screen
 from danlu import serve as parent
 
-FAILED, USAGE, NO_SERVER_FOUND, HOPELESS, DETACHED = 1, 2, 3, parent.HOPELESS, 130
+FAILED, USAGE, NO_SERVER_FOUND, DETACHED = 1, 2, 3, 130
 """Exit codes of all commands beside 0."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -26,8 +26,20 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "worker": (sys.executable, "-P", "-m", "workers"),
 }
 PORT_TAKEN = "port_taken"
-DATABASE_NEWER = "database_newer"
-HOPELESS = 4  # exit code of a half that finds a database of a newer danlu: no restart helps
+DATABASE_NEWER, HOME_IN_USE = "database_newer", "home_in_use"
+HOPELESS: Mapping[int, tuple[str, str, str]] = {
+    4: (
+        DATABASE_NEWER,
+        "The database of this home was made by a newer danlu.",
+        "Install the newer version, or choose another --home.",
+    ),
+    5: (
+        HOME_IN_USE,
+        "Another worker uses this home.",
+        "Stop it first, choose another --home, or serve with --no-worker beside it.",
+    ),
+}
+"""Exit codes of a half that no restart helps: code, what is wrong, and what to do."""
 LONGEST_PAUSE = 30.0  # seconds before a half that keeps dying is started again
 HEALTHY = 60.0  # seconds of life after which a half counts as healthy again
 GRACE = 20.0  # seconds that the halves have to drain and save when asked to stop
@@ -105,7 +117,7 @@ class Halves:
     def tend(self, announce: Announce) -> None:
         """Start each half that died again: after 1, 2, 4 … 30 s, and 1 s after a healthy life.
 
-        Raises `DanluError` (`database_newer`) when no restart helps.
+        Raises `DanluError` (`database_newer`, `home_in_use`) when no restart helps.
         """
         now = time.monotonic()
         for half in self._halves:
@@ -114,10 +126,9 @@ class Halves:
                     self._start(half)
             elif (code := half.process.poll()) is not None:
                 self._sweep(half)
-                if code == HOPELESS:
-                    detail = "The database of this home was made by a newer danlu."
-                    hint = "Install the newer version, or choose another --home."
-                    raise DanluError(DATABASE_NEWER, detail, hint=hint)
+                if code in HOPELESS:
+                    error, detail, hint = HOPELESS[code]
+                    raise DanluError(error, detail, hint=hint)
                 half.pause = next_pause(half.pause, now - half.started)
                 half.due = now + half.pause
                 again = f"it starts again in {half.pause:.0f} s"

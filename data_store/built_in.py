@@ -93,11 +93,13 @@ SETS: Mapping[str, BuiltIn] = {
         channels=1,
         defaults={
             "architecture": "mnist_net",
-            "image_size": 28,  # the network's three poolings leave nothing of 8 px
+            "image_size": 28,  # the network takes nothing below 10 px
             "batch_size": 32,
             "epochs": 15,
             "optimizer": {"name": "Adam", "lr": 0.003},
             "scheduler": {"name": "OneCycleLR", "max_lr": 0.003},
+            # 15 seeds: 0.975 at least and 0.986 on average; 0.967 and 0.981 without.
+            "transforms": {"train": [{"type": "RandomCrop", "padding": 1}]},
         },
     ),
     "mnist": BuiltIn(

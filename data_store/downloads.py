@@ -154,7 +154,11 @@ def _write(target: Path, inside: IO[bytes] | gzip.GzipFile) -> None:
 
 
 def _unavailable(detail: str, files: Sequence[File], folder: Path) -> Problem:
-    lines = (f"{file.name} ({file.bytes:,} bytes, md5 {file.md5})" for file in files)
+    lines = (
+        f"{file.name} ({file.bytes:,} bytes, md5 {file.md5}"
+        + ("; the one that is there is another)" if (folder / file.name).is_file() else ")")
+        for file in files
+    )
     where = folder.resolve()
     hint = f"Put these into {where} and train again: {', '.join(lines)}."
     return Problem("dataset_unavailable", detail, hint=hint)

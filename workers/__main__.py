@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from problems import Problem
 from settings import Settings
 
+_EXIT_CODES = {"database_newer": 4, "home_in_use": 5}
+
 
 def main() -> int:
-    """Runs until told to stop. Exit codes: 0 stopped, 1 cannot run here, 4 database too new."""
+    """Runs until told to stop. Exit codes: 0 stopped, 1 failed; 4 and 5: no restart helps."""
     settings = Settings()
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -32,7 +34,7 @@ def main() -> int:
             _supervise(settings)
     except Problem as problem:
         logging.error("%s %s", problem.detail, problem.hint)
-        return 4 if problem.code == "database_newer" else 1
+        return _EXIT_CODES.get(problem.code, 1)
     return 0
 
 

@@ -45,6 +45,7 @@ def main(task: Task, host: str, channel: Connection) -> None:
     """Does one job and ends the process. `exit.json` says how."""
     stop = Stop()
     processes.become_child(task.run, host, on_terminate=lambda: stop.set("release"))
+    channel.send(os.getppid())  # the forkserver: a new one where the last has died
     if task.device == "cpu":
         os.nice(_NICE)
     outcome = run_train.run(task, HeldDevice(channel, stop), stop)

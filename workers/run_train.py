@@ -65,6 +65,9 @@ def run(task: Task, held: Devices, stop: Stop) -> Outcome:
             _train(task, sessions, reporter, held, stop)
     except Stopped:
         return Outcome("cancelled" if stop.reason == "cancel" else "released")
+    except Problem as problem:  # foreseen: where it was raised helps nobody
+        log.error("the job failed: %s %s", problem.detail, problem.hint)
+        return Outcome("failed", error=_explain(problem), exception="Problem")
     except Exception as error:
         log.exception("the job failed")
         return Outcome("failed", error=_explain(error), exception=type(error).__name__)

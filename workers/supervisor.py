@@ -190,7 +190,9 @@ class Supervisor:
                 one.channel.close()
                 one.channel = None
                 return
-            if word == "take":
+            if isinstance(word, int):
+                self._forkserver = word if word != os.getpid() else None
+            elif word == "take":
                 one.waits_for_device = True
             elif one.device is not None:
                 self._free.append(one.device)

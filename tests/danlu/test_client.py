@@ -260,3 +260,12 @@ def test_new_fields_of_a_newer_server_are_kept(server: Any, client: Client, made
     server.answers[f"GET /jobs/{JOB}"] = made.job(mood="sunny")
 
     assert json.loads(json.dumps(client.job(JOB)))["mood"] == "sunny"
+
+
+def test_a_name_and_fields_are_a_recipe(server: Any, client: Client, made: Any) -> None:
+    server.answers["POST /train"] = made.job()
+
+    client.train("digits", epochs=3, name="short")
+
+    body = json.loads(server.last.content)
+    assert body == {"dataset": "digits", "epochs": 3, "name": "short"}

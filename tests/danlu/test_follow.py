@@ -54,7 +54,7 @@ def test_without_a_terminal_each_thing_is_one_line(run: Any, client: Client) -> 
     epoch = "loss 0.5000 accuracy 0.800 val loss 0.4000 val accuracy 0.900 12,000 images/s"
     assert lines == [
         f"{JOB} digits mnist_net of lin",
-        "queued: 1 job is before it",
+        "queued, waiting for 1 job is before it",
         "starting",
         "training",
         f"epoch 1 {epoch}",
@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(server: Any, client: Client, made:
     ("changes", "words"),
     [
         ({}, "queued"),
-        ({"waiting_for": "no worker"}, "queued: no worker"),
+        ({"waiting_for": "a worker"}, "queued, waiting for a worker"),
         ({"state": "cancelling"}, "cancelling"),
         ({"state": "running"}, "running"),
     ],

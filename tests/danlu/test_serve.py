@@ -209,13 +209,14 @@ def test_halves_tell_which_has_ended(tmp_path: Path) -> None:
         assert until(halves.ended) == "the worker ended with code 7"
 
 
-def test_no_restart_helps_with_a_newer_database(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "words"), [(4, "newer danlu"), (5, "Another worker")])
+def test_some_ends_no_restart_helps(tmp_path: Path, code: int, words: str) -> None:
     good = [sys.executable, STAND_IN, str(tmp_path), "server"]
-    newer = [sys.executable, "-c", f"raise SystemExit({serve.HOPELESS})"]
+    newer = [sys.executable, "-c", f"raise SystemExit({code})"]
     commands = {"server": good, "worker": newer}
 
     with (
-        pytest.raises(DanluError, match="newer danlu"),
+        pytest.raises(DanluError, match=words),
         serve.Halves(commands, home=tmp_path) as halves,
     ):
         until(lambda: halves.tend(print))

@@ -56,7 +56,7 @@ def test_a_second_worker_is_told_who_is_there(worker: Any) -> None:
         check=False,
     )
 
-    assert second.returncode == 1
+    assert second.returncode == 5
     assert f"Another worker (pid {worker.process.pid}) uses {worker.home}." in second.stderr
     assert "DANLU_HOME" in second.stderr
     assert "Traceback" not in second.stderr
