@@ -228,7 +228,9 @@ def test_a_failed_job_says_why_and_the_next_one_runs(worker: Any, until: Until) 
     run = worker.home / "runs" / misfit
     ended_as = processes.read(run / processes.EXIT_FILE)
     assert (ended_as["claim"], ended_as["state"], ended_as["exception"]) == (1, "failed", "Problem")
-    assert "Traceback" in (run / "log.txt").read_text()
+    log = (run / "log.txt").read_text()
+    assert "Layer 3" in log
+    assert "Traceback" not in log, "nobody needs to know where a foreseen problem was raised"
     assert not (run / processes.PROCESS_FILE).exists()
     assert until(lambda: ended(worker, fine)).state == State.succeeded
 
