@@ -76,6 +76,8 @@ def _field_error(operation: Operation, error: Mapping[str, Any]) -> FieldError:
     unknown = error["type"] == "extra_forbidden"
     place, _ = operation.field(error["loc"], unknown=unknown)
     message = "unknown field" if unknown else str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":  # pydantic would show the pattern
+        message = "It has not the form that is described in /docs"
     return {"loc": [_short(step) for step in place], "msg": message}
 
 

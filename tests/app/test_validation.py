@@ -52,3 +52,10 @@ def test_a_body_that_is_wrong_as_a_whole(error, code):
     problem = validation.problem(NOWHERE, [error])
     assert problem.code == code
     assert problem.hint
+
+
+def test_no_regular_expression_is_shown_to_people(shared):
+    answer = shared.get("/architectures/lenet5?input=abc")
+    assert answer.status_code == 422
+    assert "pattern" not in answer.text
+    assert "/docs" in answer.json()["errors"][0]["msg"]
