@@ -143,7 +143,7 @@ def test_a_job_at_work_is_shown_with_its_process(
     job_id, pid = training(worker)
 
     # Progress follows within half a second; a checkpoint may be there sooner.
-    until(lambda: worker.job(job_id).progress["phase"] == "training")
+    until(lambda: (worker.job(job_id).progress or {}).get("phase") == "training")
     job = worker.job(job_id)
     assert job.state == State.running
     assert worker.pid("child") == pid
