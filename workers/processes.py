@@ -57,10 +57,10 @@ def end_stale_groups(runs: Path, host: str) -> list[int]:
     """Ends children that outlived their supervisor on this host; returns their pids."""
     ended = []
     for file in runs.glob(f"*/{PROCESS_FILE}"):
-        record = read(file)
+        record = _record(file)
         if record and record["host"] != host:
             continue  # another machine's, which may well be at work
-        if record and is_same(record):  # type: ignore[arg-type]
+        if record and is_same(record):
             log.warning("ending process %s of an earlier worker", record["pid"])
             end_group(record["pid"])
             ended.append(record["pid"])
@@ -120,6 +120,20 @@ def write(file: Path, record: dict[str, Any]) -> None:
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(file)
+
+
+def _record(file: Path) -> ProcessRecord | None:
+    """What `become_child` wrote; None for anything else, which must stop no worker."""
+    found = read(file) or {}
+    try:
+        return {
+            "pid": int(found["pid"]),
+            "started": str(found["started"]),
+            "boot": str(found["boot"]),
+            "host": str(found["host"]),
+        }
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _end_with_supervisor() -> None:

@@ -243,3 +243,13 @@ def test_the_end_of_the_parents_pipe_is_a_sigterm() -> None:
         os.close(reading)
 
     assert json.loads(told) == ["SIGTERM"]
+
+
+@pytest.mark.parametrize("written", ["{}", '{"host": "here", "pid": "x"}', "[1]", "{"])
+def test_a_damaged_record_keeps_no_worker_from_starting(tmp_path: Path, written: str) -> None:
+    record = tmp_path / "job_1" / processes.PROCESS_FILE
+    record.parent.mkdir()
+    record.write_text(written)
+
+    assert processes.end_stale_groups(tmp_path, "here") == []
+    assert not record.exists()
