@@ -7,14 +7,16 @@ Ctrl-C, and when `danlu serve` is gone.
 import gc
 import ipaddress
 import logging
+import secrets
 import signal
 import socket
 import sys
 from types import FrameType
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from settings import Settings
+from app import logs
+from settings import Settings, what_is_wrong
 
 log = logging.getLogger("app")
 
@@ -24,11 +26,9 @@ def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for wrong in error.errors():
-            name = str(wrong["loc"][0]).upper()
-            sys.stderr.write(f"DANLU_{name.removeprefix('DANLU_')}: {wrong['msg']}\n")
+        sys.stderr.write(what_is_wrong(error))
         return 2
-    _log_to_stderr(settings)
+    logs.configure(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_early)
     try:
@@ -37,9 +37,8 @@ def main() -> int:
         hint = "DANLU_HOST and DANLU_PORT choose another place; port 0 takes a free one."
         log.error("cannot listen on %s:%s: %s. %s", settings.host, settings.port, error, hint)
         return 1
-    host, port = listening.getsockname()[:2]
-    address = f"[{host}]" if ":" in host else host
-    log.info("http://%s:%s, home %s", address, port, settings.home)
+    log.info("%s, home %s", _url(listening), settings.home)
+    settings = _with_key(settings, listening)
     # Imported late: whoever connects meanwhile waits in the socket's queue, and is not refused.
     from app import serving
 
@@ -53,12 +52,31 @@ def listen(settings: Settings) -> socket.socket:
         handed.listen(2048)
         return handed
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = socket.getaddrinfo(settings.host, settings.port, family)[0][4][0]
-    if not (settings.no_auth or ipaddress.ip_address(address).is_loopback):
-        raise OSError(
-            "others could reach it, and danlu has no keys yet; set DANLU_NO_AUTH=1 to insist"
-        )
     return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+def _with_key(settings: Settings, listening: socket.socket) -> Settings:
+    """The settings with a key of our own making, where others reach the server and nobody has
+    thought of one. It is shown here and nowhere else.
+    """
+    host = listening.getsockname()[0]
+    if settings.api_key or settings.no_auth or ipaddress.ip_address(host).is_loopback:
+        return settings
+    key = secrets.token_urlsafe(24)
+    said = "others can reach this server, so it has a key now: %s/?key=%s"
+    # At every level of the log: without it nobody could come in.
+    log.log(max(logging.WARNING, log.getEffectiveLevel()), said, _url(listening), key)
+    keyed = settings.model_copy(update={"api_key": SecretStr(key)})
+    logs.configure(keyed)
+    return keyed
+
+
+def _url(listening: socket.socket) -> str:
+    """Address to open in a browser."""
+    host, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _stop_early(_number: int, _frame: FrameType | None) -> None:
@@ -66,18 +84,6 @@ def _stop_early(_number: int, _frame: FrameType | None) -> None:
     it has stopped, and then this makes it a normal end.
     """
     sys.exit(0)
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s server  %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
-    for noisy in ("alembic", "uvicorn.error", "httpx"):
-        if settings.log_level != "debug":
-            logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

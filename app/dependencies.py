@@ -18,6 +18,9 @@ from settings import Settings
 _ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 _JOB = re.compile(f"job_{_ULID}")
 _CHECKPOINT = re.compile(f"ckpt_{_ULID}")
+# Said in the documentation only: what has another form is not found, rather than not valid.
+JOB_ID = {"pattern": f"^job_{_ULID}$"}
+CHECKPOINT_ID = {"pattern": f"^ckpt_{_ULID}$"}
 _EXAMPLE_JOB = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
 _EXAMPLE_CHECKPOINT = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
 
@@ -49,14 +52,28 @@ async def _warm(held: Held) -> None:
 
 
 async def _job_id(
-    job_id: Annotated[str, Path(alias="id", description="Id of a job.", examples=[_EXAMPLE_JOB])],
+    job_id: Annotated[
+        str,
+        Path(
+            alias="id",
+            description="Id of a job.",
+            examples=[_EXAMPLE_JOB],
+            json_schema_extra=JOB_ID,
+        ),
+    ],
 ) -> str:
     return job_id_of(job_id)
 
 
 async def _checkpoint_id(
     checkpoint_id: Annotated[
-        str, Path(alias="id", description="Id of a checkpoint.", examples=[_EXAMPLE_CHECKPOINT])
+        str,
+        Path(
+            alias="id",
+            description="Id of a checkpoint.",
+            examples=[_EXAMPLE_CHECKPOINT],
+            json_schema_extra=CHECKPOINT_ID,
+        ),
     ],
 ) -> str:
     if not _CHECKPOINT.fullmatch(checkpoint_id):
@@ -109,5 +126,10 @@ CheckpointId = Annotated[str, Depends(_checkpoint_id)]
 Owner = Annotated[str, Depends(_owner)]
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
 Cursor = Annotated[
-    str | None, Query(max_length=500, description="`next_cursor` of the page before.")
+    str | None,
+    Query(
+        max_length=500,
+        description="`next_cursor` of the page before, with the same `sort`.",
+        pattern=r"^[A-Za-z0-9_-]+$",
+    ),
 ]

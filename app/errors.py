@@ -4,24 +4,40 @@ Every error of whatever origin becomes a `Problem` here. Knows no endpoint.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from app import examples, validation
+from app import examples, logs, root_path, validation
 from app.operation import Operation
 from problems import KINDS, Problem
 
 MEDIA_TYPE = "application/problem+json"
 
+log = logging.getLogger(__name__)
+
 # What any request may meet, so that no operation has to say it.
-_EVERYWHERE = ("unknown_parameter", "invalid_request", "internal")
+_EVERYWHERE = ("unknown_parameter", "invalid_request", "internal", "database_unavailable")
+
+_SOON = {"Retry-After": "1"}
+_HEADERS: Mapping[str, Mapping[str, str]] = {
+    "overloaded": _SOON,
+    "not_ready": _SOON,
+    "database_unavailable": _SOON,
+    "key_missing": {"WWW-Authenticate": "Bearer"},
+    "key_wrong": {"WWW-Authenticate": "Bearer"},
+    "request_too_slow": {"Connection": "close"},
+}
 
 
 class FieldErrorRead(BaseModel):
@@ -43,6 +59,7 @@ class ProblemRead(BaseModel):
     code: str
     hint: str | None
     errors: list[FieldErrorRead]
+    request_id: str = Field(description="As in `X-Request-Id` and in the server's log.")
 
 
 class ProblemResponse(Response):
@@ -57,7 +74,8 @@ class ProblemResponse(Response):
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        document = {
+        request_id = logs.request_id.get()
+        self._document = {
             "type": f"/docs/errors/{problem.code}",
             "title": problem.kind.title,
             "status": problem.status,
@@ -65,12 +83,24 @@ class ProblemResponse(Response):
             "code": problem.code,
             "hint": problem.hint,
             "errors": problem.errors,
+            **({"request_id": request_id} if request_id else {}),
             **(extra or {}),
         }
+        of_code = _HEADERS.get(problem.code, {})
+        super().__init__(self._document, problem.status, {**of_code, **(headers or {})})
+
+    def render(self, content: Any) -> bytes:
+        """The document in bytes."""
         # A field name in a request may hold half a surrogate pair, which UTF-8 cannot say.
-        content = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-        retry = {"Retry-After": "1"} if problem.code in ("overloaded", "not_ready") else {}
-        super().__init__(content, problem.status, {**retry, **(headers or {})})
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. Below a path, `type` leads there."""
+        if below := root_path.of(scope):
+            page = f"{below}{self._document['type']}"
+            self.body = self.render({**self._document, "type": page})
+            self.headers["Content-Length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -78,12 +108,28 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(OperationalError, _on_database)
+    app.add_exception_handler(NoConnectionFree, _on_database)
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an operation that may raise these codes; what all may raise is added."""
+    return _by_status(*codes, *_EVERYWHERE)
+
+
+def responses_of_door(method: str, *, is_open: bool, has_body: bool) -> dict[str, dict[str, Any]]:
+    """What keeps a request out before its operation sees it, as the OpenAPI document has it."""
+    codes = ["host_refused"]
+    if not is_open:
+        codes += ["key_missing", "key_wrong", "proxy_without_key"]
+        codes += [] if method == "get" else ["origin_refused"]
+    codes += ["request_too_slow"] if has_body else []
+    return {str(status): response for status, response in _by_status(*codes).items()}
+
+
+def _by_status(*codes: str) -> dict[int | str, dict[str, Any]]:
     by_status: dict[int, list[str]] = {}
-    for code in (*codes, *_EVERYWHERE):
+    for code in codes:
         by_status.setdefault(KINDS[code].status, []).append(code)
     return {status: _response(found) for status, found in sorted(by_status.items())}
 
@@ -107,6 +153,7 @@ def _example(code: str) -> dict[str, Any]:
         "code": code,
         "hint": kind.hint,
         "errors": [],
+        "request_id": "req_5f2d9c0e7ab14c36",
     }
 
 
@@ -125,19 +172,29 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, Problem):  # the body limit, met while FastAPI read the body
         return ProblemResponse(error.__cause__)
-    return ProblemResponse(_of_status(request, error), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := Operation.methods(request)):
+        # Starlette names the methods of the first route of that address, not those of all.
+        headers["Allow"] = ", ".join(methods)
+    return ProblemResponse(_of_status(request, error, headers), headers=headers)
 
 
-def _of_status(request: Request, error: HTTPException) -> Problem:
+async def _on_database(request: Request, error: Exception) -> Response:
+    """Locked, full, read-only, or away. The log has the driver's words; SQL and paths stay here."""
+    reason = getattr(error, "orig", None) or error
+    log.error("%s %s: the database does not answer: %s", request.method, request.url.path, reason)
+    return ProblemResponse(Problem("database_unavailable", "The database does not answer now."))
+
+
+def _of_status(request: Request, error: HTTPException, headers: Mapping[str, str]) -> Problem:
     path = request.url.path
     if error.status_code == 404:
         return Problem("not_found", f"There is nothing at {path[:200]}.")
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
         return Problem(
             "method_not_allowed",
             f"{path[:200]} does not take {request.method[:20]}.",
-            hint=f"It takes {allowed}.",
+            hint=f"It takes {headers.get('Allow', 'another method')}.",
         )
     if error.status_code == 400:
         return Problem("invalid_json", "The body cannot be parsed as JSON.")

@@ -22,6 +22,7 @@ PROBLEM: dict[str, Any] = {
     "code": "dataset_unknown",
     "hint": "Did you mean 'mnist'?",
     "errors": [{"loc": ["body", "dataset"], "msg": "No data set of that name"}],
+    "request_id": "req_5f2d9c0e7ab14c36",
 }
 
 JOB_ITEM: dict[str, Any] = {

@@ -14,8 +14,11 @@ from fastapi.routing import APIRoute
 
 from app import errors, upkeep, validation
 from app.documentation import DocumentedApp
-from app.middleware import BodyLimit, LastResort, RequestIds
+from app.door import Door
+from app.heads import Heads
+from app.middleware import BodyLimit, Cors, LastResort, RequestIds, SafeHeaders
 from app.resources import Resources
+from app.root_path import RootPath
 from app.routes import (
     architectures,
     checkpoints,
@@ -27,6 +30,7 @@ from app.routes import (
     train,
 )
 from database import engine
+from database.leases import Watch
 from settings import Settings
 
 _DESCRIPTION = """
@@ -75,8 +79,14 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, settings=settings)
+    app.add_middleware(Door, settings=settings)
     app.add_middleware(LastResort)
+    app.add_middleware(Heads)
+    if settings.cors_origins:
+        app.add_middleware(Cors, settings=settings)
+    app.add_middleware(SafeHeaders, settings=settings)
     app.add_middleware(RequestIds)
+    app.add_middleware(RootPath, root_path=settings.root_path)
     return app
 
 
@@ -87,7 +97,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     held.settings.home.mkdir(parents=True, exist_ok=True)
     await anyio.to_thread.run_sync(engine.migrate, held.settings.database)
     held.warmup.start()
-    async with upkeep.running(held.writing):
+    async with upkeep.running(held.writing, Watch(held.reading, held.writing)):
         yield
     held.waiting.close()
     held.database.dispose()

@@ -1,17 +1,22 @@
-"""What surrounds every request: its id, the size of its body, and the last resort for errors.
+"""What surrounds every request: its id, safe headers, how its body comes, a last resort for errors.
 
-Plain ASGI; knows no endpoint but `/predict`, whose bodies carry images.
+Plain ASGI; knows no endpoint but `/predict`, whose bodies carry images. Who may come in is
+`app.door`'s to say.
 """
 
+import asyncio
 import logging
 import re
 import secrets
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import logs, root_path
 from app.errors import ProblemResponse
 from problems import Problem
 from settings import Settings
@@ -21,7 +26,25 @@ log = logging.getLogger(__name__)
 # Images that one body may hold at their largest size: 64 of them would be 1.6 GB of memory.
 IMAGES_AT_MOST = 8
 _MULTIPART_OVERHEAD = 100_000
+BODY_SECONDS = 30.0
+"""Seconds without a byte after which a body is given up."""
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+
+# Nothing that the server sends may be framed, sniffed, or embedded by a page of another site; what
+# is no page may do nothing at all.
+SAFE_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+_FROM_OTHER_ORIGINS = (b"cross-origin-resource-policy", b"cross-origin")
+
+
+def new_request_id() -> str:
+    """An id of ours."""
+    return f"req_{secrets.token_hex(8)}"
 
 
 def predict_body_bytes(settings: Settings) -> int:
@@ -41,15 +64,76 @@ class RequestIds:
             await self.app(scope, receive, send)
             return
         theirs = Headers(scope=scope).get("x-request-id", "")
-        request_id = theirs if _PRINTABLE.fullmatch(theirs) else f"req_{secrets.token_hex(8)}"
+        request_id = theirs if _PRINTABLE.fullmatch(theirs) else new_request_id()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        scope.setdefault("state", {})["request_id"] = request_id
+        # Never taken back: uvicorn logs in this task what becomes of the request in the end.
+        logs.request_id.set(request_id)
         await self.app(scope, receive, send_with_id)
+
+
+class SafeHeaders:
+    """Headers that keep browsers from doing more with an answer than show it.
+
+    An answer that sets one of them itself keeps its own. With a key, JSON is not to be cached.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self.app = app
+        self._keyed = settings.api_key is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self._more(message)]
+            await send(message)
+
+        await self.app(scope, receive, send_safely)
+
+    def _more(self, message: Message) -> list[tuple[bytes, bytes]]:
+        theirs = dict(message.get("headers", ()))
+        safe = dict(SAFE_HEADERS)
+        if b"access-control-allow-origin" in theirs:
+            safe.update([_FROM_OTHER_ORIGINS])
+        if self._keyed and b"json" in theirs.get(b"content-type", b""):
+            safe[b"cache-control"] = b"no-store"
+        return [(name, value) for name, value in safe.items() if name not in theirs]
+
+
+class Cors(CORSMiddleware):
+    """What pages of the origins in `DANLU_CORS_ORIGINS` may do; refusals are problems too."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        super().__init__(
+            app,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
+                *("X-Danlu-User", "X-Request-Id"),
+            ],
+            expose_headers=[
+                *("Idempotency-Replayed", "Location", "Retry-After", "Server-Timing"),
+                "X-Request-Id",
+            ],
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The answer to a browser that asks beforehand."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code < 400:
+            return answer
+        problem = Problem("origin_refused", f"{bytes(answer.body).decode()}.")
+        return ProblemResponse(problem, headers={"Vary": answer.headers["Vary"]})
 
 
 class LastResort:
@@ -74,44 +158,56 @@ class LastResort:
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise
-            request_id = scope["state"]["request_id"]
-            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
+            log.exception("%s %s failed", scope["method"], scope["path"])
             detail = f"{HTTPStatus.INTERNAL_SERVER_ERROR.phrase}: {type(error).__name__}."
             await ProblemResponse(Problem("internal", detail))(scope, receive, send)
 
 
 class BodyLimit:
-    """Refuses a body that is too large: at once when it says so, else when the bytes are in.
-
-    Nothing past the limit is kept, in memory or on disk.
+    """Refuses a body that is too large: at once when it says so, else when the bytes are in; and
+    one that stops coming. Nothing past the limit is kept, in memory or on disk.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, pause_seconds: float = BODY_SECONDS
+    ) -> None:
         self.app = app
         self._most = settings.max_body_bytes
         self._most_with_images = predict_body_bytes(settings)
+        self._pause_seconds = pause_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self._most_with_images if scope["path"] == "/predict" else self._most
+        most = self._most_with_images if root_path.rest(scope) == "/predict" else self._most
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > most:
             await ProblemResponse(_too_large(most))(scope, receive, send)
             return
-        received = 0
+        received, complete = 0, False
 
         async def receive_some() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:  # what comes now is the end of the connection, which may be far away
+                return await receive()
+            message = await self._in_time(receive)
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > most:
                 raise _too_large(most)
             return message
 
         await self.app(scope, receive_some, send)
+
+    async def _in_time(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._pause_seconds):
+                return await receive()
+        except TimeoutError:
+            detail = f"Nothing of the body has come for {self._pause_seconds:g} s."
+            raise Problem("request_too_slow", detail) from None
 
 
 def _too_large(most: int) -> Problem:

@@ -27,6 +27,13 @@ class Operation:
         document = api["paths"].get(path, {}).get(request.method.lower(), {})
         return cls(document, api["components"]["schemas"])
 
+    @staticmethod
+    def methods(request: Request) -> list[str]:
+        """What the address takes; none for an address outside the API."""
+        path = getattr(request.scope.get("route"), "path_format", "")
+        found = {method.upper() for method in request.app.openapi()["paths"].get(path, {})}
+        return sorted(found | {"HEAD"} if "GET" in found else found)
+
     @property
     def is_documented(self) -> bool:
         """Whether the address belongs to the API."""

@@ -26,12 +26,12 @@ _SIGNATURES = (
 def local(name: str, root: Path) -> Facts:
     """The facts of a data set whose images are on this disk.
 
-    Raises `Problem` dataset_unknown, dataset_invalid, dataset_unavailable.
+    Raises `Problem` dataset_unknown, dataset_invalid, dataset_not_downloaded.
     """
     facts = catalog.facts(name, root)
     if not arrays.is_local(facts.name, root):
         raise Problem(
-            "dataset_unavailable",
+            "dataset_not_downloaded",
             f"The images of {facts.name} are not on this disk yet.",
             hint=f'The first training downloads them: POST /train {{"dataset": "{facts.name}"}}.',
         )
@@ -41,11 +41,11 @@ def local(name: str, root: Path) -> Facts:
 def labels(facts: Facts, root: Path, split: str) -> Sequence[int]:
     """The class of each image of a part, as an index into `facts.classes`, in order.
 
-    Raises `Problem` invalid_request for a part that the data set lacks.
+    Raises `Problem` not_found for a part that the data set lacks.
     """
     if split not in facts.counts:
         raise Problem(
-            "invalid_request",
+            "not_found",
             f"{facts.name} has no part named {split[:80]!r}.",
             hint=f"It has {', '.join(facts.counts)}.",
             errors=[{"loc": ["query", "split"], "msg": "no such part"}],
@@ -54,10 +54,10 @@ def labels(facts: Facts, root: Path, split: str) -> Sequence[int]:
 
 
 def class_index(facts: Facts, name: str) -> int:
-    """The index of a class. Raises `Problem` invalid_request."""
+    """The index of a class. Raises `Problem` not_found."""
     if name not in facts.classes:
         raise Problem(
-            "invalid_request",
+            "not_found",
             f"{facts.name} has no class {name[:80]!r}.",
             hint=did_you_mean(name[:80], facts.classes),
             errors=[{"loc": ["query", "class"], "msg": "no such class"}],

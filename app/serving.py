@@ -10,8 +10,10 @@ import threading
 
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.main import create_app
+from app.protocol import Connection
 from app.resources import Resources
 from database import engine
 from problems import Problem
@@ -29,6 +31,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Connection,
                 log_config=None,
                 access_log=log_requests,
                 server_header=False,
@@ -55,7 +58,7 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings, listening: socket.socket) -> int:
-    """Exit codes: 0 stopped, 1 the home cannot be used, 4 the database is of a newer danlu."""
+    """Exit codes: 0 stopped, 1 home or database cannot be used, 4 it is of a newer danlu."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         engine.migrate(settings.database)
@@ -64,6 +67,10 @@ def serve(settings: Settings, listening: socket.socket) -> int:
         return 4
     except OSError as error:
         log.error("the home %s cannot be used: %s", settings.home, error)
+        return 1
+    except (SQLAlchemyError, ImportError) as error:
+        reason = getattr(error, "orig", None) or error
+        log.error("the database cannot be used: %s. DANLU_DATABASE_URL says where it is.", reason)
         return 1
     server = Server(create_app(settings), log_requests=settings.log_level == "debug")
     if settings.parent_fd is not None:

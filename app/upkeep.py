@@ -13,19 +13,19 @@ from collections.abc import AsyncIterator
 import anyio.to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import jobs, processes
+from database import events, processes
+from database.leases import LOOK_SECONDS, Watch
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 2.0
 _HOST = socket.gethostname()
 
 
 @contextlib.asynccontextmanager
-async def running(sessions: sessionmaker[Session]) -> AsyncIterator[None]:
+async def running(sessions: sessionmaker[Session], watch: Watch) -> AsyncIterator[None]:
     """Upkeep every two seconds inside of the context; a goodbye at its end."""
-    await anyio.to_thread.run_sync(_once, sessions)
-    task = asyncio.create_task(_again_and_again(sessions))
+    await anyio.to_thread.run_sync(_once, sessions, watch)
+    task = asyncio.create_task(_again_and_again(sessions, watch))
     try:
         yield
     finally:
@@ -35,20 +35,21 @@ async def running(sessions: sessionmaker[Session]) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(_goodbye, sessions)
 
 
-async def _again_and_again(sessions: sessionmaker[Session]) -> None:
+async def _again_and_again(sessions: sessionmaker[Session], watch: Watch) -> None:
     while True:
-        await asyncio.sleep(_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
         try:
-            await anyio.to_thread.run_sync(_once, sessions)
+            await anyio.to_thread.run_sync(_once, sessions, watch)
         except Exception:
             log.exception("upkeep failed; it is tried again")
 
 
-def _once(sessions: sessionmaker[Session]) -> None:
+def _once(sessions: sessionmaker[Session], watch: Watch) -> None:
     with sessions.begin() as session:
         processes.seen(session, role="server", pid=os.getpid(), host=_HOST)
-        for job_id in jobs.requeue_lost(session):
-            log.warning("%s: its worker was lost", job_id)
+        events.forget_progress(session)
+    for job_id in watch.give_up_silent():
+        log.warning("%s: its worker was lost", job_id)
 
 
 def _goodbye(sessions: sessionmaker[Session]) -> None:

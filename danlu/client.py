@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
-from danlu import environment
+from danlu import environment, key
 from danlu.connection import Connection, connect
 from danlu.errors import NO_SERVER, DanluError
 from danlu.wire import (
@@ -46,7 +46,8 @@ class Client:
     """One danlu server. Every method raises `DanluError` when it is refused or there is no server.
 
     May be shared by threads, as `httpx.Client` may. `http` stands in for the connection, for
-    example `httpx.Client(transport=httpx.MockTransport(...), base_url=...)` in tests.
+    example `httpx.Client(transport=httpx.MockTransport(...), base_url=...)` in tests. The key is
+    `api_key`, else the one in the address, else `DANLU_API_KEY`; none is sent when it is empty.
     """
 
     def __init__(
@@ -54,10 +55,15 @@ class Client:
         base_url: str | None = None,
         *,
         user: str | None = None,
+        api_key: str | None = None,
         http: httpx.Client | None = None,
     ) -> None:
+        address, carried = key.in_address(base_url or environment.url())
+        api_key = (carried or key.found()) if api_key is None else api_key
         self._connection = Connection(
-            http or connect(base_url or environment.url()), user=user or environment.user()
+            http or connect(address),
+            user=user or environment.user(),
+            api_key=key.checked(api_key) if api_key else None,
         )
 
     @property

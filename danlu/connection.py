@@ -13,14 +13,20 @@ import httpx
 from danlu.environment import DEFAULT_URL
 from danlu.errors import NO_SERVER, DanluError
 
+_KEY_HINT = "Set DANLU_API_KEY to the key of the server: what `danlu serve` printed there."
+
 
 class Connection:
-    """Requests to one server, each as `user`. Parameters that are None are left out."""
+    """Requests to one server, each as `user` and with `api_key`. Parameters that are None are left
+    out.
+    """
 
-    def __init__(self, http: httpx.Client, *, user: str | None) -> None:
+    def __init__(self, http: httpx.Client, *, user: str | None, api_key: str | None = None) -> None:
         self._http = http
         # Owners may be of any script; httpx would insist on ASCII in a str.
         self._headers = {b"X-Danlu-User": user.strip().encode()} if user else {}
+        if api_key:
+            self._headers[b"Authorization"] = f"Bearer {api_key}".encode()
 
     @property
     def base_url(self) -> str:
@@ -120,7 +126,7 @@ def _checked(response: httpx.Response) -> httpx.Response:
         code,
         detail,
         status=response.status_code,
-        hint=problem.get("hint"),
+        hint=_KEY_HINT if response.status_code == 401 else problem.get("hint"),
         errors=problem.get("errors") or (),
     )
 

@@ -3,6 +3,7 @@
 Words in, exit codes out; how programs are run is `danlu.serve`'s to know.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,13 @@ Home = Annotated[
 ]
 
 
+def _path(value: str) -> str:
+    """A path that a server may lie below, as the server's own settings have it."""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", value):
+        raise typer.BadParameter(f"{value!r} is no path; one looks like /danlu")
+    return value
+
+
 def serve(
     host: Annotated[
         str, typer.Option(envvar="DANLU_HOST", help="Address to listen on.")
@@ -27,21 +35,40 @@ def serve(
     port: Annotated[
         int, typer.Option(envvar="DANLU_PORT", min=0, max=65535, help="Port; 0 takes a free one.")
     ] = 8000,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            envvar="DANLU_ROOT_PATH",
+            callback=_path,
+            help="Path below which a proxy shows it, such as /danlu.",
+        ),
+    ] = "/",
     home: Home = None,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Train here too.")] = True,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Let everyone in who can reach --host.")
+        bool,
+        typer.Option(
+            "--no-auth", envvar="DANLU_NO_AUTH", help="Ask no key of those who can reach --host."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the server and the worker until Ctrl-C."""
     halves = ("server", "worker") if worker else ("server",)
-    _serve(halves, host=host, port=port, home=home, loopback_only=not no_auth, as_json=as_json)
+    _serve(
+        halves,
+        host=host,
+        port=port,
+        root_path=root_path,
+        home=home,
+        no_auth=no_auth,
+        as_json=as_json,
+    )
 
 
 def worker(home: Home = None, as_json: AsJson = False) -> None:
     """Run the worker alone, beside a server of the same home, until Ctrl-C."""
-    _serve(("worker",), host="", port=0, home=home, loopback_only=True, as_json=as_json)
+    _serve(("worker",), host="", port=0, home=home, as_json=as_json)
 
 
 def demo(
@@ -68,25 +95,41 @@ def _serve(
     host: str,
     port: int,
     home: Path | None,
-    loopback_only: bool,
+    root_path: str = "/",
+    no_auth: bool = False,
     as_json: bool,
 ) -> None:
-    def ready(url: str | None, home: Path) -> None:
+    def ready(place: parent.Place) -> None:
         if as_json:
             # In one line, for programs that read it while the server runs.
-            typer.echo(screen.compact({"url": url, "home": str(home)}))
+            said = {"url": place.url, "key": place.key, "home": str(place.home)}
+            typer.echo(screen.compact(said))
         else:
-            typer.echo(f"home    {home}")
-            typer.echo(
-                f"danlu   {url}   (try it at {url}/docs)" if url else "worker  waits for jobs"
-            )
+            typer.echo("\n".join(_where(place)))
 
     parent.serve(
         host=host,
         port=port,
+        root_path=root_path,
         home=home or environment.default_home(),
         announce=lambda line: typer.echo(line, err=True),
         ready=ready,
-        loopback_only=loopback_only,
+        no_auth=no_auth,
         commands={name: parent.COMMANDS[name] for name in halves},
     )
+
+
+def _where(place: parent.Place) -> list[str]:
+    """What people are told when the port is open. A key of theirs is not repeated."""
+    home, url = f"home    {place.home}", place.url
+    if url is None:
+        return [home, "worker  waits for jobs"]
+    if place.key is not None:
+        command_line = (
+            f"key     {place.key}   (in DANLU_API_KEY for the command line; until it stops)"
+        )
+        return [home, f"danlu   {url}/?key={place.key}", command_line]
+    return [
+        home,
+        f"danlu   {url}   ({'asks for the key; ' if place.asks else ''}try it at {url}/docs)",
+    ]

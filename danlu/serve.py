@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
 
-from danlu import environment
+from danlu import environment, key
 from danlu.errors import DanluError
 
 # -P: a folder named app or workers where the command is typed must not win over ours.
@@ -26,8 +26,9 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "worker": (sys.executable, "-P", "-m", "workers"),
 }
 PORT_TAKEN = "port_taken"
-DATABASE_NEWER, HOME_IN_USE = "database_newer", "home_in_use"
+SETTING_WRONG, DATABASE_NEWER, HOME_IN_USE = "setting_wrong", "database_newer", "home_in_use"
 HOPELESS: Mapping[int, tuple[str, str, str]] = {
+    2: (SETTING_WRONG, "A setting is wrong; the line above says which.", "Correct or unset it."),
     4: (
         DATABASE_NEWER,
         "The database of this home was made by a newer danlu.",
@@ -46,6 +47,20 @@ GRACE = 20.0  # seconds that the halves have to drain and save when asked to sto
 TICK = 0.1
 
 Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server is and what it asks for; `url` is None without a server.
+
+    `key` is a key that was made for it and is nowhere else to be seen; `asks` says whether it
+    wants any.
+    """
+
+    url: str | None
+    home: Path
+    key: str | None = None
+    asks: bool = False
 
 
 @dataclass
@@ -74,6 +89,7 @@ class Halves:
         home: Path,
         listener: socket.socket | None = None,
         variables: Mapping[str, str] | None = None,
+        of_server: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
         grace_seconds: float = GRACE,
         hurry: Callable[[], bool] = lambda: False,
@@ -89,6 +105,7 @@ class Halves:
             "DANLU_HOME": str(home),
             "DANLU_PARENT_FD": str(self._read_fd),
         }
+        self._of_server = of_server or {}
 
     def __enter__(self) -> Self:
         try:
@@ -157,17 +174,16 @@ class Halves:
             self._read_fd = self._write_fd = -1
 
     def _start(self, half: _Half) -> None:
-        fds, variables = [self._read_fd], self._variables
+        fds, variables = [self._read_fd], dict(self._variables)
         # The server's alone: a worker that held it too would keep the port when all else is gone.
         if half.name == "server" and self._listener is not None:
             host, port = self._listener.getsockname()[:2]
             fds.append(self._listener.fileno())
-            listening = {
-                "DANLU_HOST": host,
-                "DANLU_PORT": str(port),
-                "DANLU_LISTEN_FD": str(fds[1]),
-            }
-            variables = {**variables, **listening}
+            listening = {"DANLU_PORT": str(port), "DANLU_LISTEN_FD": str(fds[1])}
+            variables |= {"DANLU_HOST": host, **listening, **self._of_server}
+        if half.name == "worker":  # nor has it, or what it trains, any use for the key
+            for name in (key.VARIABLE, key.FILE_VARIABLE):
+                variables.pop(name, None)
         half.process = subprocess.Popen(
             half.command,
             env=variables,
@@ -196,25 +212,35 @@ def serve(
     port: int,
     home: Path,
     announce: Announce,
-    ready: Callable[[str | None, Path], None],
-    loopback_only: bool = True,
+    ready: Callable[[Place], None],
+    root_path: str = "/",
+    no_auth: bool = False,
     commands: Mapping[str, Sequence[str]] = COMMANDS,
     grace_seconds: float = GRACE,
 ) -> None:
     """Run the halves until SIGTERM, SIGINT or SIGHUP. Call it in the main thread.
 
-    `ready` is told the URL (None without a server) and the home once the port is ours; `announce`
-    hears of deaths. Raises `DanluError` when there is nothing to serve: none is left running then.
+    `ready` is told the place once the port is ours; `announce` hears of deaths. Where others reach
+    the server it gets a key, for as long as this runs, unless it has one or `no_auth` insists.
+    Raises `DanluError` when there is nothing to serve: none is left running then.
     """
     home = make_home(home)
-    only = loopback_only
-    listener = listen(host, port, loopback_only=only) if "server" in commands else None
-    ready(url(listener) if listener else None, home)
+    place, listener, of_server = Place(None, home), None, {"DANLU_HOST": host}
+    if "server" in commands:
+        given = key.found_for_server(no_auth=no_auth)
+        listener = listen(host, port)
+        made = None if given or no_auth else key.made_for(listener)
+        of_server |= {key.VARIABLE: made} if made else {}
+        of_server |= {"DANLU_NO_AUTH": "1"} if no_auth else {}
+        place = Place(url(listener), home, made, asks=bool(given or made))
+    ready(place)
     with _counted_signals() as asked:
         halves = Halves(
             commands,
             home=home,
             listener=listener,
+            variables={**environment.variables(), "DANLU_ROOT_PATH": root_path},
+            of_server=of_server,
             grace_seconds=grace_seconds,
             hurry=lambda: asked.count(signal.SIGINT) > 1,
         )
@@ -225,17 +251,13 @@ def serve(
             announce("Stopping; press Ctrl-C again to stop at once.")
 
 
-def listen(host: str, port: int, *, loopback_only: bool = True) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket, ours from now on; port 0 takes a free one. Raises `DanluError`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
         hint = "Use 127.0.0.1, or an address of this machine."
         raise DanluError("host_unknown", f"{host!r} is no address.", hint=hint) from None
-    if loopback_only and not ipaddress.ip_address(address[0]).is_loopback:
-        detail = f"Others could reach {host}, and danlu has no keys yet to tell who may."
-        hint = "Use 127.0.0.1 with an SSH tunnel, or add --no-auth to let everyone in."
-        raise DanluError("host_open", detail, hint=hint)
     listener = socket.socket(family, socket.SOCK_STREAM)
     # A port of a server that has just ended may be used at once; one that is listened on may not.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from database import ids
+from database import events, ids
 from database.claims import Fence, hold
 from database.pages import Page, cursor_to, place_of
 from database.tables import Checkpoint, Job, State
@@ -51,7 +51,9 @@ def add(  # noqa: PLR0913 - the columns of the row
     )
     session.add(row)
     session.flush()
-    _sum_up(session, fence.job_id)
+    best = _sum_up(session, fence.job_id)
+    told = {"id": row.id, "epoch": epoch, "val_accuracy": val_accuracy, "best": best == row.id}
+    events.add(session, fence.job_id, "checkpoint", told)
     return True
 
 
@@ -81,6 +83,18 @@ def of_job(session: Session, job_id: str) -> list[Checkpoint]:
     """All checkpoints of a job, oldest first."""
     found = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id)
     return list(session.scalars(found))
+
+
+def has_epoch(session: Session, job_id: str, epoch: int) -> bool:
+    """Whether the job has a checkpoint of this epoch."""
+    found = select(Checkpoint.id).where(Checkpoint.job_id == job_id, Checkpoint.epoch == epoch)
+    return session.scalar(found.limit(1)) is not None
+
+
+def newest_of(session: Session, job_id: str) -> Checkpoint | None:
+    """The job's checkpoint of the latest epoch, None while it has none."""
+    found = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return session.scalars(found.order_by(Checkpoint.epoch.desc()).limit(1)).one_or_none()
 
 
 def ids_of_all(session: Session) -> frozenset[str]:
@@ -124,8 +138,8 @@ def remove(session: Session, checkpoint_id: str) -> bool:
     return True
 
 
-def _sum_up(session: Session, job_id: str) -> None:
-    """Brings the job's best checkpoint and the bytes of them all up to date."""
+def _sum_up(session: Session, job_id: str) -> str | None:
+    """Brings the job's best checkpoint, whose id it returns, and the bytes of all up to date."""
     best = best_of(session, job_id)
     taken = select(func.coalesce(func.sum(Checkpoint.disk_bytes), 0))
     changes: dict[str, Any] = {
@@ -137,3 +151,4 @@ def _sum_up(session: Session, job_id: str) -> None:
         changes["best_val_accuracy"] = case((less, best.val_accuracy), else_=Job.best_val_accuracy)
     job = update(Job).where(Job.id == job_id).values(**changes)
     session.execute(job.execution_options(synchronize_session=False))
+    return best.id if best else None

@@ -7,7 +7,7 @@ the job has ended, nothing of it is accepted any more. Callers outside this room
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -19,33 +19,20 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    true,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from database.tables import AT_WORK, Job, State, given, now
+from database import events, queue
+from database.tables import AT_WORK, ENDED, Job, State, given, now
 from problems import Problem
 
-LEASE_SECONDS = 10.0
 MAX_LOSSES = 3
 # A job that went well for an hour was not lost by its own doing before: count afresh.
 STEADY_SECONDS = 3600.0
-_NO_WORKER = dict.fromkeys(("worker_id", "worker_host", "worker_pid", "lease_until", "claimed_at"))
-
-_waiting = aliased(Job, name="waiting")
-_busy = (
-    select(Job.owner, func.count().label("jobs"))
-    .where(Job.state.in_(AT_WORK))
-    .group_by(Job.owner)
-    .subquery("busy")
-)
-# Ids of the queued jobs, next to be claimed first. Built once: an idle worker asks all the time.
-CLAIM_ORDER = (
-    select(_waiting.id)
-    .outerjoin(_busy, _busy.c.owner == _waiting.owner)
-    .where(_waiting.state == State.queued)
-    .order_by(_waiting.priority.desc(), func.coalesce(_busy.c.jobs, 0), _waiting.id)
-)
+_NO_WORKER = dict.fromkeys(("worker_id", "worker_host", "worker_pid", "claimed_at"))
+_SIGN_OF_LIFE: dict[str, Any] = {"beat": Job.beat + 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +44,13 @@ class Fence:
     claim: int
 
 
+class Orders(NamedTuple):
+    """What the holder of a claim hears in return for a sign of life."""
+
+    state: State  # `cancelling`: stop at the next step
+    finishing: bool  # stop after this epoch, as if it were the last
+
+
 def claim(
     session: Session,
     *,
@@ -64,40 +58,37 @@ def claim(
     host: str,
     device: str | None,
     kinds: Sequence[str] = ("train",),
-    lease_seconds: float = LEASE_SECONDS,
 ) -> Job | None:
     """Takes the next queued job of these kinds for this worker, or None. No job is taken twice.
 
-    Order: priority, then the owner with the fewest jobs at work, then age. The job is `starting`
-    until `start`, and lost unless it is heard of within `lease_seconds`.
+    The order is that of `database.queue`. The job is `starting` until `start`, and lost unless it
+    is heard of (see `database.leases`).
     """
     # SQLite leaves FOR UPDATE away: its writers follow one another anyway.
-    chosen = CLAIM_ORDER.where(_waiting.kind.in_(kinds)).limit(1)
-    chosen = chosen.with_for_update(of=_waiting, skip_locked=True)
-    seconds = time.time()
+    chosen = queue.CLAIM_ORDER.where(queue.waiting.kind.in_(kinds)).limit(1)
+    chosen = chosen.with_for_update(of=queue.waiting, skip_locked=True)
     taken = (
         update(Job)
         .where(Job.id == chosen.scalar_subquery(), Job.state == State.queued)
         .values(
             state=State.starting,
+            interrupted=False,
             claim=Job.claim + 1,
-            claimed_at=seconds,
-            lease_until=seconds + lease_seconds,
+            claimed_at=time.time(),
             device=device,
             worker_id=worker_id,
             worker_host=host,
             worker_pid=None,
+            **_SIGN_OF_LIFE,
         )
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
-    return session.scalars(taken).one_or_none()
-
-
-def is_waiting(session: Session, kinds: Sequence[str] = ("train",)) -> bool:
-    """Whether a job of these kinds is queued. Writes nothing, so it may be asked often."""
-    queued = select(Job.id).where(Job.state == State.queued, Job.kind.in_(kinds)).limit(1)
-    return session.scalar(queued) is not None
+    job = session.scalars(taken).one_or_none()
+    if job is not None:
+        queue.had_turn(session, job.owner)
+        tell_state(session, job.id, job.state, job.attempt)
+    return job
 
 
 def fence_of(job: Job) -> Fence:
@@ -109,27 +100,25 @@ def fence_of(job: Job) -> Fence:
 
 def start(session: Session, fence: Fence, *, pid: int, device: str | None) -> bool:
     """starting -> running. False: cancelled meanwhile (see `heartbeat`), or the fence is lost."""
-    running = _change(
+    return _move(
         session,
         _fenced(fence, State.starting),
         state=State.running,
         worker_pid=pid,
         device=device,
         started_at=func.coalesce(Job.started_at, now()),
+        **_SIGN_OF_LIFE,
     )
-    return running is not None
 
 
 def assign(session: Session, fence: Fence, *, device: str | None) -> bool:
     """Notes that the job now computes on `device`; None: on none, as during a download."""
-    return _change(session, _fenced(fence), device=device) is not None
+    return _change(session, fence, device=device) is not None
 
 
-def heartbeat(
-    session: Session, fence: Fence, *, lease_seconds: float = LEASE_SECONDS
-) -> State | None:
-    """Extends the lease and tells the state (is it `cancelling`?); None: the fence is lost."""
-    return _change(session, _fenced(fence), lease_until=time.time() + lease_seconds)
+def heartbeat(session: Session, fence: Fence) -> Orders | None:
+    """A sign of life, which hears what was asked for meanwhile; None: the fence is lost."""
+    return _change(session, fence, **_SIGN_OF_LIFE)
 
 
 def progress(
@@ -138,19 +127,22 @@ def progress(
     *,
     progress: Mapping[str, Any],
     metrics: Mapping[str, Any] | None = None,
-    lease_seconds: float = LEASE_SECONDS,
-) -> State | None:
-    """A heartbeat that also says how far the job is; `metrics` None leaves those as they are."""
-    seconds = time.time()
-    changes: dict[str, Any] = {} if metrics is None else {"metrics": dict(metrics)}
-    return _change(
-        session,
-        _fenced(fence),
-        progress=dict(progress),
-        lease_until=seconds + lease_seconds,
-        losses=case((Job.claimed_at < seconds - STEADY_SECONDS, 0), else_=Job.losses),
-        **changes,
-    )
+) -> Orders | None:
+    """A sign of life that also says how far the job is; `metrics` None leaves those as they are."""
+    told: dict[str, Any] = {"progress": dict(progress)}
+    if metrics is not None:
+        told["metrics"] = dict(metrics)
+    steady = Job.claimed_at < time.time() - STEADY_SECONDS
+    losses = case((steady, 0), else_=Job.losses)
+    orders = _change(session, fence, **told, losses=losses, **_SIGN_OF_LIFE)
+    if orders is not None:
+        events.add(session, fence.job_id, events.PROGRESS, told)
+    return orders
+
+
+def further(session: Session, fence: Fence) -> None:
+    """The job got further than ever before: what it lost until now was not for good."""
+    _change(session, fence, losses=0)
 
 
 def describe(
@@ -170,7 +162,7 @@ def describe(
     changes = {name: value for name, value in found.items() if value is not None}
     if not changes:
         return hold(session, fence) is not None
-    return _change(session, _fenced(fence), **changes) is not None
+    return _change(session, fence, **changes) is not None
 
 
 def finish(
@@ -182,7 +174,7 @@ def finish(
     error: Mapping[str, object] | None = None,
 ) -> bool:
     """The job ends as `state` (one of ENDED); `error` is `Problem.as_dict()`. False: fence lost."""
-    ended = _change(
+    return _move(
         session,
         _fenced(fence),
         state=state,
@@ -191,33 +183,29 @@ def finish(
         finished_at=now(),
         **_NO_WORKER,
     )
-    return ended is not None
 
 
 def release(session: Session, fence: Fence) -> bool:
-    """The worker stops as planned: back to queued, no attempt counted; cancelling -> cancelled."""
-    return _change(session, _fenced(fence), **_put_back(false())) is not None
-
-
-def lose(session: Session, fence: Fence) -> State | None:
-    """The worker's process is gone and nobody knows why; the new state, None: fence lost already.
-
-    Back to queued as the next attempt, failed with worker_lost at the third loss in a row,
+    """The job can be given back, and why is known: queued again, no attempt counted;
     cancelling -> cancelled.
     """
-    return _change(session, _fenced(fence), **_given_up())
+    return _move(session, _fenced(fence), **_put_back(false()))
 
 
-def requeue_lost(session: Session, now: float | None = None) -> list[str]:
-    """Gives up every job whose lease ran out (as `lose`), in one statement; the ids of those."""
-    lost = (
-        update(Job)
-        .where(Job.state.in_(AT_WORK), Job.lease_until < (time.time() if now is None else now))
-        .values(_given_up())
-        .returning(Job.id)
-        .execution_options(synchronize_session=False)
-    )
-    return list(session.scalars(lost))
+def lose(session: Session, fence: Fence, *, reason: str) -> bool:
+    """The worker's process is gone and nobody knows why. False: fence lost already.
+
+    Back to queued as the next attempt, failed with worker_lost at the third loss without getting
+    further, cancelling -> cancelled. `reason` is told to people, such as "ended by SIGKILL".
+    """
+    return _move(session, _fenced(fence), reason=reason, **_given_up(reason))
+
+
+def lose_silent(session: Session, job_id: str, *, claim: int, beat: int) -> bool:
+    """As `lose`, of whoever holds this claim, unless there was a sign of life after `beat`."""
+    silent = and_(Job.id == job_id, Job.claim == claim, Job.beat == beat, Job.state.in_(AT_WORK))
+    reason = "nothing was heard of its worker"
+    return _move(session, silent, reason=reason, **_given_up(reason))
 
 
 def held_by(session: Session, worker_id: str) -> dict[Fence, State]:
@@ -236,6 +224,37 @@ def hold(session: Session, fence: Fence) -> int | None:
     return session.scalar(select(Job.attempt).where(_fenced(fence)).with_for_update())
 
 
+def left_behind(session: Session, *, host: str, but: str) -> list[Fence]:
+    """Claims on this host of other workers than `but`."""
+    held = select(Job.id, Job.worker_id, Job.claim).where(
+        Job.state.in_(AT_WORK), Job.worker_host == host, Job.worker_id != but
+    )
+    return [
+        Fence(job_id=job_id, worker_id=worker_id, claim=claim)
+        for job_id, worker_id, claim in session.execute(held)
+        if worker_id is not None
+    ]
+
+
+def tell_state(
+    session: Session, job_id: str, state: State, attempt: int, *, reason: str | None = None
+) -> None:
+    """The event that a job is in this state now; `end` follows from `tell_end`."""
+    why = {} if reason is None else {"reason": reason}
+    events.add(session, job_id, "state", {"state": state.value, "attempt": attempt, **why})
+
+
+def tell_end(session: Session, job: Job) -> None:
+    """The event that a job has ended, after the one that says as what."""
+    told = {
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "stop_reason": job.stop_reason,
+        "error": job.error,
+    }
+    events.add(session, job.id, events.END, told)
+
+
 def _fenced(fence: Fence, *states: State) -> ColumnElement[bool]:
     return and_(
         Job.id == fence.job_id,
@@ -245,9 +264,27 @@ def _fenced(fence: Fence, *states: State) -> ColumnElement[bool]:
     )
 
 
-def _change(session: Session, guard: ColumnElement[bool], /, **changes: Any) -> State | None:
-    changed = update(Job).where(guard).values(**changes).returning(Job.state)
-    return session.scalar(changed.execution_options(synchronize_session=False))
+def _change(session: Session, fence: Fence, /, **changes: Any) -> Orders | None:
+    """Changes what is not the state."""
+    changed = update(Job).where(_fenced(fence)).values(**changes)
+    changed = changed.returning(Job.state, Job.finishing)
+    told = session.execute(changed.execution_options(synchronize_session=False)).one_or_none()
+    return None if told is None else Orders(*told)
+
+
+def _move(
+    session: Session, guard: ColumnElement[bool], /, *, reason: str | None = None, **changes: Any
+) -> bool:
+    """Changes the state, in one statement, and tells of it."""
+    moved = update(Job).where(guard).values(**changes).returning(Job)
+    moved = moved.execution_options(synchronize_session=False, populate_existing=True)
+    job = session.scalars(moved).one_or_none()
+    if job is None:
+        return False
+    tell_state(session, job.id, job.state, job.attempt, reason=reason)
+    if job.state in ENDED:
+        tell_end(session, job)
+    return True
 
 
 def _put_back(fails: ColumnElement[bool]) -> dict[str, Any]:
@@ -261,18 +298,19 @@ def _put_back(fails: ColumnElement[bool]) -> dict[str, Any]:
             (fails, given(State.failed)),
             else_=given(State.queued),
         ),
+        "interrupted": case((over, false()), else_=true()),
         "device": case((over, Job.device), else_=null()),
         "progress": case((over, Job.progress), else_=null()),
         "finished_at": case((over, now()), else_=null()),
     }
 
 
-def _given_up() -> dict[str, Any]:
+def _given_up(reason: str) -> dict[str, Any]:
     fails = and_(Job.state != State.cancelling, Job.losses + 1 >= MAX_LOSSES)
     again = and_(Job.state != State.cancelling, Job.losses + 1 < MAX_LOSSES)
     error = Problem(
         "worker_lost",
-        f"The process that trained was lost {MAX_LOSSES} times and left no reason.",
+        f"The job was lost {MAX_LOSSES} times without getting further; the last time {reason}.",
         hint="Often the machine ran out of memory: try a smaller batch_size or image_size.",
     )
     return {

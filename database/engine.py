@@ -8,14 +8,15 @@ import math
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from database import files
 from problems import Problem
 
 if TYPE_CHECKING:  # alembic takes a while to import, and only migrate() needs it
@@ -66,20 +67,38 @@ def migrate(url: str) -> None:
     from alembic import command
 
     config = _alembic_config()
-    path = _sqlite_path(url)
+    path = files.path_of(url)
     with _locked(path) if path else nullcontext():
         engine = connect(url)
         try:
-            head = _pending(engine, config)
+            head = _pending(engine)
             if head is None:
                 return
             if path and _has_tables(engine):
-                _copy(path, path.with_name(f"{path.name}.before-{head}"))
+                files.copy(path, path.with_name(f"{path.name}.before-{head}"))
             with engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         finally:
             engine.dispose()
+
+
+def newest(current: Collection[str]) -> str | None:
+    """The revision to bring tables at `current` to; None when they are there already.
+
+    Raises Problem database_newer when this danlu does not know `current`.
+    """
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_alembic_config())
+    known = {script.revision for script in scripts.walk_revisions()}
+    if unknown := sorted(set(current) - known):
+        raise Problem(
+            "database_newer",
+            f"The database is at revision {', '.join(unknown)}, which this danlu does not know.",
+        )
+    head = scripts.get_current_head()
+    return None if head in current else head
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -133,34 +152,17 @@ def _alembic_config() -> "Config":
     return config
 
 
-def _pending(engine: Engine, config: "Config") -> str | None:
+def _pending(engine: Engine) -> str | None:
     """The revision to go to, None when the database is there already."""
     from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_heads()
-    known = {script.revision for script in scripts.walk_revisions()}
-    if unknown := sorted(set(current) - known):
-        raise Problem(
-            "database_newer",
-            f"The database is at revision {', '.join(unknown)}, which this danlu does not know.",
-        )
-    head = scripts.get_current_head()
-    return None if head in current else head
+        return newest(MigrationContext.configure(connection).get_current_heads())
 
 
 def _has_tables(engine: Engine) -> bool:
     with engine.connect() as connection:
         return bool(inspect(connection).get_table_names())
-
-
-def _sqlite_path(url: str) -> Path | None:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
 
 
 @contextmanager
@@ -171,10 +173,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, or its process is gone
         yield
-
-
-def _copy(path: Path, copy: Path) -> None:
-    unfinished = copy.with_name(f"{copy.name}.unfinished")
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(unfinished)) as target:
-        source.backup(target)  # not a copy of the file: what is committed may still lie in the WAL
-    unfinished.replace(copy)

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from database.claims import Fence, hold
+from database import events
+from database.claims import Fence, further, hold
 from database.tables import Epoch, Step
 
 
@@ -21,12 +22,24 @@ def add_epoch(session: Session, fence: Fence, values: Mapping[str, Any]) -> bool
     attempt = hold(session, fence)
     if attempt is None:
         return False
+    done = select(Epoch.epoch).where(Epoch.job_id == fence.job_id, Epoch.epoch >= values["epoch"])
+    if session.scalar(done.limit(1)) is None:
+        further(session, fence)
     session.execute(
         delete(Epoch).where(
             Epoch.job_id == fence.job_id, Epoch.attempt == attempt, Epoch.epoch >= values["epoch"]
         )
     )
     session.execute(insert(Epoch).values(job_id=fence.job_id, attempt=attempt, **values))
+    events.add(session, fence.job_id, "epoch", {"attempt": attempt, **values})
+    return True
+
+
+def add_log(session: Session, fence: Fence, line: str) -> bool:
+    """Tells those who listen of a line that the job wrote; False: fence lost."""
+    if hold(session, fence) is None:
+        return False
+    events.add(session, fence.job_id, "log", {"line": line})
     return True
 
 

@@ -17,7 +17,9 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
+    false,
     literal,
 )
 from sqlalchemy.engine import Dialect
@@ -103,11 +105,13 @@ class Job(Base):
     dataset_version: Mapped[str | None]
     recipe: Mapped[dict[str, Any] | None]
 
-    attempt: Mapped[int] = mapped_column(default=1)  # as people count: 1, and one per loss
-    losses: Mapped[int] = mapped_column(default=0)  # unexplained losses in a row
+    attempt: Mapped[int] = mapped_column(default=1)  # 1, and one per loss and per resume
+    losses: Mapped[int] = mapped_column(default=0)  # unexplained losses without getting further
+    interrupted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    finishing: Mapped[bool] = mapped_column(default=False, server_default=false())
     claim: Mapped[int] = mapped_column(default=0)  # every claim counts: part of the fence
-    claimed_at: Mapped[float | None]  # seconds since 1970, as lease_until
-    lease_until: Mapped[float | None]
+    beat: Mapped[int] = mapped_column(default=0, server_default="0")  # signs of life, counted
+    claimed_at: Mapped[float | None]  # seconds since 1970
     device: Mapped[str | None]
     worker_id: Mapped[str | None]
     worker_host: Mapped[str | None]
@@ -126,14 +130,55 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    # Each filter of a list leads to its rows in the order of the list. Leases need no index of
-    # their own: few jobs are at work at a time, and a heartbeat then touches no index at all.
+    # Each filter of a list leads to its rows in the order of the list. Few jobs are at work at a
+    # time, so a heartbeat touches no index at all.
     __table_args__ = (
         Index(None, "state", "id"),
         Index(None, "kind", "id"),
         Index(None, "owner", "id"),
         Index(None, "dataset_name", "id"),
         Index(None, "best_val_accuracy", "id"),
+    )
+
+
+class Owner(Base):
+    """Whose turn it was last: `turn` grows with every claim, of whichever owner."""
+
+    __tablename__ = "owners"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    turn: Mapped[int]
+
+
+class IdempotencyKey(Base):
+    """A request that made a job, so that sending it again makes no second one."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]  # of what was submitted
+    job_id: Mapped[str] = mapped_column(ForeignKey(Job.id, ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Event(Base):
+    """Something that happened to a job, in the order of `id`, which is never used again."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    job_id: Mapped[str] = mapped_column(ForeignKey(Job.id, ondelete="CASCADE"))
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(None, "job_id", "id"),
+        Index(None, "type", "created_at"),
+        {"sqlite_autoincrement": True},
     )
 
 

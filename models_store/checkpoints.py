@@ -18,12 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from models_store.folders import MANIFEST, UNFINISHED
 from models_store.manifest import Manifest
 from problems import Problem
 
 WEIGHTS = "model.safetensors"
-MANIFEST = "manifest.json"
-_UNFINISHED = ".tmp-"
 
 
 def save(root: Path, state: Mapping[str, torch.Tensor], manifest: Manifest) -> Path:
@@ -32,7 +31,7 @@ def save(root: Path, state: Mapping[str, torch.Tensor], manifest: Manifest) -> P
     After a crash there is the whole checkpoint or an unfinished folder that `sweep` removes.
     """
     folder = root / manifest.id
-    unfinished = root / f"{_UNFINISHED}{manifest.id}"
+    unfinished = root / f"{UNFINISHED}{manifest.id}"
     unfinished.mkdir(parents=True)
     try:
         tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
@@ -89,7 +88,7 @@ def disk_bytes(folder: Path) -> int:
 
 def remove(folder: Path) -> None:
     """Frees the disk. The folder leaves its name first, so no reader meets half a checkpoint."""
-    leaving = folder.with_name(f"{_UNFINISHED}{folder.name}")
+    leaving = folder.with_name(f"{UNFINISHED}{folder.name}")
     try:
         folder.rename(leaving)
     except FileNotFoundError:
@@ -108,7 +107,7 @@ def sweep(root: Path, known: Iterable[str], *, older_than_seconds: float = 3600.
     latest = time.time() - older_than_seconds
     removed = []
     for folder in root.glob("*"):
-        ours = folder.name.startswith(_UNFINISHED) or (folder / MANIFEST).is_file()
+        ours = folder.name.startswith(UNFINISHED) or (folder / MANIFEST).is_file()
         with contextlib.suppress(FileNotFoundError):  # another worker sweeps too
             if ours and folder.name not in keep and folder.stat().st_mtime < latest:
                 shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 Knows ranges and types; defaults and what fields mean together are `recipe.resolve`'s.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -93,6 +94,31 @@ def _from_name(value: Any) -> Any:
     return value
 
 
+def _describe(schema: dict[str, Any], known: Mapping[str, type[arguments.Arguments]]) -> None:
+    """Lists the arguments of all kinds together: which of them go together, the name decides."""
+    schema["additionalProperties"] = False
+    schema["properties"]["name"] = {"type": ["string", "null"], "enum": [*known, None]}
+    for kind in known.values():
+        for name, argument in kind.model_json_schema()["properties"].items():
+            said = {key: value for key, value in argument.items() if key != "default"}
+            schema["properties"].setdefault(name, said)
+
+
+def _describe_optimizer(schema: dict[str, Any]) -> None:
+    _describe(schema, arguments.OPTIMIZERS)
+    schema["examples"] = [{"name": "AdamW", "lr": 0.001, "weight_decay": 0.05}]
+
+
+def _describe_scheduler(schema: dict[str, Any]) -> None:
+    _describe(schema, arguments.SCHEDULERS)
+    schema["examples"] = [{"name": "OneCycleLR", "max_lr": 0.01}]
+
+
+def _or_the_name(known: Iterable[str]) -> Callable[[dict[str, Any]], None]:
+    """A bare name is taken too, though the model has fields."""
+    return lambda schema: schema["anyOf"].append({"type": "string", "enum": list(known)})
+
+
 class Named(BaseModel):
     """An optimizer or scheduler: its name and PyTorch's arguments. A bare string is the name.
 
@@ -116,13 +142,13 @@ class Named(BaseModel):
 class SubmittedOptimizer(Named):
     """`{"name": "SGD", "lr": 0.1}`; without a name the default optimizer's arguments change."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "AdamW", "lr": 0.001, "weight_decay": 0.05}]}
-    )
+    model_config = ConfigDict(json_schema_extra=_describe_optimizer)
 
 
 class SubmittedScheduler(Named):
     """`{"name": "OneCycleLR", "max_lr": 0.01}`; without a name the default's arguments change."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_scheduler)
 
 
 class Loss(_Part):
@@ -166,10 +192,14 @@ class SubmittedRecipe(BaseModel):
     epochs: Epochs | None = None
     batch_size: Batch | None = None
     optimizer: SubmittedOptimizer | None = Field(
-        None, description="SGD, Adam or AdamW with PyTorch's arguments. A bare string is the name."
+        None,
+        description="SGD, Adam or AdamW with PyTorch's arguments. A bare string is the name.",
+        json_schema_extra=_or_the_name(arguments.OPTIMIZERS),
     )
     scheduler: SubmittedScheduler | None = Field(
-        None, description="OneCycleLR with PyTorch's arguments; null for none."
+        None,
+        description="OneCycleLR with PyTorch's arguments; null for none.",
+        json_schema_extra=_or_the_name(arguments.SCHEDULERS),
     )
     lr: arguments.NonNegative | None = Field(None, description="Short for optimizer.lr.")
     loss: Loss | None = None

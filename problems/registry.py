@@ -17,6 +17,9 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     # The request
+    "malformed_request": Kind(
+        400, "The request is not HTTP", "Does the address begin with https where http is spoken?"
+    ),
     "invalid_json": Kind(
         400,
         "The body is not JSON",
@@ -38,6 +41,30 @@ KINDS: dict[str, Kind] = {
         "GET /docs shows which bodies this address takes.",
     ),
     "body_too_large": Kind(413, "The body is too large", "Send less in one request."),
+    "key_missing": Kind(
+        401, "The request carries no key", "Send the header Authorization: Bearer KEY."
+    ),
+    "key_wrong": Kind(
+        401,
+        "The key is not the right one",
+        "See what danlu serve printed, or DANLU_API_KEY of the server.",
+    ),
+    "proxy_without_key": Kind(
+        403,
+        "A proxy must not stand before a server without a key",
+        "Set DANLU_API_KEY at the server.",
+    ),
+    "origin_refused": Kind(
+        403,
+        "A web page of another origin may not do this",
+        "Name the page's origin in DANLU_CORS_ORIGINS.",
+    ),
+    "host_refused": Kind(
+        421, "The server is not known by this name", "Name it in DANLU_ALLOWED_HOSTS."
+    ),
+    "request_too_slow": Kind(
+        408, "The request took too long to arrive", "Send it again over a better connection."
+    ),
     "not_found": Kind(404, "There is nothing at this address", "GET /docs lists every address."),
     "method_not_allowed": Kind(
         405,
@@ -50,6 +77,11 @@ KINDS: dict[str, Kind] = {
         503,
         "The data set could not be downloaded",
         "Try again when there is internet, or put the files there yourself.",
+    ),
+    "dataset_not_downloaded": Kind(
+        409,
+        "The images of the data set are not on this disk yet",
+        "The first training downloads them: POST /train.",
     ),
     "dataset_invalid": Kind(
         422,
@@ -79,6 +111,23 @@ KINDS: dict[str, Kind] = {
     "job_not_found": Kind(404, "No job of that id", "GET /jobs lists the jobs."),
     "job_ended": Kind(
         409, "The job has ended already", "GET /jobs/{id} says how; POST /train starts another one."
+    ),
+    "job_active": Kind(
+        409, "The job has not ended", "Cancel it first, or wait until it has ended."
+    ),
+    "job_not_resumable": Kind(
+        409,
+        "There is nothing to resume",
+        "Give more epochs, or start another job: POST /train takes the recipe back.",
+    ),
+    "idempotency_conflict": Kind(
+        422, "This Idempotency-Key was used for another request", "Use a new key for a new request."
+    ),
+    "too_many_queued": Kind(
+        429, "Too many jobs of one owner are queued", "Wait until some have run, or cancel some."
+    ),
+    "worker_stuck": Kind(
+        500, "The job stopped moving", "GET /jobs/{id}/logs shows how far it came."
     ),
     "worker_lost": Kind(
         500,
@@ -145,6 +194,14 @@ KINDS: dict[str, Kind] = {
         409,
         "Another worker uses this home",
         "Stop the other worker, or give this one a home of its own with DANLU_HOME.",
+    ),
+    "database_unavailable": Kind(
+        503, "The database does not answer", "Try again; GET /readyz says when it is back."
+    ),
+    "home_gone": Kind(
+        500,
+        "The home was deleted while danlu ran",
+        "Put the home back, or start danlu again for a new one.",
     ),
     "database_newer": Kind(
         500,

@@ -1,18 +1,31 @@
 """One frozen record of everything that can be set from outside. docs/settings.md describes each."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# In one variable, with commas between.
+Words = Annotated[tuple[str, ...], NoDecode]
+
+# What a header can carry as one word.
+_KEY = re.compile(r"[\x21-\x7e]+")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_ORIGIN = re.compile(r"https?://[^/?#\s@]+")
 
 
 class Settings(BaseSettings):
     """All settings. Each is the variable of the same name with `DANLU_` in front."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DANLU_", env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix="DANLU_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a wrong value may be a secret
     )
 
     home: Path = Field(
@@ -23,12 +36,42 @@ class Settings(BaseSettings):
         default=None, description="Folder of the data sets. Default: `datasets` in the home."
     )
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL. Default: `danlu.sqlite3` in the home."
+        default=None,
+        repr=False,  # it may carry a password
+        description="SQLAlchemy URL. Default: `danlu.sqlite3` in the home.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port; 0 takes a free one.")
+    root_path: str = Field(
+        default="/",
+        validate_default=True,  # kept without its slash
+        description="Path below which a proxy shows the server, such as `/danlu`.",
+    )
     no_auth: bool = Field(
         default=False, description="Listen where others can reach the server, without any key."
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="File that holds the key, in place of `DANLU_API_KEY`."
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        validate_default=True,  # read from the file, then
+        description="Key that every request must carry. Default: none is asked for.",
+    )
+    allowed_hosts: Words = Field(
+        default=(),
+        description="More names by which the server may be called, with commas between; "
+        "`*` for any.",
+    )
+    cors_origins: Words = Field(
+        default=(),
+        description="Origins of web pages that may use the server, with commas between.",
+    )
+    max_queued_per_owner: int = Field(
+        default=1000, ge=1, description="Jobs that one owner may have in the queue."
+    )
+    jobs_per_device: int = Field(
+        default=1, ge=1, le=64, description="Jobs that train at the same time on one device."
     )
     start_method: Literal["auto", "forkserver", "spawn"] = Field(
         default="auto",
@@ -52,6 +95,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much the programs write to stderr."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="text: lines for people. json: one object per line."
+    )
     parent_fd: int | None = Field(
         default=None, description="Set by `danlu serve`: a pipe that closes when it ends."
     )
@@ -59,11 +105,56 @@ class Settings(BaseSettings):
         default=None, description="Set by `danlu serve`: the socket to listen on."
     )
 
-    @field_validator("home", "datasets_dir")
+    @field_validator("home", "datasets_dir", "api_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         """A home is the same folder wherever a program was started."""
         return None if value is None else value.expanduser().absolute()
+
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+
+    @field_validator("root_path")
+    @classmethod
+    def _without_last_slash(cls, value: str) -> str:
+        """Ready to be put in front of a path: `/danlu`, or nothing."""
+        path = value.rstrip("/")
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"{value!r} is no path; one looks like /danlu")
+        return path
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """As browsers send them: without a slash at the end, in small letters."""
+        origins = tuple(origin.rstrip("/").lower() for origin in value)
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://shop.example")
+        return origins
+
+    @field_validator("api_key")
+    @classmethod
+    def _key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """The key, wherever it comes from."""
+        file: Path | None = info.data.get("api_key_file")
+        key = value.get_secret_value().strip() if value else None
+        if file is not None:
+            held = _read_key(file)
+            if key not in (None, held):
+                raise ValueError("DANLU_API_KEY and DANLU_API_KEY_FILE differ; set only one")
+            key = held
+        if key is None:
+            return None
+        if not _KEY.fullmatch(key):
+            raise ValueError("a key is one word of ASCII letters, digits and signs")
+        if info.data.get("no_auth"):
+            raise ValueError("there is a key, and DANLU_NO_AUTH says that none is asked for")
+        return SecretStr(key)
 
     @property
     def datasets(self) -> Path:
@@ -89,3 +180,26 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Folder of decoded images; may be deleted at any time while nothing runs."""
         return self.home / "cache"
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """A line for each wrong variable, without its value."""
+    return "".join(
+        f"DANLU_{str(wrong['loc'][0]).upper().removeprefix('DANLU_')}: "
+        f"{wrong['msg'].removeprefix('Value error, ')}\n"
+        for wrong in error.errors(include_input=False)
+    )
+
+
+def _read_key(file: Path) -> str:
+    """Raises `ValueError` when there is none in it."""
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        reason = f"the file {file} (DANLU_API_KEY_FILE) cannot be read: {error.strerror}"
+        raise ValueError(reason) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {file} (DANLU_API_KEY_FILE) is no text") from None
+    if not key:
+        raise ValueError(f"the file {file} (DANLU_API_KEY_FILE) is empty")
+    return key

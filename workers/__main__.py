@@ -13,22 +13,23 @@ import socket
 import sys
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from problems import Problem
-from settings import Settings
+from settings import Settings, what_is_wrong
+from settings.logs import log_to_stderr
 
 _EXIT_CODES = {"database_newer": 4, "home_in_use": 5}
 
 
 def main() -> int:
-    """Runs until told to stop. Exit codes: 0 stopped, 1 failed; 4 and 5: no restart helps."""
-    settings = Settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s worker  %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    """Runs until told to stop. Exit codes: 0 stopped, 1 failed; 2, 4 and 5: no restart helps."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write(what_is_wrong(error))
+        return 2
+    log_to_stderr(settings, "worker")
     try:
         with _only_one(settings):
             _supervise(settings)

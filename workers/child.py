@@ -4,17 +4,23 @@ Imported before the fork, so everything that a first step needs is imported here
 computed at import, since a tensor made in the forkserver would hang its children.
 """
 
+import logging
 import os
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 
 import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s that no job should pay
 
 from models_store import checkpoints as store
+from problems import Problem
 from workers import devices, processes, run_train
-from workers.reporter import Stop, Stopped
+from workers.reporter import STUCK_SECONDS, Stop, Stopped
+from workers.run_train import Outcome
 from workers.task import Task
+
+log = logging.getLogger(__name__)
 
 # A job on the CPU must not slow the server down that answers predictions beside it.
 _NICE = 10
@@ -44,12 +50,29 @@ class HeldDevice:
 def main(task: Task, host: str, channel: Connection) -> None:
     """Does one job and ends the process. `exit.json` says how."""
     stop = Stop()
-    processes.become_child(task.run, host, on_terminate=lambda: stop.set("release"))
+    processes.become_child(
+        task.run,
+        host,
+        on_terminate=lambda: stop.set("release"),
+        # Nobody is to blame in the job: it goes back to the queue with no attempt counted.
+        on_orphaned=lambda: end(task, Outcome("released")),
+    )
     channel.send(os.getppid())  # the forkserver: a new one where the last has died
     if task.device == "cpu":
         os.nice(_NICE)
-    outcome = run_train.run(task, HeldDevice(channel, stop), stop)
+    held = HeldDevice(channel, stop)
+    end(task, run_train.run(task, held, stop, on_stuck=lambda: _end_stuck(task)))
+
+
+def end(task: Task, outcome: Outcome) -> NoReturn:
+    """Ends the process; the supervisor writes the outcome."""
     processes.end_child(task.run, {"claim": task.fence.claim, **asdict(outcome)})
+
+
+def _end_stuck(task: Task) -> NoReturn:
+    log.error("the training does not move: no step has ended for %d s", STUCK_SECONDS)
+    stuck = Problem("worker_stuck", f"No step of the training ended for {STUCK_SECONDS:.0f} s.")
+    end(task, run_train.failed(stuck))
 
 
 def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:

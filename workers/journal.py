@@ -6,6 +6,7 @@ Turns the events of the training loop into rows. Knows nothing of how they came 
 import logging
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -23,19 +24,26 @@ class Journal:
     """The record of one attempt. Progress goes through the reporter's thread, epochs at once."""
 
     def __init__(
-        self, sessions: sessionmaker[Session], fence: Fence, reporter: Reporter, recipe: Recipe
+        self,
+        sessions: sessionmaker[Session],
+        fence: Fence,
+        reporter: Reporter,
+        recipe: Recipe,
+        *,
+        metrics: Mapping[str, float | None] | None = None,
     ) -> None:
+        """`metrics` are those of an earlier attempt."""
         self._sessions = sessions
         self._fence = fence
         self._reporter = reporter
         self._recipe = recipe
         self._warnings: list[dict[str, str]] = []
-        self._metrics: dict[str, float | None] = {}
+        self._metrics = dict(metrics or {})
         self._progress: dict[str, Any] = {
             "phase": None, "epoch": 0, "epochs": recipe.epochs, "step": 0, "steps": None,
             "fraction": None, "images_per_second": None, "eta_seconds": None, "bytes": None,
         }  # fmt: skip
-        self._steps = 0
+        self._steps = self._first = 0
         self._began = 0.0
 
     def loading(self, phase: str, done: int, total: int) -> None:
@@ -55,13 +63,21 @@ class Journal:
         with self._sessions.begin() as session:
             jobs.describe(session, self._fence, dataset_version=version, warnings=self._warnings)
 
-    def training(self, steps: int) -> None:
-        """The first of `steps` steps is about to begin. Told with its tick, which follows at once:
-        a word now would hold that back for half a second.
+    def training(self, steps: int, *, done: int = 0, epoch: int = 0) -> None:
+        """The next of `steps` steps is about to begin. Told with its tick, which follows at once:
+        a word now would hold that back for half a second. `done` steps and `epoch` epochs lie
+        behind it.
         """
-        self._steps = steps
+        self._steps, self._first = steps, done
         self._began = time.perf_counter()
-        begun = {"phase": "training", "steps": steps, "fraction": 0.0, "bytes": None}
+        begun = {
+            "phase": "training",
+            "epoch": epoch,
+            "step": done,
+            "steps": steps,
+            "fraction": done / steps,
+            "bytes": None,
+        }
         self._progress = self._progress | begun  # a new one: the reporter still holds the old
 
     def tick(self, tick: Tick) -> None:
@@ -120,7 +136,8 @@ class Journal:
     def _advance(
         self, step: int, epochs: int, speed: float, *, step_row: dict[str, Any] | None = None
     ) -> None:
-        seconds = (time.perf_counter() - self._began) / step
+        here = step - self._first
+        seconds = (time.perf_counter() - self._began) / here
         self._tell(
             step_row=step_row,
             epoch=epochs,
@@ -128,7 +145,7 @@ class Journal:
             fraction=step / self._steps,
             images_per_second=speed,
             # The first step warms caches up and foretells nothing.
-            eta_seconds=seconds * (self._steps - step) if step > 1 else None,
+            eta_seconds=seconds * (self._steps - step) if here > 1 else None,
         )
 
     def _tell(self, *, step_row: dict[str, Any] | None = None, **progress: Any) -> None:

@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable
 from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 log = logging.getLogger(__name__)
 
 PROCESS_FILE = "process.json"
 EXIT_FILE = "exit.json"
+UNWRITTEN = 74  # EX_IOERR of sysexits.h
+
+# Taken once and never given back.
+_ending = threading.Lock()
 
 
 class ProcessRecord(TypedDict):
@@ -41,6 +45,14 @@ def is_same(record: ProcessRecord) -> bool:
     return record["boot"] == _boot_id() and _started(record["pid"]) == record["started"] != ""
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that has not ended: a zombie has."""
+    with contextlib.suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
 def end_group(pid: int) -> None:
     """Kills a child's whole session. No error when it is gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -53,9 +65,9 @@ def ask_to_end(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
 
 
-def end_stale_groups(runs: Path, host: str) -> list[int]:
-    """Ends children that outlived their supervisor on this host; returns their pids."""
-    ended = []
+def end_stale_groups(runs: Path, host: str) -> set[str]:
+    """Ends children that outlived their supervisor on this host; returns their jobs."""
+    ended = set()
     for file in runs.glob(f"*/{PROCESS_FILE}"):
         record = _record(file)
         if record and record["host"] != host:
@@ -63,14 +75,21 @@ def end_stale_groups(runs: Path, host: str) -> list[int]:
         if record and is_same(record):
             log.warning("ending process %s of an earlier worker", record["pid"])
             end_group(record["pid"])
-            ended.append(record["pid"])
+            ended.add(file.parent.name)
         file.unlink(missing_ok=True)
     return ended
 
 
-def become_child(run: Path, host: str, *, on_terminate: Callable[[], None]) -> None:
+def become_child(
+    run: Path,
+    host: str,
+    *,
+    on_terminate: Callable[[], None],
+    on_orphaned: Callable[[], None] = lambda: os._exit(1),
+) -> None:
     """Makes this process a leader of its own session, known by `process.json`, that writes to
-    `log.txt`, hears SIGTERM as `on_terminate`, and ends when its supervisor does.
+    `log.txt`, hears SIGTERM as `on_terminate` and the end of its supervisor, in a thread, as
+    `on_orphaned`. Raises `OSError` when the run's folder cannot be written.
     """
     os.setsid()
     run.mkdir(parents=True, exist_ok=True)
@@ -79,15 +98,27 @@ def become_child(run: Path, host: str, *, on_terminate: Callable[[], None]) -> N
     _log_to(run / "log.txt")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     signal.signal(signal.SIGTERM, lambda *_: on_terminate())
-    threading.Thread(target=_end_with_supervisor, name="parent", daemon=True).start()
+    watch = threading.Thread(
+        target=_notice_supervisor, args=(on_orphaned,), name="parent", daemon=True
+    )
+    watch.start()
 
 
-def end_child(run: Path, outcome: dict[str, Any]) -> None:
-    """Writes `exit.json` and leaves at once: there is nothing left worth an orderly shutdown."""
-    write(run / EXIT_FILE, outcome)
-    (run / PROCESS_FILE).unlink(missing_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
+def end_child(run: Path, outcome: dict[str, Any]) -> NoReturn:
+    """Writes `exit.json` and leaves at once: there is nothing left worth an orderly shutdown.
+
+    Any thread may call it, and the first one decides. Where the file cannot be written (the disk
+    is full, the home is gone) the exit code is all that remains: UNWRITTEN.
+    """
+    _ending.acquire()
+    try:
+        write(run / EXIT_FILE, outcome)
+        (run / PROCESS_FILE).unlink(missing_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        log.exception("the end of the job cannot be written")
+        os._exit(UNWRITTEN)
     os._exit(0)
 
 
@@ -136,14 +167,14 @@ def _record(file: Path) -> ProcessRecord | None:
         return None
 
 
-def _end_with_supervisor() -> None:
+def _notice_supervisor(on_orphaned: Callable[[], None]) -> None:
     """The parent of a forkserver's child is the forkserver, so getppid() says nothing about the
     supervisor; the sentinel is the end of a pipe that only the supervisor holds.
     """
     supervisor = parent_process()
     if supervisor is not None:
         connection.wait([supervisor.sentinel])
-        os._exit(1)
+        on_orphaned()
 
 
 def _log_to(file: Path) -> None:

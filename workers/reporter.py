@@ -7,18 +7,25 @@ what comes back (cancel, a lost claim) is this module's. Knows nothing of traini
 import logging
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import history, jobs
-from database.jobs import Fence, State
+from database.jobs import Fence, Orders, State
 
 Reason = Literal["cancel", "release", "fenced"]
 
 WRITE_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
+# Work that has not asked for so long whether to stop hangs: a step, or a batch of images that are
+# decoded, takes seconds at most.
+STUCK_SECONDS = 600.0
+# Lines that wait to be told; the log file has them all.
+MOST_LINES = 200
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +42,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: Reason | None = None
+        self._asked = time.monotonic()
 
     def set(self, reason: Reason) -> None:
         """Tells the work to stop at its next step."""
@@ -42,20 +50,49 @@ class Stop:
             self.reason = reason
 
     def __call__(self) -> bool:
+        self._asked = time.monotonic()
         return self.reason is not None
+
+    @property
+    def unasked_seconds(self) -> float:
+        """How long nobody has asked, who should at every step."""
+        return time.monotonic() - self._asked
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What has not been written yet."""
+
+    progress: dict[str, Any] | None
+    metrics: dict[str, Any] | None
+    steps: list[dict[str, Any]]
+    lines: list[str]
 
 
 class Reporter:
     """Use as a context: the thread runs inside it, and the last numbers are written on leaving."""
 
-    def __init__(self, sessions: sessionmaker[Session], fence: Fence, stop: Stop) -> None:
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        fence: Fence,
+        stop: Stop,
+        *,
+        on_stuck: Callable[[], object] = lambda: None,
+        stuck_seconds: float = STUCK_SECONDS,
+    ) -> None:
+        """`on_stuck` is called, in the reporter's thread, when the work hangs."""
+        self.finishing = False  # asked to end after this epoch
         self._sessions = sessions
         self._fence = fence
         self._stop = stop
+        self._on_stuck = on_stuck
+        self._stuck_seconds = stuck_seconds
         self._changed = threading.Condition()
         self._progress: dict[str, Any] | None = None
         self._metrics: dict[str, Any] | None = None
         self._steps: list[dict[str, Any]] = []
+        self._lines: list[str] = []
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -87,6 +124,12 @@ class Reporter:
                 self._steps.append(step)
             self._changed.notify()
 
+    def line(self, text: str) -> None:
+        """A line for those who listen to the job."""
+        with self._changed:
+            if len(self._lines) < MOST_LINES:
+                self._lines.append(text)
+
     def _run(self) -> None:
         written = 0.0
         while True:
@@ -95,38 +138,60 @@ class Reporter:
                 pause = written + WRITE_SECONDS - time.monotonic()
                 self._changed.wait_for(lambda: self._closing, timeout=pause)
                 closing = self._closing
-                progress, metrics, steps = self._progress, self._metrics, self._steps
-                self._progress, self._metrics, self._steps = None, None, []
-            self._write(progress, metrics, steps)
+                news = _News(self._progress, self._metrics, self._steps, self._lines)
+                self._progress, self._metrics, self._steps, self._lines = None, None, [], []
+            self._write(news)
             written = time.monotonic()
             if closing:
                 return
+            if self._stop.unasked_seconds > self._stuck_seconds:
+                self._on_stuck()
 
     def _something(self) -> bool:
         return self._closing or self._progress is not None
 
-    def _write(
-        self,
-        progress: dict[str, Any] | None,
-        metrics: dict[str, Any] | None,
-        steps: list[dict[str, Any]],
-    ) -> None:
+    def _write(self, news: _News) -> None:
         try:
             with self._sessions.begin() as session:
-                if progress is None:
-                    state = jobs.heartbeat(session, self._fence)
-                else:
-                    state = jobs.progress(session, self._fence, progress=progress, metrics=metrics)
-                for step in steps if state is not None else ():
-                    history.add_step(session, self._fence, step)
+                orders = self._tell(session, news)
         except SQLAlchemyError:
             # The lease outlives several missed beats; the next write is half a second away.
             log.exception("progress could not be written")
             with self._changed:
-                self._progress, self._metrics = self._progress or progress, self._metrics or metrics
-                self._steps = steps + self._steps
+                self._progress = self._progress or news.progress
+                self._metrics = self._metrics or news.metrics
+                self._steps = news.steps + self._steps
+                self._lines = (news.lines + self._lines)[:MOST_LINES]
             return
-        if state is None:
+        if orders is None:
             self._stop.set("fenced")
-        elif state is State.cancelling:
+            return
+        self.finishing = orders.finishing
+        if orders.state is State.cancelling:
             self._stop.set("cancel")
+
+    def _tell(self, session: Session, news: _News) -> Orders | None:
+        if news.progress is None:
+            orders = jobs.heartbeat(session, self._fence)
+        else:
+            orders = jobs.progress(
+                session, self._fence, progress=news.progress, metrics=news.metrics
+            )
+        if orders is not None:
+            for line in news.lines:
+                history.add_log(session, self._fence, line)
+            for step in news.steps:
+                history.add_step(session, self._fence, step)
+        return orders
+
+
+class Lines(logging.Handler):
+    """Hands the first line of each record to a reporter; a traceback stays in the log file."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__(logging.INFO)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Whatever cannot be formatted is logging's to report."""
+        self._reporter.line(record.getMessage().partition("\n")[0])

@@ -7,11 +7,13 @@ to stop through `Stop` and asks for its device through `Devices`.
 import errno
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import arrays, catalog
@@ -22,13 +24,13 @@ from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.manifest import Preprocessing
 from problems import Problem
-from workers import devices, training
+from workers import devices, state, training
 from workers.journal import Journal
-from workers.reporter import Reporter, Stop, Stopped
+from workers.reporter import Lines, Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.task import Task
-from workers.training import Run, Tick
+from workers.training import Run, Tick, Training
 
 log = logging.getLogger(__name__)
 
@@ -56,24 +58,38 @@ class Devices(Protocol):
         """Waits for a device and returns it."""
 
 
-def run(task: Task, held: Devices, stop: Stop) -> Outcome:
-    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind."""
+def run(
+    task: Task, held: Devices, stop: Stop, *, on_stuck: Callable[[], object] = lambda: None
+) -> Outcome:
+    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind.
+
+    `on_stuck` is called, in a thread of its own, when the work hangs.
+    """
     connected = engine.connect(task.database)
     sessions = engine.session_factory(connected)
+    reporter = Reporter(sessions, task.fence, stop, on_stuck=on_stuck)
+    lines = Lines(reporter)
+    logging.getLogger().addHandler(lines)
     try:
-        with Reporter(sessions, task.fence, stop) as reporter:
-            _train(task, sessions, reporter, held, stop)
+        with reporter:
+            stop_reason = _train(task, sessions, reporter, held, stop)
     except Stopped:
         return Outcome("cancelled" if stop.reason == "cancel" else "released")
     except Problem as problem:  # foreseen: where it was raised helps nobody
         log.error("the job failed: %s %s", problem.detail, problem.hint)
-        return Outcome("failed", error=_explain(problem), exception="Problem")
+        return failed(problem)
     except Exception as error:
         log.exception("the job failed")
-        return Outcome("failed", error=_explain(error), exception=type(error).__name__)
+        return failed(error)
     finally:
+        logging.getLogger().removeHandler(lines)
         connected.dispose()
-    return Outcome("succeeded", stop_reason="completed")
+    return Outcome("succeeded", stop_reason=stop_reason)
+
+
+def failed(error: Exception) -> Outcome:
+    """The outcome of a job that ended with this error."""
+    return Outcome("failed", error=_explain(error), exception=type(error).__name__)
 
 
 def _explain(error: Exception) -> dict[str, Any]:
@@ -82,12 +98,19 @@ def _explain(error: Exception) -> dict[str, Any]:
         problem = error
     elif _is_out_of_memory(error):
         problem = Problem("out_of_memory", "The device ran out of memory.")
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif _is_disk_full(error):
         problem = Problem("disk_full", "The disk filled up during the job.")
     else:
         first_line = str(error).partition("\n")[0][:300]
         problem = Problem("training_failed", f"{type(error).__name__}: {first_line}")
     return dict(problem.as_dict())
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """SQLite says so in words (SQLITE_FULL)."""
+    if isinstance(error, OperationalError):
+        return "disk is full" in str(error.orig)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -102,9 +125,10 @@ def _train(
     reporter: Reporter,
     held: Devices,
     stop: Stop,
-) -> None:
-    recipe = _begin(task, sessions)
-    journal = Journal(sessions, task.fence, reporter, recipe)
+) -> str:
+    """Returns why it ended, one of the contract's `stop_reason`."""
+    recipe, measured = _begin(task, sessions)
+    journal = Journal(sessions, task.fence, reporter, recipe, metrics=measured)
     data, assigned = _load(task, recipe, journal, _Holding(task, sessions, held), stop)
     device = devices.choose(recipe.device, assigned)
     parts = split(data, recipe, device)
@@ -132,26 +156,50 @@ def _train(
         made_with=run_with.made_with(),
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
-    journal.training(_steps(parts, recipe))
-    for event in training.fit(network, parts.train, parts.validation, recipe=recipe, run=run_with):
+    begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe))
+    _take_up(begun, task, recipe, saver)
+    journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
+    for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
             journal.tick(event)
             continue
         journal.epoch(event, len(parts.validation))
-        last = event.epoch == recipe.epochs
-        if last or event.epoch % recipe.checkpoints.every_epochs == 0:
+        finishing = reporter.finishing or event.epoch == recipe.epochs
+        if finishing or event.epoch % recipe.checkpoints.every_epochs == 0:
             saver.save(network, event, journal.metrics())
+            state.keep(task.run, begun)
+        if finishing:
+            break
     if stop():
         raise Stopped
     _judge(network, parts, run_with, journal=journal, best=saver.best())
+    return "completed" if begun.epoch == recipe.epochs else "finished_early"
 
 
-def _begin(task: Task, sessions: sessionmaker[Session]) -> Recipe:
+def _take_up(begun: Training, task: Task, recipe: Recipe, saver: Saver) -> None:
+    """Goes on where an earlier attempt was; where its state is not there, from its last checkpoint
+    with a fresh optimizer.
+    """
+    if state.restore(task.run, begun):
+        log.info("goes on after epoch %d", begun.epoch)
+    elif (saved := saver.newest()) is not None:
+        begun.epoch, folder = saved
+        begun.step = begun.epoch * (begun.steps // recipe.epochs)
+        weights = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
+        begun.network.load_state_dict(weights)
+        begun.advance_schedule()
+        log.info("goes on after epoch %d with a fresh optimizer", begun.epoch)
+
+
+def _begin(
+    task: Task, sessions: sessionmaker[Session]
+) -> tuple[Recipe, dict[str, float | None] | None]:
+    """What is to be done, and what an earlier attempt measured."""
     with sessions.begin() as session:
         row = jobs.get(session, task.fence.job_id)
         if not jobs.start(session, task.fence, pid=os.getpid(), device=task.device):
             raise Stopped
-        return Recipe.model_validate(row.recipe)
+        return Recipe.model_validate(row.recipe), row.metrics
 
 
 class _Holding:

@@ -52,7 +52,13 @@ class Saver:
         self._origin = origin
 
     def save(self, network: nn.Module, end: EpochEnd, metrics: dict[str, float | None]) -> None:
-        """Raises `Stopped` when another worker has the job by now; its files are gone then."""
+        """Raises `Stopped` when another worker has the job by now; its files are gone then.
+
+        An epoch that an earlier attempt had saved already is left as it is.
+        """
+        with self._sessions() as session:
+            if rows.has_epoch(session, self._fence.job_id, end.epoch):
+                return
         manifest = self._manifest(end, metrics)
         folder = checkpoints.save(self._root, network.state_dict(), manifest)
         with self._sessions.begin() as session:
@@ -69,6 +75,12 @@ class Saver:
             checkpoints.remove(folder)
             raise Stopped
         self._prune()
+
+    def newest(self) -> tuple[int, Path] | None:
+        """The last epoch that was saved and its folder; None if there is none."""
+        with self._sessions() as session:
+            row = rows.newest_of(session, self._fence.job_id)
+        return None if row is None else (row.epoch, self._root / row.id)
 
     def best(self) -> Path:
         """Folder of the best checkpoint."""

@@ -23,17 +23,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from database import checkpoints, engine, jobs
 from database import processes as process_rows
 from database.jobs import Fence, State
+from database.leases import LOOK_SECONDS, Watch
 from settings import Settings
-from workers import processes, task
+from workers import endings, processes, task
 from workers.task import Task
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.1
-HOUSEKEEPING_SECONDS = 2.0
 WATCH_SECONDS = 0.5
 # A cancel is cooperative first; memory must be free within 5 s of it (docs/decisions/0003).
 KILL_AFTER_SECONDS = 3.5
+# Between two tries when the database does not answer.
+TROUBLE_SECONDS = 1.0
 # A child that has not reported by then hangs in its imports.
 START_SECONDS = 120.0
 STOP_SECONDS = 8.0
@@ -70,6 +72,7 @@ class Supervisor:
         self._settings = settings
         self._sessions = engine.session_factory(database)
         self._looking = engine.session_factory(database, read_only=True)
+        self._leases = Watch(self._looking, self._sessions)
         self._host = socket.gethostname()
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
         self._context: Any = multiprocessing.get_context(_start_method(settings))
@@ -90,8 +93,8 @@ class Supervisor:
     def run(self) -> None:
         """Claims and watches until `stop`, then gives the running jobs back to the queue."""
         self._settings.runs.mkdir(parents=True, exist_ok=True)
-        processes.end_stale_groups(self._settings.runs, self._host)
-        self._free = self._probe()
+        self._settle_earlier()
+        self._free = self._probe() * self._settings.jobs_per_device
         self._ready = True
         log.info("ready: %s", ", ".join(self._free))
         pause = BUSY_SECONDS
@@ -111,9 +114,10 @@ class Supervisor:
             self._hand_out_devices()
             self._housekeep()
             return self._claim() or ended
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
             # A locked or unreachable database is tried again; leases bridge the gap.
-            log.exception("the database did not answer")
+            log.error("the database did not answer: %s", getattr(error, "orig", error))
+            time.sleep(TROUBLE_SECONDS)
             return False
 
     # -- claiming --------------------------------------------------------------------------
@@ -214,25 +218,29 @@ class Supervisor:
 
     def _settle(self, one: Child) -> None:
         """Writes how a job ended: as its `exit.json` says; without one it was lost, or we stop."""
-        processes.end_group(one.pid)  # whatever the child itself had started
-        record = processes.read(self._settings.runs / one.fence.job_id / processes.EXIT_FILE)
-        if record is None or record["claim"] != one.fence.claim:
-            record = {"state": "released" if self._stopping else "lost"}
+        # A forkserver that dies leaves its children alive, but nobody hears of their end any more.
+        orphaned = processes.is_running(one.pid)
+        processes.end_group(one.pid)  # the child itself then, or whatever it had started
+        record = endings.read(self._settings.runs / one.fence.job_id, one.fence.claim)
+        if record is None and (orphaned or self._stopping):
+            record = endings.RELEASED
+        record = record or endings.of_exit_code(one.process.exitcode)
         with self._sessions.begin() as session:
             process_rows.forget(session, pid=one.pid, host=self._host)
-            if record["state"] == "lost":
-                jobs.lose(session, one.fence)
-            elif record["state"] == "released":
-                jobs.release(session, one.fence)
-            else:
-                jobs.finish(
-                    session,
-                    one.fence,
-                    state=State(record["state"]),
-                    stop_reason=record["stop_reason"],
-                    error=record["error"],
-                )
-        log.info("%s %s, exit code %s", one.fence.job_id, record["state"], one.process.exitcode)
+            endings.write(session, one.fence, record)
+        log.info("%s %s, exit code %s", one.fence.job_id, record.state, one.process.exitcode)
+
+    def _settle_earlier(self) -> None:
+        """What an earlier worker of this host left: its children are ended, its jobs settled."""
+        orphaned = processes.end_stale_groups(self._settings.runs, self._host)
+        with self._sessions.begin() as session:
+            for fence in jobs.left_behind(session, host=self._host, but=self._id):
+                record = endings.read(self._settings.runs / fence.job_id, fence.claim)
+                if record is None and fence.job_id in orphaned:
+                    record = endings.RELEASED
+                record = record or endings.lost("ended with all of its worker")
+                endings.write(session, fence, record)
+                log.warning("%s %s by an earlier worker", fence.job_id, record.state)
 
     # -- watching --------------------------------------------------------------------------
 
@@ -241,16 +249,15 @@ class Supervisor:
         if now - self._watched >= WATCH_SECONDS and self._children:
             self._watched = now
             self._watch(now)
-        if now - self._housekept >= HOUSEKEEPING_SECONDS:
+        if now - self._housekept >= LOOK_SECONDS:
             self._housekept = now
             self._register("supervisor", os.getpid())
             if self._forkserver is not None:
                 self._register("forkserver", self._forkserver)
             for one in self._children:
                 self._register("child", one.pid, job_id=one.fence.job_id, device=one.device)
-            with self._sessions.begin() as session:
-                for job_id in jobs.requeue_lost(session):
-                    log.warning("%s: its worker was lost", job_id)
+            for job_id in self._leases.give_up_silent():
+                log.warning("%s: its worker was lost", job_id)
 
     def _watch(self, now: float) -> None:
         """Ends children that lost their claim, do not heed a cancel, or never came up."""

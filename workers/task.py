@@ -4,11 +4,16 @@ Torch-free, so that the supervisor stays small; the functions import the work wh
 is free in a child of the forkserver.
 """
 
+import logging
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from database.claims import Fence
+from problems import Problem
+from workers import processes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +35,23 @@ class Task:
 
 
 def work(task: Task, host: str, channel: Connection) -> None:
-    """Does one job and ends the process."""
-    from workers import child
+    """Does one job and ends the process. What breaks before the job begins fails it, with a reason
+    in its log: an import that raises, a home that cannot be written.
+    """
+    try:
+        from workers import child
 
-    child.main(task, host, channel)
+        child.main(task, host, channel)
+    except Exception as error:
+        _fail(task, error)
+
+
+def _fail(task: Task, error: Exception) -> None:
+    log.exception("%s could not begin", task.fence.job_id)
+    name, text = type(error).__name__, str(error).partition("\n")[0][:300]
+    problem = Problem("training_failed", f"The job's process could not begin: {name}: {text}")
+    outcome = {"claim": task.fence.claim, "state": "failed", "stop_reason": None}
+    processes.end_child(task.run, {**outcome, "error": problem.as_dict(), "exception": name})
 
 
 def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:

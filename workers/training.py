@@ -6,12 +6,13 @@ files or databases.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler
 
 from models_store.fields import Normalize, Recipe
 from models_store.preprocess import to_input
@@ -93,29 +94,79 @@ def steps_per_epoch(samples: int, recipe: Recipe) -> int:
     return whole + (1 if rest and not recipe.data_loader.drop_last else 0)
 
 
+@dataclass(slots=True)
+class Training:
+    """A network with all that its next epoch depends on. `epoch` and `step` count what is done."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler | None
+    steps: int  # of the whole run
+    order: torch.Generator  # which images make a batch
+    chance: torch.Generator  # how they are augmented
+    epoch: int = 0
+    step: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.chance.device
+
+    def random_states(self) -> dict[str, torch.Tensor]:
+        """Of the two generators and of PyTorch's own, which dropout draws from."""
+        states = {"order": self.order.get_state(), "chance": self.chance.get_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states | {"torch": torch.get_rng_state()}
+
+    def set_random_states(self, states: Mapping[str, torch.Tensor]) -> None:
+        """Takes what `random_states` gave."""
+        self.order.set_state(states["order"])
+        self.chance.set_state(states["chance"])
+        torch.set_rng_state(states["torch"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.device)
+
+    def advance_schedule(self) -> None:
+        """Brings a fresh schedule to the step that the training is at."""
+        if self.scheduler is not None and self.step:
+            self.scheduler.last_epoch = self.step - 1
+            self.scheduler.step()
+
+
+def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Training:
+    """A training of `steps` steps before its first one."""
+    optimizer = optimizers.build(recipe.optimizer, network.parameters())
+    return Training(
+        network=network,
+        optimizer=optimizer,
+        scheduler=optimizers.schedule(recipe.scheduler, optimizer, steps=steps),
+        steps=steps,
+        # Generators of our own: the global one has drawn the weights and is left alone, so a seed
+        # gives the same weights whatever the data order and augmentation draw.
+        order=torch.Generator().manual_seed(recipe.seed),
+        chance=torch.Generator(device=run.device).manual_seed(recipe.seed),
+    )
+
+
 def fit(
-    network: nn.Module, train: Samples, validation: Samples, *, recipe: Recipe, run: Run
+    training: Training, train: Samples, validation: Samples, *, recipe: Recipe, run: Run
 ) -> Iterator[Tick | EpochEnd]:
-    """Trains `network` in place. Ends early, in the middle of an epoch, once `run.stopped()`.
+    """Trains in place, the epochs that are left. Ends early, in the middle of an epoch, once
+    `run.stopped()`.
 
     The device is only waited for at ticks (at most every half second) and at the end of an epoch.
     """
-    steps = steps_per_epoch(len(train), recipe) * recipe.epochs
-    optimizer = optimizers.build(recipe.optimizer, network.parameters())
-    scheduler = optimizers.schedule(recipe.scheduler, optimizer, steps=steps)
-    # Generators of our own: the global one has drawn the weights and is left alone, so a seed
-    # gives the same weights whatever the data order and augmentation draw.
-    order = torch.Generator().manual_seed(recipe.seed)
-    chance = torch.Generator(device=run.device).manual_seed(recipe.seed)
-    step = 0
-    for epoch in range(1, recipe.epochs + 1):
+    network, optimizer, scheduler = training.network, training.optimizer, training.scheduler
+    first = training.step + 1
+    for epoch in range(training.epoch + 1, recipe.epochs + 1):
         network.train()
         totals = _totals(run.device)
         meter = _Meter(totals)
-        for index in _batches(train, recipe, order):
+        for index in _batches(train, recipe, training.order):
             pixels = train.pixels[index].to(run.device, non_blocking=True)
             labels = train.labels[index].to(run.device, non_blocking=True)
-            pixels = augment(pixels, recipe.transforms.train, chance)
+            pixels = augment(pixels, recipe.transforms.train, training.chance)
             with _precision(run):
                 logits = network(to_input(pixels, run.normalize))
             loss = functional.cross_entropy(logits.float(), labels)
@@ -125,14 +176,14 @@ def fit(
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
-            step += 1
+            training.step += 1
             with torch.no_grad():
                 totals[0] += loss.detach() * len(index)
                 totals[1] += (logits.argmax(1) == labels).sum()
             meter.count(len(index))
-            if step == 1 or meter.due():
+            if training.step == first or meter.due():
                 fresh, speed = meter.read()
-                yield Tick(step, epoch, fresh, lr, speed)
+                yield Tick(training.step, epoch, fresh, lr, speed)
             if run.stopped():
                 return
         whole = _means(totals, meter.images)  # waits for the device, so the time below is whole
@@ -140,9 +191,10 @@ def fit(
         measured = evaluate(network, validation, run)
         if measured is None:
             return
+        training.epoch = epoch
         yield EpochEnd(
             epoch,
-            step,
+            training.step,
             whole,
             measured,
             lr,

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 
 from app import examples, views
 from app.dependencies import (
+    JOB_ID,
     CheckpointId,
     Cursor,
     Held,
@@ -40,7 +41,9 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 @router.get("", summary="List checkpoints", responses=responses("job_not_found"))
 def list_checkpoints(
     session: Reading,
-    job: Annotated[str | None, Query(description="Only of this job.")] = None,
+    job: Annotated[
+        str | None, Query(description="Only of this job.", json_schema_extra=JOB_ID)
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[CheckpointItem]:

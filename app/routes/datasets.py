@@ -23,6 +23,8 @@ router = APIRouter(prefix="/datasets", tags=["Data sets"])
 Name = Annotated[
     str, PathParameter(description="Case, `-` and `_` do not matter.", examples=["digits"])
 ]
+# Said in the documentation only: a part of another name is not found, rather than not valid.
+_PARTS = {"enum": ["train", "val", "test"]}
 
 
 class DataSetRead(Read):
@@ -75,13 +77,18 @@ def get_dataset(name: Name, settings: Setup) -> DataSetRead:
 @router.get(
     "/{name}/images",
     summary="List the images of a data set",
-    responses=responses("dataset_unknown", "dataset_invalid", "dataset_unavailable", "not_ready"),
+    responses=responses(
+        *("dataset_unknown", "not_found", "dataset_invalid"),
+        *("dataset_not_downloaded", "not_ready"),
+    ),
     dependencies=[Warm],
 )
 def list_dataset_images(
     name: Name,
     settings: Setup,
-    split: Annotated[str, Query(description="train, val or test.")] = "train",
+    split: Annotated[
+        str, Query(description="Part of the data set.", json_schema_extra=_PARTS)
+    ] = "train",
     class_: Annotated[str | None, Query(alias="class", description="Only of this class.")] = None,
     limit: Limit = 50,
     cursor: Annotated[
@@ -118,7 +125,7 @@ def list_dataset_images(
         },
         **responses(
             *("dataset_unknown", "not_found", "dataset_invalid"),
-            *("dataset_unavailable", "not_ready"),
+            *("dataset_not_downloaded", "not_ready"),
         ),
     },
     dependencies=[Warm],
@@ -126,8 +133,15 @@ def list_dataset_images(
 def get_dataset_image(
     name: Name,
     settings: Setup,
-    split: Annotated[str, PathParameter(examples=["test"])],
-    index: Annotated[int, PathParameter(ge=0, examples=[0])],
+    split: Annotated[
+        str,
+        PathParameter(
+            description="Part of the data set.", examples=["test"], json_schema_extra=_PARTS
+        ),
+    ],
+    index: Annotated[
+        int, PathParameter(ge=0, description="Of the image, from 0.", examples=[0])
+    ],
 ) -> Response:
     """As it lies on disk: what is seen here is what the network is trained on."""
     facts = samples.local(name, settings.datasets)

@@ -22,6 +22,9 @@ from settings import Settings
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
 
 LONGEST_WAIT_SECONDS = 55.0  # proxies commonly cut off at 60
+_ANY = f"({'|'.join(State)})"
+# Said in the documentation only: a wrong state is told by name.
+_STATES = {"pattern": f"^{_ANY}(,{_ANY})*$"}
 
 
 class CancelRequest(BaseModel):
@@ -40,6 +43,7 @@ def list_jobs(  # noqa: PLR0913 - the filters of the list
             description="States, separated by commas: queued, starting, running, cancelling, "
             "succeeded, failed, cancelled.",
             examples=["queued,running"],
+            json_schema_extra=_STATES,
         ),
     ] = None,
     active: Annotated[bool | None, Query(description="true: not ended yet. false: ended.")] = None,

@@ -42,7 +42,11 @@ class Options(BaseModel):
     threshold: float = Field(
         0.0, ge=0, le=1, description="A best guess that is less probable is marked `unknown`."
     )
-    explain: str | None = Field(None, description="Not available yet: leave it out.")
+    explain: str | None = Field(
+        None,
+        description="Not available yet: leave it out.",
+        json_schema_extra={"anyOf": [{"type": "string", "maxLength": 0}, {"type": "null"}]},
+    )
 
     @field_validator("explain")
     @classmethod
@@ -84,7 +88,15 @@ _BODY: dict[str, Any] = {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["image_base64"],
-                "properties": {"image_base64": {"type": "string"}},
+                "properties": {
+                    "image_base64": {
+                        "type": "string",
+                        "minLength": 4,
+                        "pattern": r"^(data:[^,]*,)?[A-Za-z0-9+/\s]+={0,2}\s*$",
+                        "description": "The bytes of an image, with or without "
+                        "`data:image/png;base64,` before it.",
+                    }
+                },
             },
             "example": {
                 "image_base64": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptV"

@@ -71,7 +71,7 @@ def serving(settings: Settings) -> Iterator[Server]:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),
         portal.wrap_async_context_manager(
-            httpx.AsyncClient(transport=transport, base_url="http://danlu", timeout=30)
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=30)
         ) as http,
     ):
         portal.call(app.state.resources.warmup.wait)
@@ -207,6 +207,7 @@ def _problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]
     assert document["title"]
     assert document["detail"]
     assert set(document) >= {"hint", "errors"}
+    assert document["request_id"] == response.headers["x-request-id"]
     assert "Traceback" not in response.text
     return document
 

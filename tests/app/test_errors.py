@@ -16,6 +16,19 @@ def test_a_method_that_an_address_does_not_take(shared, problem):
     assert response.headers["allow"] == "POST"
 
 
+def test_every_method_of_an_address_is_allowed(shared, trained, problem):
+    """Its operations are routes of their own; the first one alone would be half the truth."""
+    response = shared.request("PUT", f"/checkpoints/{trained.best}")
+    problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
+
+
+def test_a_method_that_a_page_does_not_take(shared, problem):
+    response = shared.post("/docs")
+    problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET"
+
+
 def test_a_problem_as_a_document():
     errors = [{"loc": ["body", "lr"], "msg": "negative"}]
     problem = Problem("invalid_request", "lr: negative", errors=errors)

@@ -107,18 +107,18 @@ def test_an_index_that_is_none(shared, problem, place):
 
 
 def test_a_part_that_a_data_set_lacks(shared, problem):
-    document = problem(shared.get("/datasets/digits/images?split=val"), 422, "invalid_request")
+    document = problem(shared.get("/datasets/digits/images?split=val"), 404, "not_found")
     assert document["hint"] == "It has train, test."
 
 
 def test_a_class_that_a_data_set_lacks(shared, problem):
     response = shared.get("/datasets/digits/images?class=seven")
-    assert problem(response, 422, "invalid_request")["errors"][0]["loc"] == ["query", "class"]
+    assert problem(response, 404, "not_found")["errors"][0]["loc"] == ["query", "class"]
 
 
 @pytest.mark.parametrize("suffix", ["/images", "/images/test/0"])
 def test_a_built_in_set_that_is_not_here_yet(shared, problem, suffix):
-    document = problem(shared.get(f"/datasets/mnist{suffix}"), 503, "dataset_unavailable")
+    document = problem(shared.get(f"/datasets/mnist{suffix}"), 409, "dataset_not_downloaded")
     assert "POST /train" in document["hint"]
     assert shared.get("/datasets/mnist").json()["available"] is False
 

@@ -28,7 +28,7 @@ def test_it_is_not_ready_before_torch_is_loaded(settings, serve, problem):
 
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(cold)
-            async with httpx.AsyncClient(transport=transport, base_url="http://danlu") as http:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
                 return await http.get("/readyz")
 
         response = running.portal.call(ask)

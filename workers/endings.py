@@ -1,0 +1,68 @@
+"""How the process of a job ended, from what it left behind, and what that means for its row.
+
+`exit.json` says it; without one, the exit code and who else is gone. Knows no processes.
+"""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from database import jobs
+from database.jobs import Fence, State
+from problems import Problem
+from workers import processes
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`lost` and `released` put the job back into the queue; only `lost` counts an attempt."""
+
+    state: Literal["succeeded", "failed", "cancelled", "released", "lost"]
+    stop_reason: str | None = None
+    error: dict[str, Any] | None = None
+    reason: str = ""
+
+
+RELEASED = Ending("released")
+
+
+def lost(reason: str) -> Ending:
+    """Nobody knows why; `reason` is what can be said."""
+    return Ending("lost", reason=reason)
+
+
+def read(run: Path, claim: int) -> Ending | None:
+    """What `exit.json` says of this claim; None without one of it."""
+    record = processes.read(run / processes.EXIT_FILE)
+    if record is None or record.get("claim") != claim:
+        return None
+    return Ending(record["state"], record["stop_reason"], record["error"])
+
+
+def of_exit_code(code: int | None) -> Ending:
+    """Of a process that left nothing else."""
+    if code == processes.UNWRITTEN:
+        full = Problem("disk_full", "The job's folder could not be written: is the disk full?")
+        return Ending("failed", error=dict(full.as_dict()))
+    if code is not None and code < 0:
+        return lost(f"its process was ended by signal {-code} ({signal.strsignal(-code)})")
+    return lost(f"its process ended with exit code {code}")
+
+
+def write(session: Session, fence: Fence, ending: Ending) -> None:
+    """Writes the ending to the job's row, unless the claim is lost."""
+    if ending.state == "lost":
+        jobs.lose(session, fence, reason=ending.reason)
+    elif ending.state == "released":
+        jobs.release(session, fence)
+    else:
+        jobs.finish(
+            session,
+            fence,
+            state=State(ending.state),
+            stop_reason=ending.stop_reason,
+            error=ending.error,
+        )

@@ -1,0 +1,117 @@
+"""Where a training run stands, on disk: everything that its next epoch depends on, in one file.
+
+`runs/<job>/state/training.safetensors` holds weights, moments and random states as tensors and the
+rest as JSON in its header; nothing in it can run code. Written beside, synced and renamed, so what
+is there is whole. Knows no rows.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from workers.training import Training
+
+log = logging.getLogger(__name__)
+
+FOLDER = "state"
+_FILE = "training.safetensors"
+_NETWORK, _OPTIMIZER, _RANDOM = "network.", "optimizer.", "random."
+
+
+def keep(run: Path, training: Training) -> None:
+    """Replaces the state in the run's folder. Raises `OSError`."""
+    folder = run / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors, described = _taken_apart(training)
+    unfinished = folder / f"{_FILE}.tmp"
+    with unfinished.open("wb") as file:
+        file.write(save(tensors, metadata={"training": json.dumps(described)}))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / _FILE)
+
+
+def restore(run: Path, training: Training) -> bool:
+    """Brings a fresh `training` to where the kept state left off; False: there is none to use.
+
+    A file that cannot be read is as good as none: the log says so.
+    """
+    path = run / FOLDER / _FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads(file.metadata()["training"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        return False
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        log.exception("the state %s cannot be read", path)
+        return False
+    _put_together(training, tensors, described)
+    return True
+
+
+def disk_bytes(run: Path) -> int:
+    """Bytes of the kept state; 0 if there is none."""
+    try:
+        return (run / FOLDER / _FILE).stat().st_size
+    except OSError:
+        return 0
+
+
+def _taken_apart(training: Training) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    whole = training.optimizer.state_dict()
+    tensors = {f"{_NETWORK}{key}": value for key, value in training.network.state_dict().items()}
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, values in whole["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{_OPTIMIZER}{index}.{name}"] = value
+            else:
+                numbers.setdefault(str(index), {})[name] = value
+    tensors |= {f"{_RANDOM}{key}": value for key, value in training.random_states().items()}
+    described = {
+        "epoch": training.epoch,
+        "step": training.step,
+        "steps": training.steps,
+        "device": training.device.type,
+        "param_groups": whole["param_groups"],
+        "optimizer": numbers,
+        "scheduler": training.scheduler.state_dict() if training.scheduler else None,
+    }
+    return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, described
+
+
+def _put_together(
+    training: Training, tensors: dict[str, torch.Tensor], described: dict[str, Any]
+) -> None:
+    training.network.load_state_dict(_beneath(_NETWORK, tensors))
+    parameters = list(training.network.parameters())
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in described["optimizer"].items()
+    }
+    for key, value in _beneath(_OPTIMIZER, tensors).items():
+        index, _, name = key.partition(".")
+        like = parameters[int(index)]
+        # In the memory layout of its weight, as the optimizer had made it.
+        laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[name] = laid_out
+    training.optimizer.load_state_dict({"state": state, "param_groups": described["param_groups"]})
+    training.epoch, training.step = described["epoch"], described["step"]
+    if training.device.type == described["device"]:  # others draw other numbers from it
+        training.set_random_states(_beneath(_RANDOM, tensors))
+    if training.scheduler is None:
+        return
+    if described["scheduler"] is not None and described["steps"] == training.steps:
+        training.scheduler.load_state_dict(described["scheduler"])
+    else:
+        training.advance_schedule()
+
+
+def _beneath(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
