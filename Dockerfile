@@ -59,7 +59,7 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 # The server's alone: for `danlu worker` switch it off.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-P", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-P", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('DANLU_PORT') or 8000), timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 # tini reaps what a killed training process leaves behind, and hands signals on.
 ENTRYPOINT ["tini", "--"]
 # Or: danlu serve --no-worker, danlu worker, danlu doctor …

@@ -3,7 +3,6 @@
 Also completes the OpenAPI document. Knows no operation.
 """
 
-import html
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,19 @@ from typing import Any
 import fastapi_offline
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from app import door
+from app import door, error_pages
 from app.errors import ProblemRead, responses_of_door
-from problems import KINDS, Problem
+from app.resources import Resources
 
 router = APIRouter(include_in_schema=False)
 
 # Relative, as all links of these pages: a proxy may have put a path in front of theirs.
 _ASSETS = "docs/assets"
 _FILES = Path(fastapi_offline.__file__).parent / "static"
+_REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _TITLE = "danlu"
 # Whatever the pages' scripts would like to fetch elsewhere, they do not.
 _OURS_ONLY = {
@@ -30,6 +30,14 @@ _OURS_ONLY = {
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; worker-src 'self' blob:; "
     "frame-ancestors 'none'"
 }
+# Every operation lists a dozen errors. Their codes and titles are enough there: an example of each
+# makes the page many screens long, and says no more than /docs/errors.
+_ERRORS_IN_SHORT = (
+    b"<style>"
+    b".response:is([data-code^='4'],[data-code^='5']) :is(.response-controls,.model-example)"
+    b"{display:none}"
+    b"</style>"
+)
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
@@ -54,7 +62,8 @@ async def swagger_ui() -> HTMLResponse:
         swagger_favicon_url=f"{_ASSETS}/favicon.png",
         swagger_ui_parameters={"defaultModelsExpandDepth": 0, "tryItOutEnabled": True},
     )
-    return HTMLResponse(page.body, headers=_OURS_ONLY)
+    short = bytes(page.body).replace(b"</head>", _ERRORS_IN_SHORT + b"</head>")
+    return HTMLResponse(short, headers=_OURS_ONLY)
 
 
 @router.get("/redoc")
@@ -70,21 +79,24 @@ async def redoc() -> HTMLResponse:
     return HTMLResponse(page.body, headers=_OURS_ONLY)
 
 
+@router.get(f"/{_ASSETS}/redoc.standalone.js")
+def redoc_script() -> Response:
+    """ReDoc's own, without the logo that it would fetch from its makers."""
+    script = (_FILES / "redoc.standalone.js").read_bytes().replace(_REDOC_LOGO, b"data:,")
+    headers = {"Cache-Control": "max-age=3600"}
+    return Response(script, media_type="text/javascript", headers=headers)
+
+
+@router.get("/docs/errors")
+def error_list() -> HTMLResponse:
+    """Every error code."""
+    return HTMLResponse(error_pages.page(), headers=_OURS_ONLY)
+
+
 @router.get("/docs/errors/{code}")
-async def error_page(code: str) -> HTMLResponse:
+def error_page(code: str) -> HTMLResponse:
     """What an error code means: the page that `type` of a problem leads to."""
-    kind = KINDS.get(code)
-    if kind is None:
-        raise Problem("not_found", f"There is no error code {code[:80]!r}.")
-    hint = f"<p>{html.escape(kind.hint)}</p>" if kind.hint else ""
-    return HTMLResponse(
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{code}</title>"
-        "<style>body{font:16px/1.6 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem}"
-        "code{background:#8882;padding:.1em .3em;border-radius:4px}</style>"
-        f"<h1><code>{code}</code></h1><p><strong>{html.escape(kind.title)}</strong> "
-        f"(HTTP status {kind.status})</p>{hint}<p><a href=../../docs>All operations</a></p></html>",
-        headers=_OURS_ONLY,
-    )
+    return HTMLResponse(error_pages.page(code), headers=_OURS_ONLY)
 
 
 class DocumentedApp(FastAPI):
@@ -99,7 +111,8 @@ class DocumentedApp(FastAPI):
         """Made once."""
         if self.openapi_schema is None:
             document = super().openapi()
-            _say_who_may_come_in(document)
+            held: Resources = self.state.resources
+            _say_who_may_come_in(document, keyed=held.settings.api_key is not None)
             for path in document["paths"].values():
                 for operation in path.values():
                     _leave_out_null(operation.get("parameters", ()))
@@ -111,7 +124,7 @@ class DocumentedApp(FastAPI):
 
 
 def _leave_out_null(parameters: Iterable[dict[str, Any]]) -> None:
-    """A parameter that may be left out is described as `string or null`, but null cannot be sent."""
+    """FastAPI describes what may be left out as `string or null`, but nobody can send a null."""
     for parameter in parameters:
         schema = parameter["schema"]
         kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
@@ -120,10 +133,10 @@ def _leave_out_null(parameters: Iterable[dict[str, Any]]) -> None:
             schema.update(kinds[0])
 
 
-def _say_who_may_come_in(document: dict[str, Any]) -> None:
-    """A key may be asked for, everywhere but at the open addresses; and the door's refusals."""
+def _say_who_may_come_in(document: dict[str, Any], *, keyed: bool) -> None:
+    """Where the key is asked for, and the door's refusals. A server without a key takes any."""
     document["components"]["securitySchemes"] = {"bearer": _BEARER}
-    document["security"] = [{}, {"bearer": []}]
+    document["security"] = [{"bearer": []}] if keyed else [{}, {"bearer": []}]
     for path, item in document["paths"].items():
         for method, operation in item.items():
             refusals = responses_of_door(

@@ -76,8 +76,8 @@ class Door:
         hosts = headers.getlist("host")
         if "*" in self._names or (len(hosts) == 1 and self._is_ours(_split_host(hosts[0])[0])):
             return
-        if len(hosts) != 1:
-            raise Problem("host_refused", f"The request has {len(hosts)} Host headers, not one.")
+        if len(hosts) != 1 or not hosts[0]:
+            raise Problem("host_refused", "The request does not name one host.")
         name = _printable(hosts[0])
         hint = f"If the name is right: DANLU_ALLOWED_HOSTS={_printable(_split_host(hosts[0])[0])}"
         raise Problem("host_refused", f"This server is not known as {name}.", hint=hint)

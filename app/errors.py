@@ -138,9 +138,14 @@ def _response(codes: list[str]) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     examples = {code: {"value": _example(code)} for code in codes}
     return {
-        "description": " · ".join(f"`{code}`: {KINDS[code].title}" for code in codes),
+        "description": " · ".join(map(_in_a_line, codes)),
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
+
+
+def _in_a_line(code: str) -> str:
+    """With a link that leads from /docs and /redoc to the page about the code."""
+    return f"[`{code}`](docs/errors/{code}): {KINDS[code].title}"
 
 
 def _example(code: str) -> dict[str, Any]:

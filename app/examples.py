@@ -28,6 +28,7 @@ PROBLEM: dict[str, Any] = {
 JOB_ITEM: dict[str, Any] = {
     "id": _JOB_ID, "kind": "train", "name": "first try", "tags": [], "owner": "lin",
     "state": "running", "priority": 0, "attempt": 1, "queue_position": None, "waiting_for": None,
+    "finishing": False,
     "device": "cpu", "worker": {"id": "atlas-3f2a", "host": "atlas", "pid": 812},
     "dataset": {"name": "digits", "version": "5c1d0a2b9e7f4c33"}, "recipe": _RECIPE,
     "progress": {
@@ -59,6 +60,17 @@ HISTORY: dict[str, Any] = {
     "steps": [{"step": 20, "epoch": 1, "train_loss": 2.21, "lr": 0.0003}],
     "next": "1.1.1.20",
 }  # fmt: skip
+
+EVENTS = """\
+event: state
+data: {"at": "2026-11-23T08:00:01Z", "state": "running", "attempt": 1}
+id: 17
+
+event: end
+data: {"at": "2026-11-23T08:00:09Z", "state": "succeeded", "attempt": 1, "stop_reason": "completed"}
+id: 58
+
+"""
 
 PLAN: dict[str, Any] = {
     "recipe": _RECIPE, "layers": [_LAYER], "parameters": 1012330, "flops": 4432000, "steps": 615,

@@ -43,8 +43,8 @@ curl -F file=@7.png localhost:8000/predict                    # what does it see
 ```
 
 Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem documents with a stable `code`
-and a `hint`. Unknown fields and parameters are refused by name. Every response has an
-`X-Request-Id`. Lists come in pages: pass `next_cursor` on as `cursor`.
+([all of them](docs/errors)) and a `hint`. Unknown fields and parameters are refused by name. Every
+response has an `X-Request-Id`. Lists come in pages: pass `next_cursor` on as `cursor`.
 """
 
 _TAGS: list[dict[str, Any]] = [
@@ -99,7 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     held.warmup.start()
     async with upkeep.running(held.writing, Watch(held.reading, held.writing)):
         yield
-    held.waiting.close()
+    held.feed.close()
     held.database.dispose()
 
 

@@ -10,10 +10,10 @@ import anyio
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.feed import Feed
 from app.predictor import Predictor
-from app.waiting import Waiting
 from app.warmup import Warmup
-from database import engine, jobs
+from database import engine
 from settings import Settings
 
 # Predictions compute; more of them at once than this only take the cores from each other.
@@ -31,17 +31,13 @@ class Resources:
     warmup: Warmup
     predictor: Predictor
     predicting: anyio.CapacityLimiter
-    waiting: Waiting
+    feed: Feed
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The resources of a server with these settings."""
         database = engine.connect(settings.database)
         reading = engine.session_factory(database, read_only=True)
-
-        def ended(job_ids: set[str]) -> set[str]:
-            with reading() as session:
-                return jobs.ended(session, job_ids)
 
         return cls(
             settings=settings,
@@ -51,5 +47,5 @@ class Resources:
             warmup=Warmup(device=settings.predict_device),
             predictor=Predictor(settings.checkpoints, device=settings.predict_device),
             predicting=anyio.CapacityLimiter(_PREDICTIONS_AT_ONCE),
-            waiting=Waiting(ended),
+            feed=Feed(reading),
         )

@@ -119,7 +119,7 @@ class JobItem(Read):
     owner: str
     state: State
     priority: int
-    attempt: int = Field(description="1, and one more for each time its worker was lost.")
+    attempt: int = Field(description="1, and one more for each time it was lost or resumed.")
     queue_position: int | None = Field(description="1: the next to be claimed.")
     waiting_for: str | None = Field(description="Why a queued job does not run yet, in words.")
     device: str | None
@@ -130,11 +130,12 @@ class JobItem(Read):
     )
     progress: ProgressRead
     metrics: MetricsRead
+    finishing: bool = Field(description="Asked to end after this epoch.")
     best_checkpoint_id: str | None
     warnings: list[NoticeRead]
     stop_reason: str | None
     error: ErrorRead | None
-    disk_bytes: int | None
+    disk_bytes: int | None = Field(description="What `DELETE` would free.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

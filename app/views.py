@@ -3,7 +3,9 @@
 Reads; changes nothing. Knows no requests.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -23,9 +25,9 @@ from database.tables import Checkpoint, Job, State
 Queue = Callable[[Job], tuple[int | None, str | None]]
 
 
-def job(session: Session, row: Job) -> JobRead:
-    """One job, with its checkpoints."""
-    fields = _fields(row, _queue(session, [row]))
+def job(session: Session, row: Job, runs: Path) -> JobRead:
+    """One job, with its checkpoints; `runs` is the folder of the runs."""
+    fields = _fields(row, _queue(session, [row]), runs)
     saved = [
         CheckpointOfJob(
             id=one.id,
@@ -38,10 +40,10 @@ def job(session: Session, row: Job) -> JobRead:
     return JobRead(**fields, checkpoints=saved)
 
 
-def job_items(session: Session, rows: Sequence[Job]) -> list[JobItem]:
+def job_items(session: Session, rows: Sequence[Job], runs: Path) -> list[JobItem]:
     """Jobs as a list shows them."""
     queue = _queue(session, rows)
-    return [JobItem(**_fields(row, queue)) for row in rows]
+    return [JobItem(**_fields(row, queue, runs)) for row in rows]
 
 
 def checkpoint_items(session: Session, rows: Sequence[Checkpoint]) -> list[CheckpointItem]:
@@ -54,13 +56,13 @@ def checkpoint_items(session: Session, rows: Sequence[Checkpoint]) -> list[Check
     ]
 
 
-def _fields(row: Job, queue: Queue) -> dict[str, Any]:
+def _fields(row: Job, queue: Queue, runs: Path) -> dict[str, Any]:
     place, reason = queue(row)
     asked = (row.recipe or {}).get("epochs")
     metrics = {"best_val_accuracy": row.best_val_accuracy} | _said(row.metrics)
     same = (
         "id", "kind", "name", "tags", "owner", "state", "priority", "attempt", "device", "recipe",
-        "best_checkpoint_id", "warnings", "stop_reason", "error", "disk_bytes",
+        "finishing", "best_checkpoint_id", "warnings", "stop_reason", "error",
         "created_at", "started_at", "finished_at",
     )  # fmt: skip
     return {
@@ -68,6 +70,7 @@ def _fields(row: Job, queue: Queue) -> dict[str, Any]:
         "queue_position": place,
         "waiting_for": reason,
         "worker": _worker(row),
+        "disk_bytes": row.disk_bytes + _bytes_below(runs / row.id),
         "dataset": {"name": row.dataset_name, "version": row.dataset_version},
         "progress": ProgressRead(**({"epochs": asked} | _said(row.progress))),
         "metrics": MetricsRead(**metrics),
@@ -77,6 +80,15 @@ def _fields(row: Job, queue: Queue) -> dict[str, Any]:
 def _said(values: dict[str, Any] | None) -> dict[str, Any]:
     """What a worker wrote, without what it left open."""
     return {key: value for key, value in (values or {}).items() if value is not None}
+
+
+def _bytes_below(folder: Path) -> int:
+    """Bytes of its files; a file that goes meanwhile, or a folder that is not there, has none."""
+    found = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            found += path.stat().st_size
+    return found
 
 
 def _worker(row: Job) -> WorkerRead | None:
@@ -91,19 +103,22 @@ def _queue(session: Session, rows: Sequence[Job]) -> Queue:
         return lambda _: (None, None)
     places = jobs.queue_positions(session)
     workers = any(one.role == "supervisor" for one in processes.alive(session))
+    at_work = jobs.find(session, states=jobs.AT_WORK, limit=1).items
 
     def tell(row: Job) -> tuple[int | None, str | None]:
         place = places.get(row.id)
         if row.state is not State.queued or place is None:
             return None, None
-        return place, _reason(place, workers=workers)
+        return place, _reason(place, workers=workers, at_work=at_work[0] if at_work else None)
 
     return tell
 
 
-def _reason(place: int, *, workers: bool) -> str:
+def _reason(place: int, *, workers: bool, at_work: Job | None) -> str:
     if not workers:
         return "a worker: none is running, danlu worker starts one"
-    if place == 1:
-        return "a free worker"
-    return "1 job ahead of it" if place == 2 else f"{place - 1} jobs ahead of it"
+    if place > 1:
+        return "1 job ahead of it" if place == 2 else f"{place - 1} jobs ahead of it"
+    if at_work is not None and at_work.device is not None:
+        return f"a free device: {at_work.id} of {at_work.owner} has {at_work.device}"
+    return "a worker that is ready for it"

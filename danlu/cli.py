@@ -1,8 +1,8 @@
 """The command line: `danlu serve`, `danlu train`, `danlu predict` and the rest.
 
 Each command reads its words, asks the client and shows the answer. Exit codes: 0 ok, 1 a job
-failed, 2 usage, 3 no server, 4 a database of a newer danlu, 5 a home that another worker uses, 130
-interrupted, though a job that was followed goes on.
+failed, 2 usage, 3 no server, 4 a database of a newer danlu, 5 a home that another worker uses, 6 a
+home that is gone, 130 interrupted, though a job that was followed goes on.
 """
 
 from importlib.metadata import version
@@ -13,12 +13,12 @@ import typer
 import typer.core
 from rich.text import Text
 
-from danlu import follow, ids, programs, recipe, screen
+from danlu import admin, follow, ids, programs, recipe, screen
 from danlu.client import Client
 from danlu.errors import NO_SERVER, DanluError
 from danlu.programs import DETACHED, FAILED, NO_SERVER_FOUND, USAGE, AsJson
 from danlu.serve import HOPELESS, PORT_TAKEN
-from danlu.wire import Job
+from danlu.wire import ENDED, Job
 
 JobId = Annotated[str, typer.Argument(help="Id of a job, its beginning, or last.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="At most so many.")]
@@ -68,6 +68,9 @@ def _options(
 app.command()(programs.serve)
 app.command()(programs.worker)
 app.command()(programs.demo)
+app.command()(admin.backup)
+app.command()(admin.restore)
+app.command()(admin.doctor)
 
 
 @app.command()
@@ -141,13 +144,41 @@ def watch(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) ->
 
 
 @app.command()
-def cancel(ctx: typer.Context, job: JobId, as_json: AsJson = False) -> None:
+def cancel(
+    ctx: typer.Context,
+    job: JobId,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Let it end after this epoch, and succeed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Cancel a job; its checkpoints stay."""
     client = _client(ctx)
-    cancelled = client.cancel(ids.job(client, job))
-    _show(
-        cancelled, Text.assemble(cancelled["id"], " is ", screen.state(cancelled)), as_json=as_json
-    )
+    cancelled = client.cancel(ids.job(client, job), finish=finish)
+    soon = " and ends after this epoch" if finish and cancelled["state"] not in ENDED else ""
+    shown = Text.assemble(cancelled["id"], " is ", screen.state(cancelled), soon)
+    _show(cancelled, shown, as_json=as_json)
+
+
+@app.command()
+def resume(
+    ctx: typer.Context,
+    job: JobId,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="New total; also for a job that succeeded.")
+    ] = None,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show it until it ends.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a job that ended, after its last epoch."""
+    client = _client(ctx)
+    resumed = client.resume(ids.job(client, job), epochs=epochs)
+    if follow_it:
+        _follow(client, resumed["id"], as_json=as_json)
+        return
+    _show(resumed, Text.assemble(resumed["id"], " is ", screen.state(resumed)), as_json=as_json)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
-from danlu import environment, key
+from danlu import environment, key, sse
 from danlu.connection import Connection, connect
 from danlu.errors import NO_SERVER, DanluError
 from danlu.wire import (
@@ -27,6 +27,7 @@ from danlu.wire import (
     Checkpoint,
     DataSet,
     DataSetImage,
+    Event,
     History,
     Job,
     Page,
@@ -88,12 +89,17 @@ class Client:
 
     # Training
 
-    def train(self, recipe: Mapping[str, Any] | str, **fields: Any) -> Job:
+    def train(
+        self, recipe: Mapping[str, Any] | str, *, once: str | None = None, **fields: Any
+    ) -> Job:
         """Queue a training job; `{"dataset": "mnist"}`, or just `"mnist"`, is enough.
 
-        `fields` go before those of `recipe`. Returns at once.
+        `fields` go before those of `recipe`. `once`, any text of your own, makes it safe to call
+        this again with the same recipe: no second job is made. Returns at once.
         """
-        return self._connection.json("POST", "/train", json=_recipe(recipe, fields))
+        headers = {} if once is None else {"Idempotency-Key": once}
+        body = _recipe(recipe, fields)
+        return self._connection.json("POST", "/train", json=body, headers=headers)
 
     def plan(self, recipe: Mapping[str, Any] | str, **fields: Any) -> Plan:
         """What `train` would do: the resolved recipe, the layers, the steps. Makes no job."""
@@ -174,9 +180,38 @@ class Client:
         """What the job wrote, as text."""
         return self._connection.send("GET", _path("jobs", job_id, "logs")).text
 
-    def cancel(self, job_id: str) -> Job:
-        """Cancel a job: a queued one at once, a running one as soon as its worker hears of it."""
-        return self._connection.json("POST", _path("jobs", job_id, "cancel"))
+    def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
+        """What happens to the job, as it happens, from event number `after` on, until its end.
+
+        A connection that breaks is not made again: go on with the last event's `id`.
+        """
+        headers = {"Last-Event-ID": str(after)} if after else {}
+        path = _path("jobs", job_id, "events")
+        # Comments come every 15 s.
+        timeout = httpx.Timeout(45.0, connect=5.0)
+        with self._connection.stream("GET", path, headers=headers, timeout=timeout) as response:
+            yield from sse.parse(response.iter_lines())
+
+    def cancel(self, job_id: str, *, finish: bool = False) -> Job:
+        """Cancel a job: a queued one at once, a running one as soon as its worker hears of it.
+
+        `finish`: let it end after this epoch instead, and succeed with what there is.
+        """
+        path = _path("jobs", job_id, "cancel")
+        return self._connection.json("POST", path, json={"finish": True} if finish else None)
+
+    def resume(self, job_id: str, *, epochs: int | None = None) -> Job:
+        """Go on with a job that failed or was cancelled; with more `epochs`, with any ended one."""
+        body = {} if epochs is None else {"epochs": epochs}
+        return self._connection.json("POST", _path("jobs", job_id, "resume"), json=body)
+
+    def change(self, job_id: str, **changes: Any) -> Job:
+        """Give a job another `name`, `tags` or `priority`."""
+        return self._connection.json("PATCH", _path("jobs", job_id), json=changes)
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended, with its checkpoints."""
+        self._connection.send("DELETE", _path("jobs", job_id))
 
     # Checkpoints
 

@@ -51,6 +51,7 @@ class Connection:
         path: str,
         *,
         params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: httpx.Timeout | None = None,
         **content: Any,
     ) -> httpx.Response:
@@ -59,19 +60,35 @@ class Connection:
         extra: dict[str, Any] = {"timeout": timeout} if timeout else {}
         with self._answering():
             response = self._http.request(
-                method, path, params=_given(params or {}), headers=self._headers, **extra, **content
+                method,
+                path,
+                params=_given(params or {}),
+                headers=[*self._headers.items(), *_encoded(headers)],
+                **extra,
+                **content,
             )
         return _checked(response)
 
     @contextmanager
     def stream(
-        self, method: str, path: str, *, params: Mapping[str, Any]
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: httpx.Timeout | None = None,
     ) -> Iterator[httpx.Response]:
         """The answer to a request, to be read bit by bit. Raises `DanluError`."""
+        extra: dict[str, Any] = {"timeout": timeout} if timeout else {}
         with (
             self._answering(),
             self._http.stream(
-                method, path, params=_given(params), headers=self._headers
+                method,
+                path,
+                params=_given(params or {}),
+                headers=[*self._headers.items(), *_encoded(headers)],
+                **extra,
             ) as response,
         ):
             if not response.is_success:
@@ -107,6 +124,10 @@ def connect(base_url: str) -> httpx.Client:
         detail = f"{base_url!r} is no address of a server ({error})."
         hint = f"An address looks like {DEFAULT_URL}."
         raise DanluError(NO_SERVER, detail, hint=hint) from None
+
+
+def _encoded(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, Any]:

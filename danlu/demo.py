@@ -93,7 +93,7 @@ def demo(
             output=log,
             grace_seconds=GRACE,
         )
-        with halves, Client(address) as client:
+        with halves, Client(address, api_key="") as client:
             try:
                 outcome = _run(client, halves, console)
             except DanluError:

@@ -120,16 +120,12 @@ def _serve(
 
 
 def _where(place: parent.Place) -> list[str]:
-    """What people are told when the port is open. A key of theirs is not repeated."""
-    home, url = f"home    {place.home}", place.url
+    """What people are told when the port is open. A key of their own is not repeated."""
+    home, url, key = f"home    {place.home}", place.url, place.key
     if url is None:
         return [home, "worker  waits for jobs"]
-    if place.key is not None:
-        command_line = (
-            f"key     {place.key}   (in DANLU_API_KEY for the command line; until it stops)"
-        )
-        return [home, f"danlu   {url}/?key={place.key}", command_line]
-    return [
-        home,
-        f"danlu   {url}   ({'asks for the key; ' if place.asks else ''}try it at {url}/docs)",
-    ]
+    if key is not None:
+        how = f"(for the command line: export DANLU_API_KEY={key})"
+        return [home, f"danlu   {url}/?key={key}", f"        {how}"]
+    asks = "asks for the key; " if place.asks else ""
+    return [home, f"danlu   {url}   ({asks}try it at {url}/docs)"]

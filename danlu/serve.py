@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 PORT_TAKEN = "port_taken"
 SETTING_WRONG, DATABASE_NEWER, HOME_IN_USE = "setting_wrong", "database_newer", "home_in_use"
+HOME_GONE = "home_gone"
 HOPELESS: Mapping[int, tuple[str, str, str]] = {
     2: (SETTING_WRONG, "A setting is wrong; the line above says which.", "Correct or unset it."),
     4: (
@@ -36,8 +37,13 @@ HOPELESS: Mapping[int, tuple[str, str, str]] = {
     ),
     5: (
         HOME_IN_USE,
-        "Another worker uses this home.",
+        "Another worker, or another machine, uses this home.",
         "Stop it first, choose another --home, or serve with --no-worker beside it.",
+    ),
+    6: (
+        HOME_GONE,
+        "The home was deleted or replaced while danlu ran.",
+        "Put it back, or start danlu again for a new one.",
     ),
 }
 """Exit codes of a half that no restart helps: code, what is wrong, and what to do."""

@@ -96,6 +96,7 @@ class Job(TypedDict):
     progress: Progress
     metrics: Metrics
     checkpoints: NotRequired[list[JobCheckpoint]]
+    finishing: bool
     best_checkpoint_id: str | None
     warnings: list[Notice]
     stop_reason: str | None
@@ -137,6 +138,14 @@ class History(TypedDict):
     epochs: list[Epoch]
     steps: list[Step]
     next: str | None
+
+
+class Event(TypedDict):
+    """Something that happened to a job; `id` grows."""
+
+    id: int
+    type: str
+    data: dict[str, Any]
 
 
 class Layer(TypedDict):

@@ -33,20 +33,29 @@ class Contents:
     has no row.
     """
 
-    revision: str | None = None
     jobs: Mapping[str, str] = field(default_factory=dict)
     without_best: frozenset[str] = frozenset()
     checkpoint_ids: frozenset[str] = frozenset()
     processes: tuple[Seen, ...] = ()
 
 
+def revision(path: Path) -> str | None:
+    """The form of the tables, None for a file without ours. To be asked before anything else: what
+    a newer danlu made may lack what `contents` looks for.
+    """
+    with files.reading(path) as connection:
+        if "alembic_version" not in _tables(connection):
+            return None
+        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return str(rows[0][0]) if rows else None
+
+
 def contents(path: Path) -> Contents:
     """What is in a database, which others may use meanwhile; all empty without our tables."""
     with files.reading(path) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if not {"alembic_version", "jobs", "checkpoints", "processes"} <= tables:
-            return Contents()
-        return _contents(connection)
+        connection.execute("BEGIN")  # all of it as of one moment
+        ours = {"jobs", "checkpoints", "processes"} <= _tables(connection)
+        return _contents(connection) if ours else Contents()
 
 
 def without(path: Path, checkpoint_ids: Collection[str]) -> None:
@@ -76,16 +85,17 @@ def begin_anew(session: Session) -> list[str]:
     return sorted(again.intersection(session.scalars(queued)))
 
 
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name for (name,) in found}
+
+
 def _contents(connection: sqlite3.Connection) -> Contents:
-    connection.execute("BEGIN")  # all of it as of one moment
-    revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     jobs = connection.execute("SELECT id, state, best_checkpoint_id FROM jobs").fetchall()
-    checkpoint_ids = frozenset(
-        checkpoint_id for (checkpoint_id,) in connection.execute("SELECT id FROM checkpoints")
-    )
+    rows = connection.execute("SELECT id FROM checkpoints")
+    checkpoint_ids = frozenset(checkpoint_id for (checkpoint_id,) in rows)
     processes = connection.execute("SELECT role, host, pid, seen_at FROM processes")
     return Contents(
-        revision=revisions[0][0] if revisions else None,
         jobs={job_id: state for job_id, state, _ in jobs},
         without_best=frozenset(
             job_id for job_id, _, best in jobs if best and best not in checkpoint_ids

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import files
+from database import files, processes
 from problems import Problem
 
 if TYPE_CHECKING:  # alembic takes a while to import, and only migrate() needs it
@@ -99,6 +99,38 @@ def newest(current: Collection[str]) -> str | None:
         )
     head = scripts.get_current_head()
     return None if head in current else head
+
+
+def identity(url: str) -> tuple[int, int] | None:
+    """Which file the database is in, by device and inode; None while there is none, and for a
+    database server. It changes when somebody deletes or replaces the home of a running program.
+    """
+    path = files.path_of(url)
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+
+
+def refuse_other_machines(url: str) -> None:
+    """Raises Problem home_in_use when programs of another machine use this SQLite file: its
+    write-ahead log lies in shared memory, which machines do not share, and would be lost.
+    """
+    if files.path_of(url) is None:
+        return
+    engine = connect(url)
+    try:
+        with session_factory(engine, read_only=True)() as session:
+            others = processes.of_other_machines(session)
+    finally:
+        engine.dispose()
+    if others:
+        raise Problem(
+            "home_in_use",
+            f"Programs on {', '.join(others)} use this home, and SQLite works on one machine only.",
+            hint="Stop them first (they are noticed for 15 s), or use a home on this machine.",
+        )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -5,7 +5,7 @@ another, ids grow in the order of the commits: a reader that has seen one has se
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select
@@ -40,7 +40,7 @@ def since(session: Session, last: int, *, job_id: str | None = None, limit: int)
 
 def forget_progress(session: Session) -> None:
     """Drops `progress` older than PROGRESS_KEPT; everything else stays as long as its job."""
-    old = Event.created_at < now() - PROGRESS_KEPT
+    old = Event.created_at < datetime.now(UTC) - PROGRESS_KEPT
     session.execute(delete(Event).where(Event.type == PROGRESS, old))
 
 

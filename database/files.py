@@ -4,6 +4,7 @@ Knows nothing of what is in them. Raises `sqlite3.Error` for a file that is no d
 damaged, `OSError` for one that is missing or may not be read.
 """
 
+import errno
 import os
 import sqlite3
 from collections import Counter
@@ -56,8 +57,9 @@ def copy(path: Path, target: Path) -> None:
     The copy is safely on disk, in one file alone: it can be read where nothing can be written.
     """
     unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
     rested = _rests(path)
-    with reading(path) as source, closing(sqlite3.connect(unfinished)) as copied:
+    with reading(path) as source, closing(sqlite3.connect(unfinished)) as copied, _disk_full():
         source.backup(copied)  # not a copy of the file: what is committed may still lie in the WAL
         copied.execute("PRAGMA journal_mode = DELETE")
     if rested and not _rests(path):  # somebody began to use it meanwhile
@@ -66,6 +68,17 @@ def copy(path: Path, target: Path) -> None:
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(target)
+
+
+@contextmanager
+def _disk_full() -> Iterator[None]:
+    """Tells a full disk from a damaged database."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _rests(path: Path) -> bool:

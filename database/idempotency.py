@@ -3,7 +3,7 @@
 Knows nothing of HTTP. Keys of different owners have nothing to do with each other.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
@@ -19,7 +19,7 @@ def job_of(session: Session, *, owner: str, key: str, digest: str) -> str | None
 
     Raises Problem idempotency_conflict when the key came with another `digest`.
     """
-    kept = IdempotencyKey.created_at > now() - KEPT
+    kept = IdempotencyKey.created_at > datetime.now(UTC) - KEPT
     found = select(IdempotencyKey).where(
         IdempotencyKey.owner == owner, IdempotencyKey.key == key, kept
     )
@@ -34,6 +34,7 @@ def job_of(session: Session, *, owner: str, key: str, digest: str) -> str | None
 
 def remember(session: Session, *, owner: str, key: str, digest: str, job_id: str) -> None:
     """Notes which job the request made; call it in the transaction that makes the job."""
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at <= now() - KEPT))
+    over = IdempotencyKey.created_at <= datetime.now(UTC) - KEPT
+    session.execute(delete(IdempotencyKey).where(over))
     row = {"owner": owner, "key": key, "digest": digest, "job_id": job_id, "created_at": now()}
     session.execute(insert(IdempotencyKey).values(row))

@@ -61,7 +61,7 @@ class Watch:
     def _look(self, passed: float) -> dict[tuple[str, int], _Seen]:
         at_work = select(Job.id, Job.claim, Job.beat).where(Job.state.in_(AT_WORK))
         with self._reading() as session:
-            rows = session.execute(at_work).tuples().all()
+            rows = session.execute(at_work).all()
         before, self._seen = self._seen, {}
         for job_id, claim, beat in rows:
             seen = before.get((job_id, claim))

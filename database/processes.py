@@ -1,7 +1,9 @@
 """Which of our processes are alive, as each of them says. Knows nothing of how they are started."""
 
+import contextlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -24,13 +26,27 @@ def seen(  # noqa: PLR0913 - the columns of the row
 ) -> None:
     """Notes that this process is alive now. Call it every few seconds; `info` is free to choose."""
     now = time.time()
-    said = {"role": role, "job_id": job_id, "device": device, "info": dict(info or {})}
+    info = {"boot": boot_id(), **(info or {})}
+    said = {"role": role, "job_id": job_id, "device": device, "info": info}
     row = update(Process).where(Process.host == host, Process.pid == pid)
     row = row.values(**said, seen_at=now).execution_options(synchronize_session=False)
     if session.scalar(row.returning(Process.pid)) is None:
         # Those who were killed could not say goodbye; a newcomer clears them away.
         session.execute(delete(Process).where(Process.seen_at < now - _FORGOTTEN_AFTER_SECONDS))
         session.execute(insert(Process).values(**said, host=host, pid=pid, seen_at=now))
+
+
+def boot_id() -> str:
+    """One boot of one machine, the same in all its containers; empty where nothing tells."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def of_other_machines(session: Session) -> list[str]:
+    """Names of the other machines whose programs are alive, by what these said of their boot."""
+    here = boot_id()
+    return sorted({row.host for row in alive(session) if row.info.get("boot", here) != here})
 
 
 def forget(session: Session, *, pid: int, host: str) -> None:

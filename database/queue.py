@@ -4,7 +4,12 @@ Priority first, then jobs that were interrupted, then the owner with the fewest 
 the owner whose turn was longest ago, then age (docs/decisions/0011). Changes nothing but turns.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import count, groupby
+from operator import itemgetter
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy import insert as insert_into
@@ -32,11 +37,9 @@ _FIRST = (waiting.priority.desc(), waiting.interrupted.desc())
 # Ids of the queued jobs, next to be claimed first. Built once: an idle worker asks all the time.
 CLAIM_ORDER = _QUEUED.order_by(*_FIRST, _jobs_at_work, _last_turn, waiting.id)
 
-# After each claim the order is another one: an owner's second job comes after everyone's first.
-_nth_of_owner = func.row_number().over(
-    partition_by=(waiting.owner, waiting.priority, waiting.interrupted), order_by=waiting.id
-)
-_FORESEEN = _QUEUED.order_by(*_FIRST, _jobs_at_work + _nth_of_owner, _last_turn, waiting.id)
+_BY_RANK = _QUEUED.add_columns(
+    waiting.owner, waiting.priority, waiting.interrupted, _jobs_at_work, _last_turn
+).order_by(*_FIRST, waiting.id)
 
 
 def is_waiting(session: Session, kinds: Sequence[str] = ("train",)) -> bool:
@@ -46,8 +49,16 @@ def is_waiting(session: Session, kinds: Sequence[str] = ("train",)) -> bool:
 
 
 def positions(session: Session) -> dict[str, int]:
-    """Place in the queue of each queued job: 1 is the next to be claimed, as things are now."""
-    return {job_id: place for place, job_id in enumerate(session.scalars(_FORESEEN), 1)}
+    """Place in the queue of each queued job: 1 is the next to be claimed, as things are now.
+
+    Each claim moves the others up by one, as long as no job ends and none comes to the queue.
+    """
+    rows = session.execute(_BY_RANK).all()
+    standing = {owner: (at_work, turn) for _, owner, _, _, at_work, turn in rows}
+    turns = count(1 + max((turn for _, turn in standing.values()), default=0))
+    ranks = groupby(rows, key=itemgetter(2, 3))
+    in_order = (job_id for _, rank in ranks for job_id in _in_turn(rank, standing, turns))
+    return {job_id: place for place, job_id in enumerate(in_order, 1)}
 
 
 def length_of(session: Session, owner: str) -> int:
@@ -62,3 +73,23 @@ def had_turn(session: Session, owner: str) -> None:
     row = update(Owner).where(Owner.name == owner).values(turn=newest).returning(Owner.name)
     if session.scalar(row.execution_options(synchronize_session=False)) is None:
         session.execute(insert_into(Owner).values(name=owner, turn=newest))
+
+
+def _in_turn(
+    rank: Iterator[Sequence[Any]], standing: dict[str, tuple[int, int]], turns: Iterator[int]
+) -> Iterator[str]:
+    """Ids of jobs, all as urgent as each other, as their owners come to their turns.
+
+    `standing`: what decides between owners, their jobs at work and last turn; follows the turns.
+    """
+    waiting_of: dict[str, deque[str]] = defaultdict(deque)
+    for job_id, owner, *_ in rank:
+        waiting_of[owner].append(job_id)
+    firsts = [(standing[owner], ids.popleft(), owner) for owner, ids in waiting_of.items()]
+    heapify(firsts)
+    while firsts:
+        (at_work, _), job_id, owner = heappop(firsts)
+        standing[owner] = (at_work + 1, next(turns))
+        yield job_id
+        if waiting_of[owner]:
+            heappush(firsts, (standing[owner], waiting_of[owner].popleft(), owner))

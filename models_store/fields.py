@@ -16,6 +16,9 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Batch = Annotated[int, Field(ge=1, le=65_536)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+JobName = Annotated[str, Field(max_length=200)]
+Tags = Annotated[list[Name], Field(max_length=20)]
+Priority = Annotated[int, Field(ge=-100, le=100)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 # An own `val` part; the test part, as the notes do; or a fraction of the training images.
@@ -222,9 +225,9 @@ class SubmittedRecipe(BaseModel):
     precision: Precision | None = None
     seed: Seed | None = Field(None, description="null: drawn, and recorded in the job.")
     checkpoints: Checkpoints | None = None
-    name: Annotated[str, Field(max_length=200)] | None = Field(None, description="Of the job.")
-    tags: Annotated[list[Name], Field(max_length=20)] = []
-    priority: Annotated[int, Field(ge=-100, le=100)] = Field(0, description="Higher runs first.")
+    name: JobName | None = Field(None, description="Of the job.")
+    tags: Tags = []
+    priority: Priority = Field(0, description="Higher runs first.")
 
     @field_validator("dataset")
     @classmethod

@@ -26,7 +26,9 @@ class Mask:
     def __init__(self, settings: Settings) -> None:
         forms = {form for secret in _secrets(settings) for form in _forms(secret)}
         longest_first = sorted(forms, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        either = "|".join(map(re.escape, longest_first))
+        # In small letters or capitals, as the digits of %2f may be.
+        self._secret = re.compile(either, re.IGNORECASE) if forms else None
 
     def __call__(self, text: str) -> str:
         """The text without them."""
@@ -105,5 +107,5 @@ def _forms(secret: str) -> set[str]:
     return {
         form
         for text in (secret, unquote(secret))
-        for form in (text, quote(text, safe=""), quote_plus(text), repr(text)[1:-1])
+        for form in (text, quote(text), quote(text, safe=""), quote_plus(text), repr(text)[1:-1])
     }

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from danlu import Client, environment
@@ -56,7 +57,7 @@ def _serving(home: Path, datasets: Path) -> Iterator[Service]:
         listener,
         (home.parent / f"{home.name}.log").open("wb") as log,
         Halves(COMMANDS, home=home, listener=listener, variables=variables, output=log),
-        Client(url(listener)) as client,
+        Client(url(listener), api_key="") as client,
     ):
         _wait_ready(client)
         yield Service(client, home, datasets)
@@ -74,3 +75,31 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def serving() -> Callable[[Path, Path], AbstractContextManager[Service]]:
     """Starts a service of one's own: `with serving(home, datasets) as service`."""
     return _serving
+
+
+@contextmanager
+def _server_alone(home: Path, **settings: str) -> Iterator[str]:
+    """`settings` are variables, such as `DANLU_API_KEY`."""
+    listener = listen("127.0.0.1", 0)
+    variables = {**environment.variables(settings=False), **settings}
+    command = {"server": COMMANDS["server"]}
+    with (
+        listener,
+        (home.parent / f"{home.name}.log").open("wb") as log,
+        Halves(command, home=home, listener=listener, variables=variables, output=log),
+    ):
+        address = url(listener)
+        deadline = time.monotonic() + 120
+        while httpx.get(f"{address}/readyz", timeout=30).status_code != 200:
+            assert time.monotonic() < deadline, "the server does not become ready"
+            time.sleep(0.1)
+        yield address
+
+
+@pytest.fixture
+def server_alone() -> Callable[..., AbstractContextManager[str]]:
+    """Starts a server without a worker, whose jobs stay queued: `with server_alone(home) as url`.
+
+    Settings are given as their variables: `server_alone(home, DANLU_API_KEY="…")`.
+    """
+    return _server_alone

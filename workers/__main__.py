@@ -19,11 +19,11 @@ from problems import Problem
 from settings import Settings, what_is_wrong
 from settings.logs import log_to_stderr
 
-_EXIT_CODES = {"database_newer": 4, "home_in_use": 5}
+_EXIT_CODES = {"database_newer": 4, "home_in_use": 5, "home_gone": 6}
 
 
 def main() -> int:
-    """Runs until told to stop. Exit codes: 0 stopped, 1 failed; 2, 4 and 5: no restart helps."""
+    """Runs until told to stop. Exit codes: 0 stopped, 1 failed; 2 and 4 to 6: no restart helps."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -47,6 +47,7 @@ def _supervise(settings: Settings) -> None:
 
     _prepare_forkserver()
     engine.migrate(settings.database)
+    engine.refuse_other_machines(settings.database)
     supervisor = Supervisor(settings, engine.connect(settings.database))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())

@@ -16,6 +16,8 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
+from database.processes import boot_id
+
 log = logging.getLogger(__name__)
 
 PROCESS_FILE = "process.json"
@@ -37,12 +39,12 @@ class ProcessRecord(TypedDict):
 
 def describe(pid: int, host: str) -> ProcessRecord:
     """The record of a living process."""
-    return {"pid": pid, "started": _started(pid), "boot": _boot_id(), "host": host}
+    return {"pid": pid, "started": _started(pid), "boot": boot_id(), "host": host}
 
 
 def is_same(record: ProcessRecord) -> bool:
     """Whether the process of this record is alive: same pid, start time and boot."""
-    return record["boot"] == _boot_id() and _started(record["pid"]) == record["started"] != ""
+    return record["boot"] == boot_id() and _started(record["pid"]) == record["started"] != ""
 
 
 def is_running(pid: int) -> bool:
@@ -191,13 +193,6 @@ def _log_to(file: Path) -> None:
         stream=sys.stderr,
         force=True,
     )
-
-
-def _boot_id() -> str:
-    """One boot of this machine; empty where the system does not tell."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
 
 
 def _started(pid: int) -> str:

@@ -24,6 +24,7 @@ from database import checkpoints, engine, jobs
 from database import processes as process_rows
 from database.jobs import Fence, State
 from database.leases import LOOK_SECONDS, Watch
+from problems import Problem
 from settings import Settings
 from workers import endings, processes, task
 from workers.task import Task
@@ -72,6 +73,7 @@ class Supervisor:
         self._settings = settings
         self._sessions = engine.session_factory(database)
         self._looking = engine.session_factory(database, read_only=True)
+        self._database = engine.identity(settings.database)
         self._leases = Watch(self._looking, self._sessions)
         self._host = socket.gethostname()
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -251,6 +253,7 @@ class Supervisor:
             self._watch(now)
         if now - self._housekept >= LOOK_SECONDS:
             self._housekept = now
+            self._check_home()
             self._register("supervisor", os.getpid())
             if self._forkserver is not None:
                 self._register("forkserver", self._forkserver)
@@ -258,6 +261,15 @@ class Supervisor:
                 self._register("child", one.pid, job_id=one.fence.job_id, device=one.device)
             for job_id in self._leases.give_up_silent():
                 log.warning("%s: its worker was lost", job_id)
+
+    def _check_home(self) -> None:
+        """Raises `Problem` home_gone. What runs cannot be saved any more, nor written down."""
+        if engine.identity(self._settings.database) != self._database:
+            for one in self._children:
+                one.kill()
+                one.process.join()
+            self._children.clear()
+            raise Problem("home_gone", f"The home {self._settings.home} is not there any more.")
 
     def _watch(self, now: float) -> None:
         """Ends children that lost their claim, do not heed a cancel, or never came up."""

@@ -6,6 +6,7 @@ files or databases.
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -129,8 +130,14 @@ class Training:
 
     def advance_schedule(self) -> None:
         """Brings a fresh schedule to the step that the training is at."""
-        if self.scheduler is not None and self.step:
-            self.scheduler.last_epoch = self.step - 1
+        if self.scheduler is None or not self.step:
+            return
+        self.scheduler.last_epoch = self.step - 1
+        with warnings.catch_warnings():
+            # PyTorch misses the optimizer's step before it, which an earlier process has made.
+            warnings.filterwarnings(
+                "ignore", message="Detected call of `lr_scheduler.step", category=UserWarning
+            )
             self.scheduler.step()
 
 

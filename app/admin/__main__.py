@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.admin import screen
 from app.admin.refusal import Refused
@@ -44,6 +45,10 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         screen.warn(*_of_system(error))
         return _FAILED
+    except SQLAlchemyError as error:
+        hint = "danlu doctor says what is wrong with a database."
+        screen.warn("database_unavailable", str(getattr(error, "orig", error)), hint)
+        return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
 
@@ -68,6 +73,21 @@ def restore(settings: Settings, asked: argparse.Namespace) -> int:
         )
     _answer(asked, report.restore_as_dict(restored), lambda: report.restore(restored))
     return 0
+
+
+def doctor(settings: Settings, asked: argparse.Namespace) -> int:
+    """Looks at everything and says what to do."""
+    from app.admin import doctor, report
+    from app.admin.findings import Level
+
+    with screen.progress() as told:
+        found = doctor.examine(settings, url=asked.url, checksums=not asked.quick, told=told)
+    _answer(
+        asked,
+        report.doctor_as_dict(settings, found),
+        lambda: report.doctor(settings, found),
+    )
+    return _FAILED if any(one.level is Level.problem for one in found) else 0
 
 
 def _answer(
@@ -100,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("folder", type=Path)
     one.add_argument("--without-damaged", action="store_true")
     one.set_defaults(command=restore)
+    one = commands.add_parser("doctor", help="Say what is wrong, and what to do.")
+    one.add_argument("--url", default="http://127.0.0.1:8000")
+    one.add_argument("--quick", action="store_true")
+    one.set_defaults(command=doctor)
     for one in commands.choices.values():
         one.add_argument("--json", action="store_true")
     return parser

@@ -5,7 +5,6 @@ of a home; how files get a second name is `links`'s to know.
 """
 
 import contextlib
-import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -54,11 +53,11 @@ def backup(settings: Settings, target: Path, *, datasets: bool, told: Told) -> M
         copying = _Copying(settings, database, folder, told)
         contents = copying.database_and_checkpoints()
         copying.logs(contents)
-        if datasets:
+        if datasets and settings.datasets.is_dir():
             copying.datasets()
         made = copying.describe(contents)
         record.write(folder, made)
-        os.sync()
+        links.to_disk(folder)
     return Made(target, made, links.own_bytes(target), sorted(copying.lost))
 
 
@@ -73,7 +72,7 @@ def database_of(settings: Settings) -> Path:
         hint = "Name the home with --home; GET /system of a server says which one it uses."
         raise Refused("no_home", f"There is no database {path}.", hint=hint)
     try:
-        revision = backups.contents(path).revision
+        revision = backups.revision(path)
     except sqlite3.Error as error:
         raise database_damaged(path, str(error)) from None
     engine.newest([revision] if revision else [])
@@ -182,7 +181,7 @@ class _Copying:
             created_at=datetime.now(UTC),
             home=str(self._settings.home),
             datasets_dir=str(self._settings.datasets),
-            database_revision=contents.revision,
+            database_revision=backups.revision(self._folder / record.DATABASE),
             jobs=dict(Counter(contents.jobs.values())),
             checkpoints=len(contents.checkpoint_ids),
             bytes=sum(one.bytes for one in every),

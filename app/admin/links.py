@@ -5,15 +5,21 @@ never writes to again; what grows, and what people write to, is copied.
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 # Another file system; no more names for this file; a file system without such names, or a file
-# that is somebody else's.
-_NO_LINKS = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# that is somebody else's; a file that has lost its name since it was opened.
+_NO_LINKS = {
+    *(errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS),
+    errno.ENOENT,
+}
 _TRIES = 20
 # Names of what is still being written, by us or by a download.
 _PASSING = (".part", ".tmp", ".unfinished")
@@ -21,32 +27,30 @@ _PASSING = (".part", ".tmp", ".unfinished")
 
 def link(source: Path, target: Path) -> None:
     """Links a file, or copies it where there can be no link. Raises OSError."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        shutil.copy2(source, target)
+    with source.open("rb") as file:
+        _link(file, source, target)
 
 
 def link_folder(source: Path, target: Path) -> None:
-    """Links a folder that is replaced or removed as a whole: as it was at one moment.
+    """Links a folder whose files are replaced or removed meanwhile: as it was at one moment.
 
-    Raises FileNotFoundError when it is gone, and leaves nothing at `target` then.
+    Raises FileNotFoundError when it is gone, and makes nothing then.
     """
     for _ in range(_TRIES):
-        shutil.rmtree(target, ignore_errors=True)
         before = _mark(source)
-        try:
-            for folder, files in _walk(source, frozenset()):
-                inside = target / folder.relative_to(source)
-                inside.mkdir(parents=True)
-                for file in files:
-                    link(file, inside / file.name)
-            if _mark(source) == before:
+        with contextlib.ExitStack() as opened:
+            try:
+                files = [
+                    (folder / file.name, opened.enter_context(file.open("rb")))
+                    for folder, files in _walk(source, frozenset())
+                    for file in files
+                ]
+                changed = _mark(source) != before
+            except FileNotFoundError:
+                continue
+            if not changed:  # what is open stays as it is, whatever happens to its name
+                _link_all(files, source, target)
                 return
-        except FileNotFoundError:
-            shutil.rmtree(target, ignore_errors=True)
     raise OSError(errno.EBUSY, "It is replaced again and again", str(source))
 
 
@@ -64,9 +68,27 @@ def copy_folder(source: Path, target: Path, copied: Callable[[int], object]) -> 
                 copied(file.stat().st_size)
 
 
+def to_disk(folder: Path) -> None:
+    """Returns when what was written there will outlive a power cut."""
+    # Linux has a sync of one file system, which does not wait for a network disk that is dead.
+    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        syncfs(opened)
+    finally:
+        os.close(opened)
+
+
 def weigh(folder: Path) -> tuple[int, int]:
-    """Files that `copy_folder` would copy, and their bytes. Raises OSError."""
-    sizes = [file.stat().st_size for _, files in _walk(folder, frozenset()) for file in files]
+    """Files that `copy_folder` would copy, and their bytes."""
+    sizes = []
+    for _, files in _walk(folder, frozenset()):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(file.stat().st_size)
     return len(sizes), sum(sizes)
 
 
@@ -74,6 +96,32 @@ def own_bytes(folder: Path) -> int:
     """Bytes of the files in a folder that no other folder shares."""
     every = (file.stat() for _, files in _walk(folder, frozenset()) for file in files)
     return sum(status.st_size for status in every if status.st_nlink == 1)
+
+
+def _link_all(files: list[tuple[Path, IO[bytes]]], source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for path, file in files:
+        inside = target / path.relative_to(source)
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        _link(file, path, inside)
+
+
+def _link(file: IO[bytes], path: Path, target: Path) -> None:
+    """Gives the open `file`, whose name is or was `path`, the second name `target`."""
+    status = os.fstat(file.fileno())
+    try:
+        os.link(path, target)
+        if os.path.samestat(status, target.stat()):
+            return
+        target.unlink()
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    with target.open("xb") as copy:
+        shutil.copyfileobj(file, copy)
+    target.chmod(stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, list[Path]]]:

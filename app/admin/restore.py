@@ -44,7 +44,7 @@ def restore(settings: Settings, source: Path, *, without_damaged: bool, told: To
     left_out = record.damaged(source, kept, told)
     if left_out and (record.DATABASE in left_out or not without_damaged):
         raise _damaged(source, left_out)
-    revision = backups.contents(source / record.DATABASE).revision
+    revision = backups.revision(source / record.DATABASE)
     engine.newest([revision] if revision else [])
     with _all_or_nothing(settings.home, database):
         _bring_files(settings.home, source, kept, left_out, told)

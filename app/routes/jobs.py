@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from app import histories, views
-from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Writing
+from app import examples, histories, views
+from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, Writing
 from app.errors import responses
 from app.schemas import HistoryRead, JobItem, JobRead, Page
 from data_store import catalog
-from database import jobs
+from database import events, jobs
 from database.tables import State
+from models_store.fields import Epochs, JobName, Priority, Tags
 from problems import Problem, did_you_mean
 from settings import Settings
 
@@ -28,9 +29,31 @@ _STATES = {"pattern": f"^{_ANY}(,{_ANY})*$"}
 
 
 class CancelRequest(BaseModel):
-    """Nothing can be said yet; what is said is refused by name."""
+    """How to stop."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    finish: bool = Field(
+        False, description="true: end after this epoch, evaluate, and succeed with what there is."
+    )
+
+
+class ResumeRequest(BaseModel):
+    """What is to be different."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    epochs: Epochs | None = Field(None, description="New total of epochs; left out: as before.")
+
+
+class JobChanges(BaseModel):
+    """What may be changed of a job, whatever its state; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: JobName | None = None
+    tags: Tags = Field(default_factory=list)
+    priority: Priority = 0
 
 
 @router.get("", summary="List jobs", responses=responses())
@@ -67,7 +90,9 @@ def list_jobs(  # noqa: PLR0913 - the filters of the list
         limit=limit,
         cursor=cursor,
     )
-    return Page(items=views.job_items(session, page.items), next_cursor=page.next_cursor)
+    return Page(
+        items=views.job_items(session, page.items, settings.runs), next_cursor=page.next_cursor
+    )
 
 
 @router.get("/{id}", summary="One job", responses=responses("job_not_found"))
@@ -87,11 +112,11 @@ async def get_job(
 
     def read() -> JobRead:
         with held.reading() as session:
-            return views.job(session, jobs.get(session, job_id))
+            return views.job(session, jobs.get(session, job_id), held.settings.runs)
 
     job = await anyio.to_thread.run_sync(read)
     if wait > 0 and job.state in jobs.ACTIVE:
-        await held.waiting.wait(job_id, seconds=wait)
+        await held.feed.wait_for_end(job_id, seconds=wait)
         job = await anyio.to_thread.run_sync(read)
     return job
 
@@ -116,6 +141,54 @@ def get_job_history(
     """
     job = jobs.get(session, job_id)
     return histories.since(session, job, mark=since, max_points=max_points)
+
+
+@router.get(
+    "/{id}/events",
+    summary="What happens to a job, as it happens",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: `state`, `progress`, `epoch`, `checkpoint`, `log`, "
+            "and at last `end`; then the stream ends.",
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS}
+            },
+        },
+        204: {"description": "The job has ended, and the caller has heard of it."},
+        **responses("job_not_found"),
+    },
+)
+async def get_job_events(
+    job_id: JobId,
+    held: Held,
+    last_event_id: Annotated[
+        int | None,
+        Header(
+            alias="Last-Event-ID",
+            ge=0,
+            le=2**63 - 1,
+            description="Number of the last event that was heard: all since then come.",
+        ),
+    ] = None,
+) -> Response:
+    """All events of the job from its beginning, or after `Last-Event-ID`, each once and in order,
+    then new ones within a fraction of a second. A browser's `EventSource` reconnects by itself and
+    loses nothing; of `progress` only the last hour is kept. The `data` of each is a JSON object.
+    """
+    last = last_event_id or 0
+
+    def look() -> bool:
+        with held.reading() as session:
+            ended = jobs.get(session, job_id).state in jobs.ENDED
+            return ended and not events.since(session, last, job_id=job_id, limit=1)
+
+    if await anyio.to_thread.run_sync(look):
+        return Response(status_code=204)
+    # A proxy that gathers a response before it passes it on would hold events back.
+    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+    stream = held.feed.stream(job_id, after=last)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 @router.get(
@@ -152,15 +225,83 @@ def get_job_logs(job_id: JobId, session: Reading, settings: Setup) -> StreamingR
 def cancel_job(
     job_id: JobId,
     session: Writing,
+    settings: Setup,
     response: Response,
-    _request: Annotated[CancelRequest | None, Body()] = None,
+    request: Annotated[CancelRequest | None, Body()] = None,
 ) -> JobRead:
     """A queued job is cancelled at once; a running one stops at its next step and keeps its
-    checkpoints. Asking again is no error.
+    checkpoints. Asking again is no error. With `{"finish": true}` it ends after this epoch instead,
+    is evaluated, and succeeds with `stop_reason` `finished_early`.
     """
+    if request is not None and request.finish:
+        return views.job(session, jobs.finish_early(session, job_id), settings.runs)
     if jobs.get(session, job_id).state is State.cancelled:
         response.status_code = 200
-    return views.job(session, jobs.cancel(session, job_id))
+    return views.job(session, jobs.cancel(session, job_id), settings.runs)
+
+
+@router.post(
+    "/{id}/resume",
+    status_code=202,
+    summary="Resume a job",
+    responses=responses(
+        "job_not_found",
+        "job_active",
+        "job_not_resumable",
+        "too_many_queued",
+        "invalid_json",
+        "unsupported_media_type",
+        "unknown_field",
+    ),
+)
+def resume_job(
+    job_id: JobId,
+    session: Writing,
+    settings: Setup,
+    request: Annotated[ResumeRequest | None, Body()] = None,
+) -> JobRead:
+    """A job that failed or was cancelled goes on after the last epoch that it saved, as its next
+    attempt. One that succeeded does too when it is given more `epochs`: its schedule is then that
+    of the longer run.
+    """
+    epochs = None if request is None else request.epochs
+    most = settings.max_queued_per_owner
+    return views.job(
+        session, jobs.resume(session, job_id, epochs=epochs, max_queued=most), settings.runs
+    )
+
+
+@router.patch(
+    "/{id}",
+    summary="Change a job",
+    responses=responses("job_not_found", "invalid_json", "unsupported_media_type", "unknown_field"),
+)
+def change_job(
+    job_id: JobId, session: Writing, settings: Setup, changes: Annotated[JobChanges, Body()]
+) -> JobRead:
+    """Its name, its tags, or its priority, which counts while it is queued."""
+    given = {field: getattr(changes, field) for field in changes.model_fields_set}
+    return views.job(session, jobs.change(session, job_id, **given), settings.runs)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a job",
+    responses=responses("job_not_found", "job_active", "not_ready"),
+    dependencies=[Warm],
+)
+def delete_job(job_id: JobId, held: Held) -> None:
+    """Frees what `disk_bytes` says: its checkpoints, its log, and the state to resume from."""
+    from models_store import checkpoints as files  # torch
+
+    # Committed before the files go: a crash in between leaves files without a row, which are swept.
+    with held.writing.begin() as session:
+        saved = jobs.remove(session, job_id)
+    for checkpoint_id in saved:
+        held.predictor.forget(checkpoint_id)
+        files.remove(held.settings.checkpoints / checkpoint_id)
+    files.remove(held.settings.runs / job_id)
 
 
 def _states(text: str | None, active: bool | None) -> set[State] | None:

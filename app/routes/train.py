@@ -1,18 +1,22 @@
 """`POST /train`: a recipe becomes a queued job, or with `dry_run` a plan of what it would do."""
 
-from typing import Annotated, Any
+import hashlib
+import json
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.openapi.models import Example
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app import planning, views
-from app.dependencies import Owner, Setup, Warm, Writing
+from app.dependencies import Held, Owner, Warm
 from app.errors import responses
 from app.planning import Planned
+from app.resources import Resources
 from app.schemas import JobRead, LayerRead, PlanRead
-from database import jobs
+from database import idempotency, jobs
+from database.tables import Job
 from models_store.fields import SubmittedRecipe
 
 router = APIRouter(tags=["Training"])
@@ -43,7 +47,11 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "The job is queued.",
         "headers": {
-            "Location": {"description": "Address of the job.", "schema": {"type": "string"}}
+            "Location": {"description": "Address of the job.", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {
+                "description": "`true`: the request came before; this is the job that it made.",
+                "schema": {"type": "string", "enum": ["true"]},
+            },
         },
     },
     **responses(
@@ -59,6 +67,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "lr_twice",
         "network_misfit",
         "dataset_invalid",
+        "idempotency_conflict",
+        "too_many_queued",
         "not_ready",
     ),
 }
@@ -74,22 +84,77 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 )
 def train(
     submitted: Annotated[SubmittedRecipe, Body(openapi_examples=_EXAMPLES)],
-    settings: Setup,
-    session: Writing,
+    held: Held,
     owner: Owner,
     response: Response,
     dry_run: Annotated[
         bool, Query(description="Only say what would be done: layers, parameters, steps.")
     ] = False,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=200,
+            description="Any text of your own for this request. Sent again within 24 hours, the "
+            "same request makes no second job.",
+        ),
+    ] = None,
 ) -> JobRead | Response:
     """`{"dataset": "digits"}` is enough: every default comes from the data set, and the job says
     which. The recipe is checked here, down to the shape that reaches each layer, before a job is
     made; the job is stored before the answer leaves.
     """
-    planned = planning.plan(submitted, settings)
+    once = None if key is None or dry_run else _Once(owner, key, _digest(submitted))
+    if once is not None:
+        with held.reading() as session:
+            if made := once.job_id(session):
+                return _replay(session, made, held, response)
+    planned = planning.plan(submitted, held.settings)
     if dry_run:
-        return JSONResponse(_plan(session, planned).model_dump(mode="json"))
-    row = jobs.enqueue(
+        with held.reading() as session:
+            return JSONResponse(_plan(session, planned).model_dump(mode="json"))
+    with held.writing.begin() as session:
+        # Looked up again: the same request may come twice at once.
+        if once is not None and (made := once.job_id(session)):
+            return _replay(session, made, held, response)
+        row = _enqueue(session, submitted, planned, owner, held.settings.max_queued_per_owner)
+        if once is not None:
+            once.remember(session, row.id)
+        response.headers["Location"] = f"/jobs/{row.id}"
+        return views.job(session, row, held.settings.runs)
+
+
+class _Once(NamedTuple):
+    """A request that makes a job once, however often it comes."""
+
+    owner: str
+    key: str
+    digest: str
+
+    def job_id(self, session: Session) -> str | None:
+        return idempotency.job_of(session, **self._asdict())
+
+    def remember(self, session: Session, job_id: str) -> None:
+        idempotency.remember(session, **self._asdict(), job_id=job_id)
+
+
+def _digest(submitted: SubmittedRecipe) -> str:
+    """Of the JSON that was submitted, whatever the order of its fields."""
+    said = submitted.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _replay(session: Session, job_id: str, held: Resources, response: Response) -> JobRead:
+    response.headers["Location"] = f"/jobs/{job_id}"
+    response.headers["Idempotency-Replayed"] = "true"
+    return views.job(session, jobs.get(session, job_id), held.settings.runs)
+
+
+def _enqueue(
+    session: Session, submitted: SubmittedRecipe, planned: Planned, owner: str, most: int
+) -> Job:
+    return jobs.enqueue(
         session,
         kind="train",
         dataset=planned.recipe.dataset,
@@ -98,9 +163,8 @@ def train(
         name=submitted.name,
         tags=submitted.tags,
         priority=submitted.priority,
+        max_queued=most,
     )
-    response.headers["Location"] = f"/jobs/{row.id}"
-    return views.job(session, row)
 
 
 def _plan(session: Session, planned: Planned) -> PlanRead:

@@ -46,6 +46,7 @@ class Server:
         return sessions
 
     def request(self, method: str, url: str, **content: Any) -> httpx.Response:
+        self._http.cookies.clear()  # each request stands for itself
         return self.portal.call(partial(self._http.request, method, url, **content))
 
     def soon(self, method: str, url: str, **content: Any) -> Any:
@@ -193,6 +194,27 @@ def trained(home: Path) -> Trained:
 def shared(home: Path, trained: Trained) -> Iterator[Server]:
     """One server for all tests that only read, or are refused; its newest model is `trained`."""
     with serving(Settings(home=home)) as running:
+        yield running
+
+
+KEY = "the+key/of~these=tests"
+
+
+@pytest.fixture(scope="session")
+def key() -> str:
+    return KEY
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that asks for `key`, has names of its own and lets the pages of a shop in."""
+    settings = Settings(
+        home=tmp_path_factory.mktemp("keyed") / "home",
+        api_key=KEY,
+        allowed_hosts="Danlu.Lab, .example.org",
+        cors_origins="https://shop.example",
+    )
+    with serving(settings) as running:
         yield running
 
 

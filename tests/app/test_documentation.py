@@ -27,6 +27,14 @@ def test_a_page_takes_everything_from_this_server(shared, path):
         assert shared.get(urljoin(path, address)).status_code == 200, address
 
 
+def test_redoc_fetches_no_logo_of_its_makers(shared):
+    """A new version of it may have moved the address, which is then to be followed."""
+    script = shared.get("/docs/assets/redoc.standalone.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert b"redocly logo" in script.content
+    assert b"cdn.redoc" not in script.content
+
+
 def test_documentation_pages_take_any_query(shared):
     assert shared.get("/docs?deep=link").status_code == 200
 
@@ -37,6 +45,15 @@ def test_each_error_code_has_a_page(shared, code):
     assert page.status_code == 200
     assert code in page.text
     assert str(KINDS[code].status) in page.text
+
+
+def test_the_error_codes_are_listed(shared):
+    page = shared.get("/docs/errors")
+    assert page.status_code == 200
+    links = re.findall(r'href="(errors/\w+)"', page.text)
+    assert {urljoin("/docs/errors", link) for link in links} == {
+        f"/docs/errors/{code}" for code in KINDS
+    }
 
 
 def test_an_error_code_that_does_not_exist(shared, problem):

@@ -48,7 +48,7 @@ def test_the_steps_of_a_new_attempt_come_whole(server, train):
         history.add_epoch(session, holder, {"epoch": 1})
     mark = server.get(path).json()["next"]
     with server.sessions.begin() as session:
-        jobs.lose(session, holder)
+        jobs.lose(session, holder, reason="it vanished")
         jobs.claim(session, worker_id="v", host="h", device="cpu")
     holder = fence(server, job_id)
     with server.sessions.begin() as session:

@@ -11,10 +11,9 @@ from app.main import create_app
 from settings import Settings
 
 
-@pytest.fixture(scope="module")
-def below(serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    home: Path = tmp_path_factory.mktemp("below") / "home"
-    with serve(Settings(home=home, root_path="/lab/danlu/")) as server:
+@pytest.fixture
+def below(serve, tmp_path: Path) -> Iterator:
+    with serve(Settings(home=tmp_path / "home", root_path="/lab/danlu/")) as server:
         yield server
 
 
@@ -23,7 +22,9 @@ ways = pytest.mark.parametrize("seen", ["/lab/danlu", ""], ids=["left on", "cut 
 
 
 @ways
-@pytest.mark.parametrize("path", ["/healthz", "/architectures/mnist_net", "/docs/assets/favicon.png"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/architectures/mnist_net", "/docs/assets/favicon.png"]
+)
 def test_addresses_lead_where_they_should(below, seen, path):
     assert below.get(seen + path).status_code == 200
 

@@ -76,3 +76,21 @@ def test_a_home_that_cannot_be_made(tmp_path: Path, listening, caplog):
     settings = Settings(home=tmp_path / "file" / "home")
     assert serving.serve(settings, listening) == 1
     assert "home" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+nosuchdriver://lin:hush@db/danlu",
+        "nosuchdatabase://lin:hush@db/danlu",
+        "lin:hush@db",
+        "sqlite:////dev/null/danlu.sqlite3",
+    ],
+)
+def test_a_database_that_cannot_be_used(tmp_path: Path, listening, caplog, url):
+    settings = Settings(home=tmp_path / "home", database_url=url)
+    assert serving.serve(settings, listening) == 1
+    [record] = caplog.records
+    assert "database" in record.message
+    assert "hush" not in caplog.text
+    assert "Traceback" not in caplog.text

@@ -4,6 +4,7 @@ import time
 
 from app import upkeep
 from database import jobs, processes
+from database.leases import Watch
 from database.tables import State
 
 
@@ -21,7 +22,7 @@ def test_the_server_is_listed_while_it_runs(settings, serve):
 
 def test_it_says_goodbye(server):
     async def briefly() -> None:
-        async with upkeep.running(server.sessions):
+        async with upkeep.running(server.sessions, Watch(server.sessions, server.sessions)):
             pass
 
     server.portal.call(briefly)
@@ -31,7 +32,7 @@ def test_it_says_goodbye(server):
 def test_a_job_whose_worker_is_lost_goes_back_to_the_queue(server):
     job_id = server.post("/train", json={"dataset": "digits"}).json()["id"]
     with server.sessions.begin() as session:
-        jobs.claim(session, worker_id="w", host="h", device="cpu", lease_seconds=-1)
+        jobs.claim(session, worker_id="w", host="h", device="cpu")
     deadline = time.monotonic() + 20
     while server.get(f"/jobs/{job_id}").json()["state"] != State.queued:
         assert time.monotonic() < deadline

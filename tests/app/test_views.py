@@ -67,4 +67,18 @@ def test_what_a_queued_job_waits_for(server):
     for _ in range(3):
         server.post("/train", json={"dataset": "digits"})
     reasons = [job["waiting_for"] for job in server.get("/jobs").json()["items"]]
-    assert reasons == ["2 jobs ahead of it", "1 job ahead of it", "a free worker"]
+    assert reasons == ["2 jobs ahead of it", "1 job ahead of it", "a worker that is ready for it"]
+
+
+def test_the_next_job_waits_for_the_device_that_another_has(server):
+    with server.sessions.begin() as session:
+        processes.seen(session, role="supervisor", pid=1, host="h")
+    first, second = (
+        server.post("/train", json={"dataset": "digits"}, headers={"X-Danlu-User": "mei"}).json()
+        for _ in range(2)
+    )
+    with server.sessions.begin() as session:
+        jobs.claim(session, worker_id="w", host="h", device="cuda:0")
+    job = server.get(f"/jobs/{second['id']}").json()
+    assert job["waiting_for"] == f"a free device: {first['id']} of mei has cuda:0"
+    assert job["queue_position"] == 1

@@ -1,5 +1,8 @@
-"""A program that stands in for the server or the worker: notes its pid, then behaves as told."""
+"""A program that stands in for the server or the worker: notes its pid and what it was told in
+variables, then behaves as told in words.
+"""
 
+import json
 import os
 import signal
 import socket
@@ -44,6 +47,8 @@ if name == "worker":
     # Only the server may hold the port; nobody else is told of it, nor has any socket open.
     assert "DANLU_LISTEN_FD" not in os.environ
     assert not any(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in range(3, 20) if is_open(fd))
+told = {key: value for key, value in os.environ.items() if key.startswith("DANLU_")}
+Path(folder, f"{name}.{os.getpid()}.json").write_text(json.dumps(told))
 threading.Thread(target=end_with_the_parent, daemon=True).start()
 note(name, os.getpid())
 if "dying" in behaviour:

@@ -267,3 +267,14 @@ def test_the_module_is_the_command() -> None:
     assert ran[0].stdout[0].isdigit()
     for command in ("serve", "worker", "demo", "train", "jobs", "watch", "cancel", "logs"):
         assert command in ran[1].stdout
+
+
+@pytest.mark.parametrize("code", ["key_missing", "key_wrong"])
+def test_a_server_that_wants_a_key(run: Any, server: Any, made: Any, code: str) -> None:
+    server.answers["GET /jobs"] = made.problem(code, 401)
+
+    found = run("jobs")
+
+    assert found.exit_code == 2
+    assert code in found.output
+    assert "Set DANLU_API_KEY" in found.output

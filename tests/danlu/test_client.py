@@ -20,6 +20,44 @@ def test_the_address_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPat
         assert client.base_url == "http://127.0.0.1:8000"
 
 
+@pytest.mark.parametrize(
+    ("variable", "given", "sent"),
+    [
+        ("", None, None),
+        ("hush", None, "Bearer hush"),
+        ("hush", "mine", "Bearer mine"),
+        ("hush", "", None),
+    ],
+)
+def test_the_key_goes_with_every_request(
+    server: Any, monkeypatch: pytest.MonkeyPatch, variable: str, given: str | None, sent: str | None
+) -> None:
+    monkeypatch.setenv("DANLU_API_KEY", variable)
+    server.answers["GET /system"] = {}
+
+    server.client(api_key=given).system()
+
+    assert server.last.headers.get("authorization") == sent
+
+
+def test_the_printed_address_carries_the_key(monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
+    monkeypatch.setenv("DANLU_URL", "http://lab:9000/?key=a%2Bb")
+    server.answers["GET /system"] = {}
+    with Client() as client:
+        assert client.base_url == "http://lab:9000"
+
+    server.client().system()
+
+    assert server.last.headers["authorization"] == "Bearer a+b"
+
+
+def test_a_key_that_cannot_be_sent() -> None:
+    with pytest.raises(DanluError, match="cannot be sent") as caught:
+        Client(api_key="two\nlines")
+
+    assert caught.value.code == "key_unusable"
+
+
 def test_train_sends_the_recipe_as_the_user(server: Any, client: Client, made: Any) -> None:
     server.answers["POST /train"] = httpx.Response(202, json=made.job())
 

@@ -17,7 +17,6 @@ STAND_IN = Path(__file__).with_name("stand_in_half.py")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["serve", "--host", "0.0.0.0"], 2, "--no-auth"),
         (["serve", "--port", "70000"], 2, "65535"),
         (["serve", "--host", "no.such.host.invalid"], 2, "is no address"),
         (["serve", "--home", "/dev/null/home"], 2, "cannot be made"),
@@ -53,9 +52,10 @@ cli.app(words)
 """
 
 
-def start(tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
+def start(tmp_path: Path, *words: str, **variables: str) -> "subprocess.Popen[str]":
     arguments = [sys.executable, "-c", RUN, str(STAND_IN), str(tmp_path), *words]
-    environment: Any = {**os.environ, "DANLU_HOME": str(tmp_path / "home"), "DANLU_PORT": "0"}
+    home = {"DANLU_HOME": str(tmp_path / "home"), "DANLU_PORT": "0"}
+    environment: Any = {**os.environ, **home, **variables}
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, text=True)
 
 
@@ -65,6 +65,7 @@ def start(tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
         (["serve"], {"server", "worker"}),
         (["serve", "--no-worker"], {"server"}),
         (["serve", "--host", "0.0.0.0", "--no-auth"], {"server", "worker"}),
+        (["serve", "--host", "0.0.0.0"], {"server", "worker"}),
         (["worker"], {"worker"}),
     ],
 )
@@ -83,6 +84,7 @@ def test_halves_are_started_and_the_address_is_printed(
     assert running.returncode == 0
     assert said["home"] == str(tmp_path / "home")
     assert (said["url"] is None) == (words == ["worker"])
+    assert (said["key"] is None) == (words != ["serve", "--host", "0.0.0.0"])
 
 
 def test_people_are_told_where_to_go(tmp_path: Path) -> None:
@@ -96,6 +98,43 @@ def test_people_are_told_where_to_go(tmp_path: Path) -> None:
     assert home == f"home    {tmp_path / 'home'}\n"
     assert address.startswith("danlu   http://127.0.0.1:")
     assert address.endswith("/docs)\n")
+
+
+def test_people_are_shown_the_key_that_was_made(tmp_path: Path) -> None:
+    running = start(tmp_path, "serve", DANLU_HOST="0.0.0.0")
+    assert running.stdout
+    _, address, how = (running.stdout.readline() for _ in range(3))
+
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=30)
+
+    url, _, key = address.removeprefix("danlu   ").strip().partition("/?key=")
+    assert url.startswith("http://")
+    assert len(key) >= 32
+    assert f"export DANLU_API_KEY={key})" in how
+
+
+def test_people_are_not_shown_a_key_of_their_own(tmp_path: Path) -> None:
+    running = start(tmp_path, "serve", DANLU_API_KEY="hush")
+    assert running.stdout
+    _, address = running.stdout.readline(), running.stdout.readline()
+
+    running.send_signal(signal.SIGINT)
+    rest, _ = running.communicate(timeout=30)
+
+    assert "asks for the key" in address
+    assert "hush" not in address + rest
+
+
+@pytest.mark.parametrize("variables", [{"DANLU_NO_AUTH": "1"}, {"DANLU_API_KEY_FILE": "/dev/null"}])
+def test_a_key_that_cannot_be_used(tmp_path: Path, variables: dict[str, str]) -> None:
+    given = {"DANLU_HOME": str(tmp_path), "DANLU_API_KEY": "hush", **variables}
+
+    found = CliRunner().invoke(cli.app, ["serve", "--port", "0"], env=given)
+
+    assert found.exit_code == 2
+    assert "key_unusable" in found.stderr
+    assert "hush" not in found.output
 
 
 @pytest.mark.parametrize(("right", "code"), [(18, 0), (17, 1)])

@@ -19,11 +19,12 @@ PARENT = """
 import json, sys
 from pathlib import Path
 from danlu.serve import serve
-home, commands, grace = sys.argv[1:]
+home, commands, grace, options = sys.argv[1:]
 serve(
-    host="127.0.0.1", port=0, home=Path(home), commands=json.loads(commands),
+    **{"host": "127.0.0.1", **json.loads(options)},
+    port=0, home=Path(home), commands=json.loads(commands), grace_seconds=float(grace),
     announce=lambda line: print(line, file=sys.stderr, flush=True),
-    ready=lambda url, home: print(url, flush=True), grace_seconds=float(grace),
+    ready=lambda place: print(place.url, place.key, place.asks, flush=True),
 )
 """
 
@@ -50,14 +51,16 @@ def until(true: Callable[[], Any], *, seconds: float = 20.0) -> Any:
 class Parent:
     """`serve` in a process of its own, with stand-ins for the halves."""
 
-    def __init__(self, folder: Path, halves: dict[str, str], *, grace: float) -> None:
+    def __init__(
+        self, folder: Path, halves: dict[str, str], *, grace: float, **options: Any
+    ) -> None:
         self.folder = folder
         self.expected = sum(2 if "helper" in how else 1 for how in halves.values())
         commands = {
             name: [sys.executable, STAND_IN, str(folder), name, *how.split()]
             for name, how in halves.items()
         }
-        arguments = [str(folder / "home"), json.dumps(commands), str(grace)]
+        arguments = [str(folder / "home"), json.dumps(commands), str(grace), json.dumps(options)]
         self.process = subprocess.Popen(
             [sys.executable, "-c", PARENT, *arguments],
             stdout=subprocess.PIPE,
@@ -66,10 +69,14 @@ class Parent:
             start_new_session=True,
         )
         assert self.process.stdout
-        self.url = self.process.stdout.readline().strip()
+        self.url, self.key, self.asks = self.process.stdout.readline().split()
 
     def pids(self, kind: str = "*") -> list[int]:
         return [int(file.read_text()) for file in self.folder.glob(f"{kind}.*.pid")]
+
+    def told(self, half: str) -> list[dict[str, str]]:
+        """The variables of each process of a half, in no order."""
+        return [json.loads(file.read_text()) for file in self.folder.glob(f"{half}.*.json")]
 
     def started(self) -> list[int]:
         until(lambda: len(self.pids()) >= self.expected)
@@ -92,8 +99,8 @@ class Parent:
 def parent(tmp_path: Path) -> Iterator[Callable[..., Parent]]:
     made: list[Parent] = []
 
-    def make(halves: dict[str, str], *, grace: float = 20.0) -> Parent:
-        made.append(Parent(tmp_path, halves, grace=grace))
+    def make(halves: dict[str, str], *, grace: float = 20.0, **options: Any) -> Parent:
+        made.append(Parent(tmp_path, halves, grace=grace, **options))
         return made[-1]
 
     yield make
@@ -186,10 +193,87 @@ def test_a_half_that_dies_is_started_again(parent: Callable[..., Parent]) -> Non
     assert "The worker was ended by SIGKILL; it starts again in 1 s." in running.end(15)[1]
 
 
+def test_a_server_that_others_reach_has_one_key_for_as_long_as_the_parent_lives(
+    parent: Callable[..., Parent],
+) -> None:
+    running = parent({"server": "", "worker": ""}, host="0.0.0.0")
+    running.started()
+    (first,) = running.pids("server")
+
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len(running.pids("server")) == 2)
+
+    assert len(running.key) >= 32
+    assert running.asks == "True"
+    assert [told["DANLU_API_KEY"] for told in running.told("server")] == [running.key] * 2
+    assert ["DANLU_API_KEY" in told for told in running.told("worker")] == [False]
+    commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert running.key not in commands
+
+
+def test_a_server_of_this_machine_alone_needs_no_key(parent: Callable[..., Parent]) -> None:
+    running = parent({"server": ""})
+    running.started()
+
+    assert (running.key, running.asks) == ("None", "False")
+    [told] = running.told("server")
+    assert not {"DANLU_API_KEY", "DANLU_NO_AUTH"} & set(told)
+
+
+def test_who_insists_gets_no_key(parent: Callable[..., Parent]) -> None:
+    running = parent({"server": ""}, host="0.0.0.0", no_auth=True)
+    running.started()
+
+    assert (running.key, running.asks) == ("None", "False")
+    [told] = running.told("server")
+    assert told["DANLU_NO_AUTH"] == "1"
+    assert "DANLU_API_KEY" not in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_key_of_ones_own_is_the_servers_alone(
+    parent: Callable[..., Parent], host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("hush\n")
+    monkeypatch.setenv("DANLU_API_KEY", "hush")
+    monkeypatch.setenv("DANLU_API_KEY_FILE", str(file))
+    running = parent({"server": "", "worker": ""}, host=host)
+    running.started()
+
+    assert (running.key, running.asks) == ("None", "True")
+    [server], [worker] = running.told("server"), running.told("worker")
+    assert (server["DANLU_API_KEY"], server["DANLU_API_KEY_FILE"]) == ("hush", str(file))
+    assert not {"DANLU_API_KEY", "DANLU_API_KEY_FILE"} & set(worker)
+
+
+def test_the_server_hears_the_name_it_was_given(parent: Callable[..., Parent]) -> None:
+    running = parent({"server": ""}, host="localhost")
+    running.started()
+
+    assert running.told("server")[0]["DANLU_HOST"] == "localhost"
+
+
+def test_a_key_and_no_key_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DANLU_API_KEY", "hush")
+
+    with pytest.raises(DanluError, match="--no-auth") as caught:
+        serve.serve(
+            host="127.0.0.1",
+            port=0,
+            home=tmp_path,
+            announce=print,
+            ready=print,
+            no_auth=True,
+        )
+
+    assert "hush" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_without_a_server_there_is_no_port(parent: Callable[..., Parent]) -> None:
     running = parent({"worker": ""})
 
-    assert running.url == "None"
+    assert (running.url, running.key, running.asks) == ("None", "None", "False")
 
 
 def test_pauses_double_up_to_half_a_minute_and_a_minute_of_health_forgives() -> None:
@@ -209,7 +293,9 @@ def test_halves_tell_which_has_ended(tmp_path: Path) -> None:
         assert until(halves.ended) == "the worker ended with code 7"
 
 
-@pytest.mark.parametrize(("code", "words"), [(4, "newer danlu"), (5, "Another worker")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(2, "setting"), (4, "newer danlu"), (5, "Another worker")]
+)
 def test_some_ends_no_restart_helps(tmp_path: Path, code: int, words: str) -> None:
     good = [sys.executable, STAND_IN, str(tmp_path), "server"]
     newer = [sys.executable, "-c", f"raise SystemExit({code})"]
@@ -254,12 +340,8 @@ def test_a_port_may_be_used_again_at_once() -> None:
     serve.listen("127.0.0.1", port).close()
 
 
-def test_an_open_address_needs_insistence() -> None:
-    with pytest.raises(DanluError, match="Others could reach") as caught:
-        serve.listen("0.0.0.0", 0)
-    assert "--no-auth" in str(caught.value.hint)
-
-    with serve.listen("0.0.0.0", 0, loopback_only=False) as listener:
+def test_an_address_of_all_is_shown_by_the_name_of_the_machine() -> None:
+    with serve.listen("0.0.0.0", 0) as listener:
         port = listener.getsockname()[1]
         assert serve.url(listener) == f"http://{socket.gethostname()}:{port}"
 
@@ -267,7 +349,7 @@ def test_an_open_address_needs_insistence() -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
 def test_an_address_of_elsewhere(host: str) -> None:
     with pytest.raises(DanluError) as caught:
-        serve.listen(host, 0, loopback_only=False)
+        serve.listen(host, 0)
 
     assert caught.value.hint
 

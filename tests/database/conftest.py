@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import engine as engines
-from database import jobs
+from database import events, jobs
 
 Sessions = sessionmaker[Session]
 
@@ -103,6 +103,17 @@ def state_of(sessions: Sessions) -> Callable[[str], jobs.State]:
             return jobs.get(session, job_id).state
 
     return state_of
+
+
+@pytest.fixture
+def told(sessions: Sessions) -> Callable[..., list[tuple[str, dict[str, object]]]]:
+    def told(job_id: str | None = None) -> list[tuple[str, dict[str, object]]]:
+        """Type and data of every event of the job, or of all jobs, in order."""
+        with sessions() as session:
+            found = events.since(session, 0, job_id=job_id, limit=10_000)
+        return [(event.type, event.data) for event in found]
+
+    return told
 
 
 @pytest.fixture

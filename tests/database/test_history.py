@@ -48,7 +48,7 @@ def test_an_attempt_that_begins_again_replaces_its_own_line(
     again = jobs.fence_of(claim())
     with sessions.begin() as session:
         history.add_epoch(session, again, {"epoch": 1, "train_loss": 7.0})
-        jobs.lose(session, again)
+        jobs.lose(session, again, reason="ended by SIGKILL")
     third = jobs.fence_of(claim())
     with sessions.begin() as session:
         history.add_epoch(session, third, {"epoch": 1})
@@ -61,7 +61,7 @@ def test_steps_are_one_line_whatever_was_lost(
 ) -> None:
     add_steps(sessions, running, range(10, 60, 10))
     with sessions.begin() as session:
-        jobs.lose(session, running)
+        jobs.lose(session, running, reason="ended by SIGKILL")
     again = jobs.fence_of(claim())
     add_steps(sessions, again, range(25, 46, 10))
     assert numbers(sessions, running) == [10, 20, 25, 35, 45]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from settings import Settings
+from settings import Settings, what_is_wrong
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,12 @@ def test_data_sets_and_database_may_lie_elsewhere(tmp_path: Path) -> None:
         ("DANLU_PREDICT_TIMEOUT_SECONDS", "0.5", "predict_timeout_seconds", 0.5),
         ("DANLU_LOG_LEVEL", "debug", "log_level", "debug"),
         ("DANLU_PARENT_FD", "7", "parent_fd", 7),
+        ("DANLU_ALLOWED_HOSTS", "lab, .example.org,", "allowed_hosts", ("lab", ".example.org")),
+        (
+            *("DANLU_CORS_ORIGINS", "https://Shop.Example/,http://a:80"),
+            *("cors_origins", ("https://shop.example", "http://a:80")),
+        ),
+        ("DANLU_CORS_ORIGINS", "*", "cors_origins", ("*",)),
     ],
 )
 def test_variables(
@@ -96,6 +102,69 @@ def test_wrong_values_are_refused(
     monkeypatch.setenv(variable, text)
     with pytest.raises(ValidationError):
         Settings()
+
+
+def test_the_key_is_in_a_variable_or_in_a_file_or_the_same_in_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def key() -> str | None:
+        found = Settings().api_key
+        return found.get_secret_value() if found else None
+
+    file = tmp_path / "key"
+    file.write_text("hush\n")
+    assert key() is None
+
+    monkeypatch.setenv("DANLU_API_KEY", "loud")
+    assert key() == "loud"
+
+    monkeypatch.setenv("DANLU_API_KEY_FILE", str(file))
+    with pytest.raises(ValidationError, match="differ"):
+        Settings()
+
+    monkeypatch.setenv("DANLU_API_KEY", "hush")
+    assert key() == "hush"
+
+    monkeypatch.delenv("DANLU_API_KEY")
+    assert key() == "hush"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"DANLU_API_KEY": "two words"}, "DANLU_API_KEY: a key is one word"),
+        ({"DANLU_API_KEY": "丹炉"}, "DANLU_API_KEY: a key is one word"),
+        ({"DANLU_API_KEY": " "}, "DANLU_API_KEY: a key is one word"),
+        ({"DANLU_API_KEY_FILE": "/no/such/file"}, "cannot be read: No such file"),
+        ({"DANLU_API_KEY_FILE": "/dev/null"}, "is empty"),
+        ({"DANLU_API_KEY_FILE": "/"}, "cannot be read"),
+        ({"DANLU_API_KEY": "hush", "DANLU_NO_AUTH": "true"}, "DANLU_NO_AUTH says"),
+        ({"DANLU_CORS_ORIGINS": "http://shop.example/path"}, "'http://shop.example/path'"),
+        ({"DANLU_CORS_ORIGINS": "null"}, "DANLU_CORS_ORIGINS: 'null'"),
+        ({"DANLU_PORT": "9000 hush"}, "DANLU_PORT: Input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    line = what_is_wrong(caught.value)
+    assert said in line
+    assert line.count("\n") == 1
+    for secret in ("hush", "two words"):
+        assert secret not in line + str(caught.value)
+
+
+def test_a_key_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ValidationError, match="is no text"):
+        Settings(api_key_file=tmp_path / "key")
 
 
 def test_what_is_said_comes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

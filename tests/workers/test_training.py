@@ -9,7 +9,7 @@ from torch import nn
 from models_store import architectures
 from models_store.recipe import Recipe
 from workers import training
-from workers.training import EpochEnd, Metrics, Run, Samples, Tick
+from workers.training import EpochEnd, Metrics, Run, Samples, Tick, Training
 
 MakeRecipe = Callable[..., Recipe]
 CPU = torch.device("cpu")
@@ -43,17 +43,26 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
 
 
-def epochs(
+def begin(recipe: Recipe, *, train: Samples, of: nn.Module | None = None, **how: Any) -> Training:
+    steps = training.steps_per_epoch(len(train), recipe) * recipe.epochs
+    return training.begin(of or network(), recipe, run(**how), steps=steps)
+
+
+def fit(
     recipe: Recipe,
     *,
     train: Samples,
     validation: Samples | None = None,
     of: nn.Module | None = None,
     **how: Any,
-) -> list[EpochEnd]:
+) -> Iterator[Tick | EpochEnd]:
     judged = validation or samples(20, seed=1)
-    fitted = training.fit(of or network(), train, judged, recipe=recipe, run=run(**how))
-    return [event for event in fitted if isinstance(event, EpochEnd)]
+    begun = begin(recipe, train=train, of=of, **how)
+    return training.fit(begun, train, judged, recipe=recipe, run=run(**how))
+
+
+def epochs(recipe: Recipe, **given: Any) -> list[EpochEnd]:
+    return [event for event in fit(recipe, **given) if isinstance(event, EpochEnd)]
 
 
 def numbers(ends: list[EpochEnd]) -> list[tuple[Metrics, Metrics]]:
@@ -247,6 +256,46 @@ def test_one_cycle_is_stepped_per_batch_to_its_end(recipe: MakeRecipe) -> None:
     assert ends[-1].lr == pytest.approx(0.1 / 25 / 1e4)
 
 
+def test_a_fresh_schedule_is_brought_to_the_step_of_its_training(recipe: MakeRecipe) -> None:
+    asked = recipe(epochs=5, batch_size=16, scheduler={"name": "OneCycleLR", "max_lr": 0.1})
+    train = samples(64)
+    trained, advanced = (begin(asked, train=train, of=linear()) for _ in range(2))
+    fitted = training.fit(trained, train, samples(8), recipe=asked, run=run())
+
+    while trained.epoch < 3:
+        next(fitted)
+    advanced.step = trained.step
+    advanced.advance_schedule()
+
+    assert trained.step == 12
+    assert trained.scheduler is not None
+    assert advanced.scheduler is not None
+    assert advanced.scheduler.get_last_lr() == trained.scheduler.get_last_lr()
+    assert advanced.optimizer.param_groups[0]["betas"] == trained.optimizer.param_groups[0]["betas"]
+
+
+def test_a_training_goes_on_after_the_epochs_that_are_done(recipe: MakeRecipe) -> None:
+    train, asked = samples(64), recipe(epochs=5, batch_size=16)
+    begun = begin(asked, train=train)
+    begun.epoch, begun.step = 3, 12
+
+    events = list(training.fit(begun, train, samples(8), recipe=asked, run=run()))
+
+    ends = [(event.epoch, event.step) for event in events if isinstance(event, EpochEnd)]
+    assert ends == [(4, 16), (5, 20)]
+    assert isinstance(events[0], Tick)
+    assert (events[0].epoch, events[0].step) == (4, 13)
+    assert (begun.epoch, begun.step) == (5, 20)
+
+
+def test_a_training_without_epochs_left_does_nothing(recipe: MakeRecipe) -> None:
+    train, asked = samples(64), recipe(epochs=2, batch_size=16)
+    begun = begin(asked, train=train)
+    begun.epoch, begun.step = 2, 8
+
+    assert list(training.fit(begun, train, samples(8), recipe=asked, run=run())) == []
+
+
 def test_a_stop_is_heeded_at_the_next_step(recipe: MakeRecipe) -> None:
     asked = recipe(epochs=3, batch_size=8)
     steps: list[int] = []
@@ -255,9 +304,7 @@ def test_a_stop_is_heeded_at_the_next_step(recipe: MakeRecipe) -> None:
         steps.append(len(steps) + 1)
         return len(steps) == 5
 
-    events = list(
-        training.fit(network(), samples(64), samples(20), recipe=asked, run=run(stopped=stopped))
-    )
+    events = list(fit(asked, train=samples(64), stopped=stopped))
 
     assert len(steps) == 5
     assert not any(isinstance(event, EpochEnd) for event in events)
@@ -333,7 +380,7 @@ def test_the_first_step_ticks(recipe: MakeRecipe) -> None:
     first = Samples(train.pixels, train.labels, train.index[:16])
     expected = training.evaluate(network(), first, run())
 
-    tick = next(training.fit(network(), train, samples(8), recipe=asked, run=run()))
+    tick = next(fit(asked, train=train))
 
     assert isinstance(tick, Tick)
     assert expected is not None
@@ -361,7 +408,7 @@ def test_later_ticks_are_half_a_second_apart_and_tell_what_was_since(recipe: Mak
         data_loader={"shuffle": False},
     )
 
-    events = list(training.fit(Slow(), train, samples(8), recipe=asked, run=run()))
+    events = list(fit(asked, train=train, of=Slow()))
 
     ticks = [event for event in events if isinstance(event, Tick)]
     assert len(ticks) >= 2  # eight steps of a tenth of a second, or more on a busy machine

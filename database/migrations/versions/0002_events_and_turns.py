@@ -12,6 +12,8 @@ def upgrade() -> None:
         op.add_column("jobs", _flag(name))
     op.add_column("jobs", sa.Column("beat", sa.Integer(), nullable=False, server_default="0"))
     op.drop_column("jobs", "lease_until")
+    queue = ["state", "kind", "owner", "priority", "interrupted", "id"]
+    op.create_index("ix_jobs_queue", "jobs", queue)
     owners()
     idempotency_keys()
     events()
@@ -68,6 +70,7 @@ def of_jobs_that_ended() -> None:
         sa.column("stop_reason", sa.String()),
         sa.column("error", sa.JSON()),
         sa.column("created_at", sa.DateTime(timezone=True)),
+        sa.column("finished_at", sa.DateTime(timezone=True)),
     )
     events = sa.table(
         "events",
@@ -85,7 +88,8 @@ def of_jobs_that_ended() -> None:
             "stop_reason": job.stop_reason,
             "error": job.error,
         }
-        row = {"job_id": job.id, "type": "end", "data": told, "created_at": job.created_at}
+        at = job.finished_at or job.created_at
+        row = {"job_id": job.id, "type": "end", "data": told, "created_at": at}
         connection.execute(sa.insert(events).values(row))
 
 

@@ -1,9 +1,10 @@
 """Jobs over HTTP: lists and their filters, long polls, curves, logs, cancelling."""
 
 import pytest
+from sqlalchemy import insert
 
 from database import jobs
-from database.tables import State
+from database.tables import Epoch, State
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ WIRE = {
     *("id", "kind", "name", "tags", "owner", "state", "priority", "attempt", "queue_position"),
     *("waiting_for", "device", "worker", "dataset", "recipe", "progress", "metrics"),
     *("checkpoints", "best_checkpoint_id", "warnings", "stop_reason", "error", "disk_bytes"),
-    *("created_at", "started_at", "finished_at"),
+    *("created_at", "started_at", "finished_at", "finishing"),
 }
 
 
@@ -85,9 +86,9 @@ MISSING = ["job_01K00000000000000000000000", "nope", "%2e%2e", "..%2f..%2fetc", 
 
 
 @pytest.mark.parametrize("job_id", MISSING)
-@pytest.mark.parametrize("suffix", ["", "/history", "/logs", "/cancel"])
+@pytest.mark.parametrize("suffix", ["", "/history", "/logs", "/events", "/cancel", "/resume"])
 def test_a_job_that_does_not_exist(shared, problem, job_id, suffix):
-    method = "POST" if suffix == "/cancel" else "GET"
+    method = "POST" if suffix in ("/cancel", "/resume") else "GET"
     response = shared.request(method, f"/jobs/{job_id}{suffix}")
     assert problem(response, 404, response.json()["code"])["code"] in ("job_not_found", "not_found")
 
@@ -136,8 +137,80 @@ def test_an_ended_job_cannot_be_cancelled(server, train, problem, state):
     assert server.get(f"/jobs/{job_id}").json()["state"] == state
 
 
-def test_cancelling_takes_no_fields_yet(server, queued, problem):
-    response = server.post(f"/jobs/{queued}/cancel", json={"finish": True})
-    document = problem(response, 422, "unknown_field")
-    assert document["errors"][0]["loc"] == ["body", "finish"]
+def test_unknown_fields_of_actions_are_refused(server, queued, problem):
+    for method, suffix in (("POST", "/cancel"), ("POST", "/resume"), ("PATCH", "")):
+        response = server.request(method, f"/jobs/{queued}{suffix}", json={"finnish": True})
+        document = problem(response, 422, "unknown_field")
+        assert document["errors"][0]["loc"] == ["body", "finnish"]
     assert server.post(f"/jobs/{queued}/cancel", json={}).status_code == 202
+
+
+def test_a_job_may_be_asked_to_finish_early(server, train, problem):
+    job_id = train(server.settings, end=None).job_id
+    for _ in range(2):
+        response = server.post(f"/jobs/{job_id}/cancel", json={"finish": True})
+        assert (response.status_code, response.json()["state"]) == (202, "running")
+        assert response.json()["finishing"] is True
+    finish(server, job_id, stop_reason="finished_early")
+    problem(server.post(f"/jobs/{job_id}/cancel", json={"finish": True}), 409, "job_ended")
+
+
+@pytest.mark.parametrize("state", [State.failed, State.cancelled])
+def test_a_job_that_did_not_succeed_is_resumed(server, train, state):
+    job_id = train(server.settings, end=state).job_id
+    response = server.post(f"/jobs/{job_id}/resume")
+    job = response.json()
+    assert (response.status_code, job["state"], job["attempt"]) == (202, "queued", 2)
+    assert (job["error"], job["finished_at"], job["stop_reason"]) == (None, None, None)
+    assert len(job["checkpoints"]) == 2
+
+
+def test_a_job_that_succeeded_takes_more_epochs(server, train, problem):
+    job_id = train(server.settings).job_id
+    with server.sessions.begin() as session:
+        row = {"job_id": job_id, "attempt": 1, "epoch": 2}
+        session.execute(insert(Epoch).values(row))
+    document = problem(server.post(f"/jobs/{job_id}/resume"), 409, "job_not_resumable")
+    assert "12" in document["hint"]
+    problem(server.post(f"/jobs/{job_id}/resume", json={"epochs": 2}), 409, "job_not_resumable")
+    job = server.post(f"/jobs/{job_id}/resume", json={"epochs": 30}).json()
+    assert (job["state"], job["recipe"]["epochs"], job["progress"]["epochs"]) == ("queued", 30, 30)
+    problem(server.post(f"/jobs/{job_id}/resume", json={"epochs": 40}), 409, "job_active")
+
+
+@pytest.mark.parametrize("epochs", [0, -1, "3", 2.5, 1e9])
+def test_epochs_that_cannot_be(server, train, problem, epochs):
+    job_id = train(server.settings, end=State.failed).job_id
+    response = server.post(f"/jobs/{job_id}/resume", json={"epochs": epochs})
+    problem(response, 422, "invalid_request")
+
+
+def test_name_tags_and_priority_may_be_changed(server, queued):
+    path = f"/jobs/{queued}"
+    changes = {"name": "第二", "tags": ["a", "b", "a"], "priority": 7}
+    assert server.request("PATCH", path, json=changes).status_code == 200
+    server.request("PATCH", path, json={"tags": ["b"]})
+    job = server.get(path).json()
+    assert (job["name"], job["tags"], job["priority"]) == ("第二", ["b"], 7)
+    found = [[one["id"] for one in server.get(f"/jobs?tag={t}").json()["items"]] for t in "ab"]
+    assert found == [[], [queued]]
+    assert server.request("PATCH", path, json={"name": None}).json()["name"] is None
+    assert server.request("PATCH", path, json={}).json()["priority"] == 7
+
+
+def test_deleting_frees_what_it_says(server, train, problem):
+    job_id = train(server.settings, end=None).job_id
+    run = server.settings.runs / job_id
+    run.mkdir(parents=True)
+    (run / "log.txt").write_text("x" * 1000)
+    problem(server.delete(f"/jobs/{job_id}"), 409, "job_active")
+    finish(server, job_id)
+    job = server.get(f"/jobs/{job_id}").json()
+    folders = [run, *(server.settings.checkpoints / one["id"] for one in job["checkpoints"])]
+    there = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+    assert job["disk_bytes"] == there
+    assert server.delete(f"/jobs/{job_id}").status_code == 204
+    assert not any(folder.exists() for folder in folders)
+    problem(server.get(f"/jobs/{job_id}"), 404, "job_not_found")
+    problem(server.delete(f"/jobs/{job_id}"), 404, "job_not_found")
+    assert server.get("/checkpoints").json()["items"] == []

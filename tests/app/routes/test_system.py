@@ -45,7 +45,7 @@ def test_it_is_not_ready_without_a_database(server, problem):
         document = problem(server.get("/readyz"), 503, "not_ready")
         assert document["database"] == "failed"
         assert server.get("/healthz").status_code == 200
-        problem(server.get("/jobs"), 500, "internal")
+        problem(server.get("/jobs"), 503, "database_unavailable")
     finally:
         server.settings.home.with_name("gone").rename(server.settings.home)
 

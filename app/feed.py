@@ -1,0 +1,181 @@
+"""Everyone who waits for something to happen to a job, served by one reader of the events.
+
+The reader runs while somebody listens, and no thread is held while waiting. Knows the events'
+numbers and types; nothing of what is answered in the end.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import anyio.to_thread
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import events, jobs
+from database.tables import Event
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.05
+_TROUBLE_SECONDS = 1.0
+KEEPALIVE_SECONDS = 15.0
+_PAGE = 500
+# A listener that is so far behind does not read; it may come back and hear the rest.
+_MOST_WAITING = 1000
+# A browser that lost its stream comes back after so many milliseconds.
+_RETRY = b"retry: 1000\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event as it is sent to every listener."""
+
+    id: int
+    type: str
+    text: bytes
+
+
+_Queue = asyncio.Queue[Heard | None]
+
+
+class Feed:
+    """Who listens to which job. Belongs to one event loop."""
+
+    def __init__(self, reading: sessionmaker[Session]) -> None:
+        self._reading = reading
+        self._queues: dict[str, set[_Queue]] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._begun = asyncio.Event()
+        self._closed = False
+
+    async def stream(
+        self, job_id: str, *, after: int, keepalive_seconds: float = KEEPALIVE_SECONDS
+    ) -> AsyncIterator[bytes]:
+        """The job's events after number `after`, each once and in order, until its `end`.
+
+        The past is read from the database while the present gathers in the queue: what is in both
+        is sent once.
+        """
+        yield _RETRY
+        with self._listening(job_id) as queue:
+            await self._begun.wait()
+            async for heard in self._past(job_id, after):
+                yield heard.text
+                after = heard.id
+                if heard.type == events.END:
+                    return
+            while not self._closed:
+                try:
+                    now = await asyncio.wait_for(queue.get(), keepalive_seconds)
+                except TimeoutError:
+                    yield KEEPALIVE_COMMENT
+                    continue
+                if now is None:
+                    return
+                if now.id > after:
+                    yield now.text
+                    after = now.id
+                    if now.type == events.END:
+                        return
+
+    async def wait_for_end(self, job_id: str, *, seconds: float) -> None:
+        """Returns when the job has ended, after `seconds`, or when the server stops."""
+        with self._listening(job_id) as queue, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._begun.wait()
+                # It may have ended before anyone listened.
+                if self._closed or await anyio.to_thread.run_sync(self._has_ended, job_id):
+                    return
+                while (heard := await queue.get()) is not None and heard.type != events.END:
+                    pass
+
+    def close(self) -> None:
+        """Lets everyone go; nobody listens any more."""
+        self._closed = True
+        self._begun.set()
+        for queues in self._queues.values():
+            for queue in queues:
+                _tell(queue, None)
+
+    @contextlib.contextmanager
+    def _listening(self, job_id: str) -> Iterator[_Queue]:
+        # Who reads the past once the reader has begun misses nothing: an event is in the past,
+        # or in the queue, or in both.
+        queue = _Queue(_MOST_WAITING)
+        self._queues.setdefault(job_id, set()).add(queue)
+        if not self._closed and (self._reader is None or self._reader.done()):
+            self._begun.clear()
+            self._reader = asyncio.create_task(self._read())
+        try:
+            yield queue
+        finally:
+            self._queues[job_id].discard(queue)
+            if not self._queues[job_id]:
+                del self._queues[job_id]
+
+    async def _past(self, job_id: str, after: int) -> AsyncIterator[Heard]:
+        while True:
+            page = await anyio.to_thread.run_sync(self._page, job_id, after)
+            for heard in page:
+                yield heard
+            if len(page) < _PAGE:
+                return
+            after = page[-1].id
+
+    def _page(self, job_id: str, after: int) -> list[Heard]:
+        with self._reading() as session:
+            found = events.since(session, after, job_id=job_id, limit=_PAGE)
+            return [_heard(event) for event in found]
+
+    def _newest(self) -> int:
+        with self._reading() as session:
+            return events.newest(session)
+
+    def _has_ended(self, job_id: str) -> bool:
+        with self._reading() as session:
+            return bool(jobs.ended(session, [job_id]))
+
+    def _news(self, after: int) -> list[tuple[str, Heard]]:
+        with self._reading() as session:
+            found = events.since(session, after, limit=_PAGE)
+            return [(event.job_id, _heard(event)) for event in found]
+
+    async def _read(self) -> None:
+        """Runs while somebody listens, and hands each new event to those of its job."""
+        last: int | None = None
+        while self._queues and not self._closed:
+            try:
+                if last is None:
+                    last = await anyio.to_thread.run_sync(self._newest)
+                    self._begun.set()
+                news = await anyio.to_thread.run_sync(self._news, last)
+            except Exception:
+                log.exception("the events could not be read; it is tried again")
+                await asyncio.sleep(_TROUBLE_SECONDS)
+                continue
+            for job_id, heard in news:
+                last = heard.id
+                for queue in self._queues.get(job_id, ()):
+                    _tell(queue, heard)
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _tell(queue: _Queue, heard: Heard | None) -> None:
+    """To one that is too far behind, only that it is over."""
+    if queue.full():
+        while not queue.empty():
+            queue.get_nowait()
+        heard = None
+    queue.put_nowait(heard)
+
+
+def _heard(event: Event) -> Heard:
+    data = {"at": event.created_at.isoformat().replace("+00:00", "Z"), **event.data}
+    text = format_sse_event(
+        data_str=json.dumps(data, ensure_ascii=False), event=event.type, id=str(event.id)
+    )
+    return Heard(event.id, event.type, text)

@@ -1,0 +1,329 @@
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from models_store.recipe import Recipe
+from workers import state, training
+from workers.training import EpochEnd, Metrics, Run, Samples, Training
+
+MakeRecipe = Callable[..., Recipe]
+Ends = list[tuple[Metrics, Metrics, float]]
+RUN = Run(device=torch.device("cpu"), bf16=False, normalize=None, stopped=lambda: False)
+OPTIMIZERS: list[dict[str, Any]] = [
+    {"name": "SGD", "lr": 0.05, "momentum": 0.9, "nesterov": True},
+    {"name": "Adam", "lr": 0.003, "amsgrad": True},
+    {"name": "AdamW", "lr": 0.003, "weight_decay": 0.1},
+]
+# Everything that draws numbers draws them: order, augmentation, dropout.
+VARIED: dict[str, Any] = {
+    "epochs": 6,
+    "batch_size": 16,
+    "transforms": {
+        "train": [
+            {"type": "RandomCrop", "padding": 2},
+            {"type": "RandomHorizontalFlip"},
+            {"type": "RandomResizedCrop"},
+        ]
+    },
+}
+
+
+def samples(count: int, *, seed: int) -> Samples:
+    chance = torch.Generator().manual_seed(seed)
+    return Samples(
+        pixels=torch.randint(0, 256, (count, 12, 12, 1), generator=chance, dtype=torch.uint8),
+        labels=torch.randint(0, 10, (count,), generator=chance),
+        index=torch.arange(count),
+    )
+
+
+TRAIN, VALIDATION = samples(70, seed=0), samples(20, seed=1)
+
+
+def network() -> nn.Module:
+    """With all that a state has to hold: a convolution's layout in memory, buffers, dropout."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 3, 3),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(192, 10),
+    )
+    return layers.to(memory_format=torch.channels_last)
+
+
+def begin(recipe: Recipe) -> Training:
+    steps = training.steps_per_epoch(len(TRAIN), recipe) * recipe.epochs
+    return training.begin(network(), recipe, RUN, steps=steps)
+
+
+def train(begun: Training, recipe: Recipe, *, until: int) -> Ends:
+    """What each epoch measured, to the bit; up to epoch `until`."""
+    ends = []
+    for event in training.fit(begun, TRAIN, VALIDATION, recipe=recipe, run=RUN):
+        if isinstance(event, EpochEnd):
+            ends.append((event.train, event.validation, event.lr))
+        if begun.epoch == until:
+            break
+    return ends
+
+
+def bits(begun: Training) -> dict[str, torch.Tensor]:
+    """All tensors that the next step depends on."""
+    moments = {
+        f"{index}.{name}": value
+        for index, values in begun.optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    return {**begun.network.state_dict(), **moments, **begun.random_states()}
+
+
+def numbers(begun: Training) -> Any:
+    """All else; JSON makes lists of tuples."""
+    schedule = None if begun.scheduler is None else begun.scheduler.state_dict()
+    groups = begun.optimizer.state_dict()["param_groups"]
+    return json.loads(json.dumps([begun.epoch, begun.step, begun.steps, groups, schedule]))
+
+
+def same(one: Training, other: Training) -> bool:
+    ours, theirs = bits(one), bits(other)
+    assert ours.keys() == theirs.keys()
+    assert [key for key, value in ours.items() if not torch.equal(value, theirs[key])] == []
+    assert numbers(one) == numbers(other)
+    return True
+
+
+@pytest.mark.parametrize("scheduler", [None, {"name": "OneCycleLR", "max_lr": 0.02}])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda one: one["name"])
+def test_a_run_that_was_interrupted_is_the_same_run_to_the_bit(
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    optimizer: dict[str, Any],
+    scheduler: dict[str, Any] | None,
+) -> None:
+    asked = recipe(**VARIED, optimizer=optimizer, scheduler=scheduler)
+    whole = begin(asked)
+    expected = train(whole, asked, until=6)
+
+    first = begin(asked)
+    measured = train(first, asked, until=3)
+    state.keep(tmp_path, first)
+    # What happens before the next attempt draws other numbers.
+    train(first, asked, until=4)
+    torch.manual_seed(99)
+    second = begin(asked)
+    torch.manual_seed(99)
+
+    assert state.restore(tmp_path, second)
+    assert (second.epoch, second.step) == (3, 15)
+    measured += train(second, asked, until=6)
+
+    assert measured == expected
+    assert same(second, whole)
+
+
+def test_moments_are_laid_out_as_their_weights_are(recipe: MakeRecipe, tmp_path: Path) -> None:
+    """Else each later step would be slower, or in other bits."""
+    asked = recipe(**VARIED, optimizer={"name": "Adam", "lr": 0.001})
+    first, second = begin(asked), begin(asked)
+    train(first, asked, until=1)
+
+    state.keep(tmp_path, first)
+    state.restore(tmp_path, second)
+
+    weight = next(one for one in second.network.parameters() if one.shape == (3, 4, 3, 3))
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert second.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+
+
+def test_only_the_newest_state_is_there(recipe: MakeRecipe, tmp_path: Path) -> None:
+    asked = recipe(**VARIED)
+    begun, restored = begin(asked), begin(asked)
+
+    for epoch in (1, 2):
+        train(begun, asked, until=epoch)
+        state.keep(tmp_path, begun)
+
+    (file,) = (tmp_path / state.FOLDER).iterdir()
+    assert state.disk_bytes(tmp_path) == file.stat().st_size > 0
+    assert state.restore(tmp_path, restored)
+    assert same(restored, begun)
+
+
+def test_a_write_that_broke_off_leaves_the_one_before(recipe: MakeRecipe, tmp_path: Path) -> None:
+    asked = recipe(**VARIED)
+    begun, restored = begin(asked), begin(asked)
+    train(begun, asked, until=1)
+    state.keep(tmp_path, begun)
+    (tmp_path / state.FOLDER / "training.safetensors.tmp").write_bytes(b"half of a st")
+
+    assert state.restore(tmp_path, restored)
+    assert restored.epoch == 1
+    state.keep(tmp_path, restored)
+    assert len(list((tmp_path / state.FOLDER).iterdir())) == 1
+
+
+def test_without_a_state_nothing_is_changed(recipe: MakeRecipe, tmp_path: Path) -> None:
+    asked = recipe(**VARIED)
+    begun = begin(asked)
+
+    assert not state.restore(tmp_path, begun)
+
+    assert same(begun, begin(asked))
+    assert state.disk_bytes(tmp_path) == 0
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def noise(file: Path) -> None:
+    file.write_bytes(bytes(range(256)) * 16)
+
+
+def one_bit(file: Path) -> None:
+    whole = bytearray(file.read_bytes())
+    whole[-1000] ^= 4
+    file.write_bytes(whole)
+
+
+def another_number(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(rb"\"epoch\": 2", rb"\"epoch\": 3"))
+
+
+def not_described(file: Path) -> None:
+    save_file({"network.0.weight": torch.zeros(4, 1, 3, 3)}, file)
+
+
+def not_json(file: Path) -> None:
+    save_file({"network.0.weight": torch.zeros(1)}, file, metadata={"training": "{"})
+
+
+def no_object(file: Path) -> None:
+    save_file({"network.0.weight": torch.zeros(1)}, file, metadata={"training": "[1]"})
+
+
+def folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [empty, half, short, noise, one_bit, another_number, not_described, not_json, no_object, folder],
+)
+def test_a_damaged_state_is_none_and_changes_nothing(
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+) -> None:
+    asked = recipe(**VARIED)
+    begun, fresh = begin(asked), begin(asked)
+    train(begun, asked, until=2)
+    state.keep(tmp_path, begun)
+    file = tmp_path / state.FOLDER / "training.safetensors"
+    before = file.read_bytes()
+    damage(file)
+    assert file.is_dir() or file.read_bytes() != before
+    torch.manual_seed(0)
+
+    with caplog.at_level(logging.WARNING):
+        assert not state.restore(tmp_path, fresh)
+
+    assert str(file) in caplog.text
+    torch.manual_seed(0)
+    assert same(fresh, begin(asked))
+
+
+@pytest.mark.parametrize("epochs", [4, 9])
+def test_a_run_of_another_length_goes_on_in_its_own_schedule(
+    recipe: MakeRecipe, tmp_path: Path, epochs: int
+) -> None:
+    asked = {**VARIED, "optimizer": "Adam", "scheduler": {"name": "OneCycleLR", "max_lr": 0.02}}
+    six, other = recipe(**asked), recipe(**{**asked, "epochs": epochs})
+    first, second, throughout = begin(six), begin(other), begin(other)
+    train(first, six, until=3)
+    state.keep(tmp_path, first)
+
+    assert state.restore(tmp_path, second)
+    measured = train(second, other, until=epochs)
+    expected = train(throughout, other, until=epochs)
+
+    assert [lr for _, _, lr in measured] == [lr for _, _, lr in expected[3:]]
+    assert (second.epoch, second.step) == (epochs, epochs * 5)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(None, {"name": "OneCycleLR", "max_lr": 0.02}), ({"name": "OneCycleLR", "max_lr": 0.02}, None)],
+)
+def test_a_schedule_that_came_or_went_is_the_recipes(
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> None:
+    """No request can ask for it; nothing breaks."""
+    earlier, later = recipe(**VARIED, scheduler=before), recipe(**VARIED, scheduler=after)
+    first, second = begin(earlier), begin(later)
+    train(first, earlier, until=3)
+    state.keep(tmp_path, first)
+
+    assert state.restore(tmp_path, second)
+    assert len(train(second, later, until=6)) == 3
+
+
+def test_a_state_holds_nothing_that_can_run_code(recipe: MakeRecipe, tmp_path: Path) -> None:
+    asked = recipe(**VARIED)
+    begun = begin(asked)
+    train(begun, asked, until=1)
+
+    state.keep(tmp_path, begun)
+
+    (file,) = (tmp_path / state.FOLDER).iterdir()
+    written = file.read_bytes()
+    header = json.loads(written[8 : 8 + int.from_bytes(written[:8], "little")])
+    assert json.loads(header["__metadata__"]["training"])["epoch"] == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_a_state_of_another_device_is_taken_without_its_random_numbers(
+    recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    asked = recipe(**VARIED, optimizer="Adam")
+    begun = begin(asked)
+    train(begun, asked, until=1)
+    state.keep(tmp_path, begun)
+    run = Run(torch.device("cuda"), bf16=False, normalize=None, stopped=lambda: False)
+    other = training.begin(network().cuda(), asked, run, steps=begun.steps)
+
+    assert state.restore(tmp_path, other)
+
+    moved = other.optimizer.state_dict()["state"][0]
+    assert moved["exp_avg"].is_cuda
+    ends = [
+        event.epoch
+        for event in training.fit(other, TRAIN, VALIDATION, recipe=asked, run=run)
+        if isinstance(event, EpochEnd)
+    ]
+    assert ends == [2, 3, 4, 5, 6]
