@@ -1,10 +1,12 @@
 # The two commands to know: make demo, make test. Everything lives in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+DOCKER ?= docker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Arguments for the server: make run ARGS="--port 9000"
 ARGS ?=
 
-.PHONY: setup demo run test check fix lock openapi clean
+.PHONY: faults setup demo run test check fix lock openapi image clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -34,6 +36,11 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
 
+# The long proofs: 200 processes killed at random, 1,000 runs of the job API against its model.
+faults: setup
+	DANLU_KILLS=200 $(BIN)/python -m pytest tests/faults --no-cov $(ARGS)
+	DANLU_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_job_states.py --timeout 3600 --no-cov $(ARGS)
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,6 +60,12 @@ lock: setup
 openapi: setup
 	$(BIN)/python -c 'import json; from app.main import create_app; from settings import Settings; \
 	  print(json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False))' > docs/openapi.json
+
+# For servers: docs/guide/deploy.md. TORCH=cpu and INDEX=<address of a package index> are handed on.
+image:
+	$(DOCKER) build --build-arg TORCH=$(TORCH) --build-arg INDEX=$(INDEX) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
+	  --tag danlu:$(VERSION) .
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*

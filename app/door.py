@@ -180,7 +180,10 @@ def _key_page(problem: Problem) -> Response:
         f"<h1>danlu</h1><p><strong>{html.escape(problem.detail)}</strong></p>"
         "<p>Open the address that <code>danlu serve</code> printed, or give the key here:</p>"
         "<form><input name=key type=password aria-label=Key autocomplete=current-password required "
-        f"autofocus> <button>Open</button></form><p><small>{problem.code}</small></p></html>"
+        "autofocus> <button>Open</button></form>"
+        # A browser keeps the cookie back from where a link of another site led, not from our own.
+        "<p>If a link with the key brought you here, <a href=''>go on</a>.</p>"
+        f"<p><small>{problem.code}</small></p></html>"
     )
     headers = {"Content-Security-Policy": _PAGE_POLICY, "WWW-Authenticate": "Bearer"}
     return HTMLResponse(page, 401, headers={**headers, "Cache-Control": "no-store"})

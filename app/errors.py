@@ -136,10 +136,9 @@ def _by_status(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 def _response(codes: list[str]) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    examples = {code: {"value": _example(code)} for code in codes}
     return {
         "description": " · ".join(map(_in_a_line, codes)),
-        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        "content": {MEDIA_TYPE: {"schema": schema, "example": _example(codes[0])}},
     }
 
 

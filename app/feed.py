@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -28,6 +29,9 @@ _PAGE = 500
 _MOST_WAITING = 1000
 # A browser that lost its stream comes back after so many milliseconds.
 _RETRY = b"retry: 1000\n\n"
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Feed:
         self._queues: dict[str, set[_Queue]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
+        self._reads: dict[str, asyncio.Future[Any]] = {}
         self._closed = False
 
     async def stream(
@@ -82,16 +87,30 @@ class Feed:
                     if now.type == events.END:
                         return
 
-    async def wait_for_end(self, job_id: str, *, seconds: float) -> None:
-        """Returns when the job has ended, after `seconds`, or when the server stops."""
+    async def wait_for_end(self, job_id: str, *, seconds: float) -> bool:
+        """Returns when the job has ended (True), after `seconds`, or when the server stops."""
         with self._listening(job_id) as queue, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._begun.wait()
                 # It may have ended before anyone listened.
-                if self._closed or await anyio.to_thread.run_sync(self._has_ended, job_id):
-                    return
-                while (heard := await queue.get()) is not None and heard.type != events.END:
-                    pass
+                if await anyio.to_thread.run_sync(self._has_ended, job_id):
+                    return True
+                while not self._closed and (heard := await queue.get()) is not None:
+                    if heard.type == events.END:
+                        return True
+        return False
+
+    async def once(self, job_id: str, read: Callable[[], Answer]) -> Answer:
+        """What `read` finds of a job that has ended; it is read once for all who ask meanwhile, as
+        hundreds do when the job that they wait for ends.
+        """
+        task = self._reads.get(job_id)
+        if task is None:
+            task = asyncio.ensure_future(anyio.to_thread.run_sync(read))
+            self._reads[job_id] = task
+            task.add_done_callback(lambda _: self._reads.pop(job_id))
+        answer: Answer = await asyncio.shield(task)
+        return answer
 
     def close(self) -> None:
         """Lets everyone go; nobody listens any more."""

@@ -26,7 +26,7 @@ class RootPath:
 
     def __init__(self, app: ASGIApp, *, root_path: str) -> None:
         self.app = app
-        self._root = root_path
+        self._root = root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

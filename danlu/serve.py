@@ -231,7 +231,8 @@ def serve(
     Raises `DanluError` when there is nothing to serve: none is left running then.
     """
     home = make_home(home)
-    place, listener, of_server = Place(None, home), None, {"DANLU_HOST": host}
+    place, listener = Place(None, home), None
+    of_server = {"DANLU_HOST": host, "DANLU_ROOT_PATH": root_path}
     if "server" in commands:
         given = key.found_for_server(no_auth=no_auth)
         listener = listen(host, port)
@@ -245,7 +246,6 @@ def serve(
             commands,
             home=home,
             listener=listener,
-            variables={**environment.variables(), "DANLU_ROOT_PATH": root_path},
             of_server=of_server,
             grace_seconds=grace_seconds,
             hurry=lambda: asked.count(signal.SIGINT) > 1,

@@ -44,7 +44,6 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port; 0 takes a free one.")
     root_path: str = Field(
         default="/",
-        validate_default=True,  # kept without its slash
         description="Path below which a proxy shows the server, such as `/danlu`.",
     )
     no_auth: bool = Field(
@@ -121,11 +120,10 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _without_last_slash(cls, value: str) -> str:
-        """Ready to be put in front of a path: `/danlu`, or nothing."""
         path = value.rstrip("/")
         if not _PATH.fullmatch(path):
             raise ValueError(f"{value!r} is no path; one looks like /danlu")
-        return path
+        return path or "/"
 
     @field_validator("cors_origins")
     @classmethod

@@ -79,21 +79,28 @@ def serving() -> Callable[[Path, Path], AbstractContextManager[Service]]:
 
 @contextmanager
 def _server_alone(home: Path, **settings: str) -> Iterator[str]:
-    """`settings` are variables, such as `DANLU_API_KEY`."""
     listener = listen("127.0.0.1", 0)
     variables = {**environment.variables(settings=False), **settings}
     command = {"server": COMMANDS["server"]}
+    path = home.parent / f"{home.name}.log"
     with (
         listener,
-        (home.parent / f"{home.name}.log").open("wb") as log,
-        Halves(command, home=home, listener=listener, variables=variables, output=log),
+        path.open("wb") as log,
+        Halves(command, home=home, listener=listener, variables=variables, output=log) as halves,
     ):
-        address = url(listener)
         deadline = time.monotonic() + 120
-        while httpx.get(f"{address}/readyz", timeout=30).status_code != 200:
-            assert time.monotonic() < deadline, "the server does not become ready"
+        while not _is_ready(url(listener)):
+            assert halves.ended() is None, path.read_text()
+            assert time.monotonic() < deadline
             time.sleep(0.1)
-        yield address
+        yield url(listener)
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def test_the_functions_of_the_job_states_exist() -> None:
     table = [line for line in states.splitlines() if re.match(r"\| [a-z] \|", line)]
     named = {name for line in table for name in re.findall(r"`(\w+)`", line.split("|")[2])}
 
-    assert named >= {"claim", "start", "finish", "cancel", "release", "lose", "requeue_lost"}
+    assert named >= {"claim", "start", "finish", "cancel", "release", "lose", "resume"}
     assert [name for name in named if not callable(getattr(jobs, name, None))] == []
 
 

@@ -45,9 +45,9 @@ def _of_contents(
 
 
 def _addresses(settings: Settings, url: str) -> list[str]:
-    """Where a server may be: where clients look for it, and where it would listen."""
+    """Where a server may be: where clients look for it, and where it was told to listen."""
     asked = urlsplit(url if "://" in url else f"http://{url}")
-    if settings.port in (0, asked.port):
+    if "port" not in settings.model_fields_set or settings.port in (0, asked.port):
         return [url]
     return [url, f"http://127.0.0.1:{settings.port}"]
 

@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -98,7 +98,7 @@ def own_bytes(folder: Path) -> int:
     return sum(status.st_size for status in every if status.st_nlink == 1)
 
 
-def _link_all(files: list[tuple[Path, IO[bytes]]], source: Path, target: Path) -> None:
+def _link_all(files: Sequence[tuple[Path, IO[bytes]]], source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for path, file in files:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from app.admin.record import Told
@@ -56,14 +56,16 @@ def progress() -> Iterator[Told]:
     if not sys.stderr.isatty():
         yield lambda _what, _done, _total: None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[share]}"))
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total or None
-        )
+        bar.add_task("", total=None, share="")
+
+        def told(what: str, done: int, total: int) -> None:
+            [task] = bar.tasks
+            if what != task.description:  # a task that has had a total keeps it
+                bar.remove_task(task.id)
+                bar.add_task(what, total=total or None, share="")
+            share = f"{100 * done / total:.0f} %" if total else ""
+            bar.update(bar.task_ids[0], completed=done, share=share)
+
+        yield told

@@ -116,7 +116,8 @@ async def get_job(
 
     job = await anyio.to_thread.run_sync(read)
     if wait > 0 and job.state in jobs.ACTIVE:
-        await held.feed.wait_for_end(job_id, seconds=wait)
+        if await held.feed.wait_for_end(job_id, seconds=wait):
+            return await held.feed.once(job_id, read)
         job = await anyio.to_thread.run_sync(read)
     return job
 

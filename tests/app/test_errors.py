@@ -62,5 +62,6 @@ def test_codes_of_one_status_share_a_description():
     found = responses("job_not_found", "job_ended")
     assert list(found) == [404, 409, 422, 500, 503]
     assert "`job_ended`" in found[409]["description"]
-    examples = found[422]["content"]["application/problem+json"]["examples"]
-    assert {"unknown_parameter", "invalid_request"} <= set(examples)
+    assert "[`unknown_parameter`](docs/errors/unknown_parameter)" in found[422]["description"]
+    example = found[409]["content"]["application/problem+json"]["example"]
+    assert (example["status"], example["code"]) == (409, "job_ended")

@@ -141,10 +141,11 @@ def test_every_operation_can_be_opened(service: Any, visit: Any) -> None:
     seen.page.goto(f"{service.client.base_url}/docs")
     controls = seen.page.locator(".opblock-summary-control")
     expect(controls.first).to_be_visible()
-    count = controls.count()
-    for number in range(count):
+    for number in range(controls.count()):
         controls.nth(number).click()
-    expect(seen.page.locator(".execute")).to_have_count(count)
+        expect(seen.page.locator(".execute")).to_have_count(1)
+        controls.nth(number).click()  # many open ones at once make the page slow
+        expect(seen.page.locator(".execute")).to_have_count(0)
     expect(seen.page.locator(".errors-wrapper")).to_have_count(0)
     assert seen.complaints == []
 

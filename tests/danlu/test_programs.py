@@ -19,6 +19,7 @@ STAND_IN = Path(__file__).with_name("stand_in_half.py")
     [
         (["serve", "--port", "70000"], 2, "65535"),
         (["serve", "--host", "no.such.host.invalid"], 2, "is no address"),
+        (["serve", "--root-path", "danlu"], 2, "looks like /danlu"),
         (["serve", "--home", "/dev/null/home"], 2, "cannot be made"),
         (["worker", "--home", "/dev/null/home"], 2, "cannot be made"),
     ],
@@ -85,6 +86,26 @@ def test_halves_are_started_and_the_address_is_printed(
     assert said["home"] == str(tmp_path / "home")
     assert (said["url"] is None) == (words == ["worker"])
     assert (said["key"] is None) == (words != ["serve", "--host", "0.0.0.0"])
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [(["--root-path", "/lab/danlu"], {}), ([], {"DANLU_ROOT_PATH": "/lab/danlu"})],
+)
+def test_the_path_that_a_proxy_puts_in_front(
+    tmp_path: Path, words: list[str], variables: dict[str, str]
+) -> None:
+    running = start(tmp_path, "serve", "--no-worker", "--json", *words, **variables)
+    assert running.stdout
+    running.stdout.readline()
+    while not list(tmp_path.glob("server.*.pid")):
+        assert running.poll() is None
+
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=30)
+
+    [file] = tmp_path.glob("server.*.json")
+    assert json.loads(file.read_text())["DANLU_ROOT_PATH"] == "/lab/danlu"
 
 
 def test_people_are_told_where_to_go(tmp_path: Path) -> None:

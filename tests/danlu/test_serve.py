@@ -254,6 +254,13 @@ def test_the_server_hears_the_name_it_was_given(parent: Callable[..., Parent]) -
     assert running.told("server")[0]["DANLU_HOST"] == "localhost"
 
 
+def test_the_server_hears_the_path_that_it_lies_below(parent: Callable[..., Parent]) -> None:
+    running = parent({"server": ""}, root_path="/danlu")
+    running.started()
+
+    assert running.told("server")[0]["DANLU_ROOT_PATH"] == "/danlu"
+
+
 def test_a_key_and_no_key_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DANLU_API_KEY", "hush")
 

@@ -90,15 +90,10 @@ def test_old_keys_of_anybody_are_cleared_away(
     sessions: Sessions, made: str, enqueue: Callable[..., jobs.Job]
 ) -> None:
     grow_old(sessions, timedelta(days=2))
+    job_id = enqueue(owner="wu").id
     with sessions.begin() as session:
-        idempotency.remember(
-            session, owner="wu", key="k", digest="d", job_id=enqueue_in(session, "wu")
-        )
+        idempotency.remember(session, owner="wu", key="k", digest="d", job_id=job_id)
     assert kept(sessions) == 1
-
-
-def enqueue_in(session: Session, owner: str) -> str:
-    return jobs.enqueue(session, kind="train", dataset="d", recipe={}, owner=owner).id
 
 
 def test_a_request_whose_job_was_removed_makes_a_new_one(sessions: Sessions, made: str) -> None:

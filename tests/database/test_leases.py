@@ -1,9 +1,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 import pytest
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import engine as engines
@@ -95,21 +96,24 @@ def test_the_silent_one_of_two_is_given_up(
 
 
 def test_a_sign_of_life_at_the_last_moment_counts(
-    url: str, sessions: Sessions, running: Fence, beat: Callable[[Fence], None]
+    engine: Engine, sessions: Sessions, running: Fence, beat: Callable[[Fence], None]
 ) -> None:
-    """It comes after the watcher has looked, before it gives the job up."""
-    writing = engines.connect(url)
-    event.listen(writing, "begin", lambda _: beat(running), insert=True)
-    watch = Watch(sessions, engines.session_factory(writing))
+    class Late(sessionmaker[Session]):
+        """The worker is heard of after the watcher has looked, before it gives the job up."""
+
+        def begin(self) -> AbstractContextManager[Session]:
+            beat(running)
+            return super().begin()
+
+    watch = Watch(sessions, Late(engine))
     assert look(watch, every_two_seconds(0.0, 60.0)) == {}
     with sessions() as session:
         job = jobs.get(session, running.job_id)
     assert (job.state, job.losses) == (State.running, 0)
     assert job.beat > 3, "it was about to be given up"
-    writing.dispose()
 
 
-def test_many_watchers_count_one_loss(url: str, sessions: Sessions, running: Fence) -> None:
+def test_many_watchers_count_one_loss(sessions: Sessions, running: Fence) -> None:
     watches = [Watch(sessions, sessions) for _ in range(4)]
     for watch in watches:
         assert look(watch, every_two_seconds(0.0, LEASE_SECONDS - LOOK_SECONDS)) == {}
@@ -177,7 +181,7 @@ def test_no_clock_on_any_wall_matters(
     """Times in the rows are those of processes whose clocks may be wrong, or set meanwhile."""
     (silent, _), (_, alive) = job_in(State.running), job_in(State.running)
     at = written + time.time() if abs(written) == A_DAY else written
-    lost = {}
+    lost: dict[float, list[str]] = {}
     for now in every_two_seconds(0.0, 20.0):
         with sessions.begin() as session:
             session.execute(update(Job).values(claimed_at=at))

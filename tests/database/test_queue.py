@@ -110,15 +110,14 @@ def test_one_worker_goes_round_by_round(sessions: Sessions, claim: Claim) -> Non
 
 
 def test_a_thousand_jobs_of_one_owner_hold_nobody_up(sessions: Sessions, claim: Claim) -> None:
-    enqueue_all(sessions, [{"owner": "lin"}] * 1000 + [{"owner": "wu", "name": "one"}])
-    places_then = places(sessions)
-    assert sorted(places_then.values()) == list(range(1, 1002))
-    assert list(places_then.values()).index(2) == 1
+    enqueue_all(sessions, [{"owner": "lin" if number < 1000 else "wu"} for number in range(1001)])
+    foreseen = places(sessions)
+    assert sorted(foreseen.values()) == list(range(1, 1002))
     first, second = claim(), claim()
     assert first is not None
     assert second is not None
     assert (first.owner, second.owner) == ("lin", "wu")
-    assert places_then[second.id] == 2
+    assert foreseen[second.id] == 2
 
 
 def test_a_newcomer_is_next_whatever_was_before(

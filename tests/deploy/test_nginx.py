@@ -291,19 +291,19 @@ def test_websockets_pass(folder: Path) -> None:
     switch = (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     )
-    with Upstream(answer=switch) as upstream:
-        with (
-            nginx(folder / "websocket", site(upstream.port)) as port,
-            socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
-        ):
-            connection.sendall(
-                b"GET /live HTTP/1.1\r\nHost: danlu.example\r\nConnection: Upgrade\r\n"
-                b"Upgrade: websocket\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
-            )
-            assert connection.recv(65536).startswith(b"HTTP/1.1 101 ")
-            connection.sendall(b"ping")
-            assert connection.recv(65536) == b"ping"
-        head = upstream.received.decode().lower()
+    with (
+        Upstream(answer=switch) as upstream,
+        nginx(folder / "websocket", site(upstream.port)) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
+    ):
+        connection.sendall(
+            b"GET /live HTTP/1.1\r\nHost: danlu.example\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 101 ")
+        connection.sendall(b"ping")
+        assert connection.recv(65536) == b"ping"
+    head = upstream.received.decode().lower()
 
     assert "host: danlu.example\r\n" in head
     assert "upgrade: websocket\r\n" in head
@@ -313,18 +313,22 @@ def test_websockets_pass(folder: Path) -> None:
 
 
 def test_an_upload_is_handed_on_while_it_comes_in(folder: Path) -> None:
-    with Upstream(answer=b"HTTP/1.1 204 No Content\r\n\r\n", after=40_000) as upstream:
-        with (
-            nginx(folder / "upload", site(upstream.port)) as port,
-            socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
-        ):
-            head = (
-                b"POST /predict HTTP/1.1\r\nHost: danlu.example\r\nContent-Length: 9000000\r\n\r\n"
-            )
-            connection.sendall(head + b"x" * 50_000)
-            assert upstream.enough.wait(30)
+    head = b"POST /predict HTTP/1.1\r\nHost: danlu.example\r\nContent-Length: 9000000\r\n\r\n"
+    with (
+        Upstream(answer=b"HTTP/1.1 204 No Content\r\n\r\n", after=40_000) as upstream,
+        nginx(folder / "upload", site(upstream.port)) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
+    ):
+        connection.sendall(head + b"x" * 50_000)
+        assert upstream.enough.wait(30)
 
 
 def test_it_waits_longer_than_danlu_answers() -> None:
     for seconds in re.findall(r"proxy_read_timeout (\d+)s;", site(1)):
         assert int(seconds) > 55 + 15
+
+
+def test_it_lets_go_of_connections_before_danlu_does() -> None:
+    [seconds] = re.findall(r"keepalive_timeout (\d+)s;", site(1))
+
+    assert int(seconds) < 5

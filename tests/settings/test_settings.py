@@ -65,6 +65,7 @@ def test_data_sets_and_database_may_lie_elsewhere(tmp_path: Path) -> None:
             *("cors_origins", ("https://shop.example", "http://a:80")),
         ),
         ("DANLU_CORS_ORIGINS", "*", "cors_origins", ("*",)),
+        ("DANLU_ROOT_PATH", "/lab/danlu/", "root_path", "/lab/danlu"),
     ],
 )
 def test_variables(
@@ -141,6 +142,7 @@ def test_the_key_is_in_a_variable_or_in_a_file_or_the_same_in_both(
         ({"DANLU_API_KEY": "hush", "DANLU_NO_AUTH": "true"}, "DANLU_NO_AUTH says"),
         ({"DANLU_CORS_ORIGINS": "http://shop.example/path"}, "'http://shop.example/path'"),
         ({"DANLU_CORS_ORIGINS": "null"}, "DANLU_CORS_ORIGINS: 'null'"),
+        ({"DANLU_ROOT_PATH": "danlu"}, "DANLU_ROOT_PATH: 'danlu' is no path"),
         ({"DANLU_PORT": "9000 hush"}, "DANLU_PORT: Input should be a valid integer"),
     ],
 )

@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from app.admin import screen
 from app.admin.findings import Finding, fine, problem, warning
 from settings import Settings
 
+PROBE = (sys.executable, "-P", "-m", "app.admin.probe")
 _SHOWN = ("torch", "torchvision", "fastapi", "numpy", "pillow", "sqlalchemy")
 _FEW_FILES = 1024
 _SHARED, _SMALL_BYTES = Path("/dev/shm"), 512_000_000
@@ -50,10 +51,12 @@ def limits() -> Iterator[Finding]:
 class Probe:
     """A process that loads PyTorch and tells what it sees, while other things are looked at."""
 
+    def __init__(self, command: Sequence[str] = PROBE) -> None:
+        self._command = command
+
     def __enter__(self) -> Self:
-        command = [sys.executable, "-P", "-m", "app.admin.probe"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         return self
 
