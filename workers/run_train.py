@@ -158,6 +158,7 @@ def _train(
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe))
     _take_up(begun, task, recipe, saver)
+    keeper = state.Keeper(task.run)
     journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
@@ -167,7 +168,7 @@ def _train(
         finishing = reporter.finishing or event.epoch == recipe.epochs
         if finishing or event.epoch % recipe.checkpoints.every_epochs == 0:
             saver.save(network, event, journal.metrics())
-            state.keep(task.run, begun)
+            keeper.keep(begun, last=finishing)
         if finishing:
             break
     if stop():

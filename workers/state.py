@@ -2,12 +2,14 @@
 
 `runs/<job>/state/training.safetensors` holds weights, moments and random states as tensors and the
 rest as JSON in its header; nothing in it can run code. Written beside, synced and renamed, so what
-is there is whole. Knows no rows.
+is there is whole; a checksum tells what the disk has changed since. Knows no rows.
 """
 
 import json
 import logging
 import os
+import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,28 @@ log = logging.getLogger(__name__)
 FOLDER = "state"
 _FILE = "training.safetensors"
 _NETWORK, _OPTIMIZER, _RANDOM = "network.", "optimizer.", "random."
+# Of the time of a training that may go into its state: kept after each epoch of digits, which
+# lasts 0.15 s, it would be a tenth. What is interrupted repeats a second or two then, to the bit.
+_SHARE = 0.02
+
+
+class Keeper:
+    """Keeps the state of one attempt after its epochs: the first, the last, and as many between as
+    take little of the time.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._next = 0.0
+
+    def keep(self, training: Training, *, last: bool) -> None:
+        """Keeps this epoch's state if it is time to, or the `last` one. Raises `OSError`."""
+        began = time.monotonic()
+        if began < self._next and not last:
+            return
+        keep(self._run, training)
+        took = time.monotonic() - began
+        self._next = began + took / _SHARE
 
 
 def keep(run: Path, training: Training) -> None:
@@ -30,8 +54,10 @@ def keep(run: Path, training: Training) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors, described = _taken_apart(training)
     unfinished = folder / f"{_FILE}.tmp"
+    written = json.dumps(described)
+    metadata = {"training": written, "crc32": _checksum(tensors, written)}
     with unfinished.open("wb") as file:
-        file.write(save(tensors, metadata={"training": json.dumps(described)}))
+        file.write(save(tensors, metadata=metadata))
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(folder / _FILE)
@@ -40,19 +66,21 @@ def keep(run: Path, training: Training) -> None:
 def restore(run: Path, training: Training) -> bool:
     """Brings a fresh `training` to where the kept state left off; False: there is none to use.
 
-    A file that cannot be read is as good as none: the log says so.
+    A file that is damaged is as good as none: the log says so.
     """
     path = run / FOLDER / _FILE
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads(file.metadata()["training"])
+            written = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if written["crc32"] != _checksum(tensors, written["training"]):
+            raise ValueError("it is not what was kept")
     except FileNotFoundError:
         return False
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        log.exception("the state %s cannot be read", path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("the state %s cannot be used: %s", path, error)
         return False
-    _put_together(training, tensors, described)
+    _put_together(training, tensors, json.loads(written["training"]))
     return True
 
 
@@ -62,6 +90,16 @@ def disk_bytes(run: Path) -> int:
         return (run / FOLDER / _FILE).stat().st_size
     except OSError:
         return 0
+
+
+def _checksum(tensors: dict[str, torch.Tensor], described: str) -> str:
+    """Of all that `keep` writes."""
+    checksum = zlib.crc32(described.encode())
+    for key in sorted(tensors):
+        tensor = tensors[key]
+        checksum = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return f"{checksum:08x}"
 
 
 def _taken_apart(training: Training) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -17,6 +17,7 @@ def lines(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stderr", written)
     root, access = logging.getLogger(), logging.getLogger("uvicorn.access")
     before = (root.handlers[:], root.level, access.filters[:])
+    monkeypatch.setattr(access, "propagate", True)  # a server of another test may be quiet
     root.handlers.clear()
     logs.configure(Settings(home=tmp_path, log_format="json"))
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]

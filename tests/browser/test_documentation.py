@@ -189,10 +189,12 @@ def test_with_a_key(tmp_path: Any, server_alone: Any, visit: Any) -> None:
 
 
 def authorize(page: Page, key: str) -> None:
-    page.get_by_role("button", name="Authorize").first.click()
+    """Gives the key in Swagger UI's dialog, in place of one that it has already."""
+    page.locator(".auth-wrapper .authorize").click()
     dialog = page.locator(".dialog-ux")
-    if (logout := dialog.get_by_role("button", name="Logout")).is_visible():
+    expect(dialog.locator(".btn-done")).to_be_visible()
+    if (logout := dialog.get_by_role("button", name="Remove authorization")).is_visible():
         logout.click()
     dialog.locator("input").fill(key)
     dialog.get_by_role("button", name="Apply credentials").click()
-    dialog.get_by_role("button", name="Close", exact=True).click()
+    dialog.locator(".btn-done").click()

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from danlu import Client
+
 HOUSE = Path(__file__).parent.parent.parent
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 KEY = "a-key-for-tests"
@@ -251,6 +253,13 @@ def test_pages_below_the_path_find_what_they_need(site_below: httpx.Client) -> N
 
     assert problem["type"].startswith("/danlu/docs/errors/")
     assert site_below.get(problem["type"]).status_code == 200
+
+
+def test_the_client_takes_the_path_with_the_address(below: int) -> None:
+    with Client(f"http://127.0.0.1:{below}/danlu", api_key=KEY) as client:
+        made = client.train({"dataset": "digits"})
+
+        assert client.job(made["id"])["state"] == "queued"
 
 
 # What nginx hands on, seen by a server that is not danlu's

@@ -92,14 +92,13 @@ def test_it_also_ends_well_when_the_work_failed(
     assert job(running).progress == {"step": 4}
 
 
-def test_the_lease_is_kept_while_there_is_nothing_to_tell(
+def test_it_is_heard_of_while_there_is_nothing_to_tell(
     sessions: Sessions, running: Fence, job: Job, until: Until
 ) -> None:
-    before = job(running).lease_until
-    assert before is not None
+    before = job(running).beat
 
     with Reporter(sessions, running, Stop()):
-        until(lambda: (job(running).lease_until or 0) > before + 1)
+        until(lambda: job(running).beat > before + 1)
 
     assert job(running).progress is None
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,18 @@ def folder(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [empty, half, short, noise, one_bit, another_number, not_described, not_json, no_object, folder],
+    [
+        empty,
+        half,
+        short,
+        noise,
+        one_bit,
+        another_number,
+        not_described,
+        not_json,
+        no_object,
+        folder,
+    ],
 )
 def test_a_damaged_state_is_none_and_changes_nothing(
     recipe: MakeRecipe,
@@ -272,24 +284,32 @@ def test_a_run_of_another_length_goes_on_in_its_own_schedule(
     assert (second.epoch, second.step) == (epochs, epochs * 5)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [(None, {"name": "OneCycleLR", "max_lr": 0.02}), ({"name": "OneCycleLR", "max_lr": 0.02}, None)],
-)
-def test_a_schedule_that_came_or_went_is_the_recipes(
-    recipe: MakeRecipe,
-    tmp_path: Path,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
+def test_the_state_is_kept_as_often_as_it_takes_little_time(
+    recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    """No request can ask for it; nothing breaks."""
-    earlier, later = recipe(**VARIED, scheduler=before), recipe(**VARIED, scheduler=after)
-    first, second = begin(earlier), begin(later)
-    train(first, earlier, until=3)
-    state.keep(tmp_path, first)
+    asked = recipe(**VARIED)
+    begun, keeper = begin(asked), state.Keeper(tmp_path)
 
-    assert state.restore(tmp_path, second)
-    assert len(train(second, later, until=6)) == 3
+    def kept() -> int:
+        fresh = begin(asked)
+        state.restore(tmp_path, fresh)
+        return fresh.epoch
+
+    seen, times = [], []
+    for epoch in range(1, 6):
+        train(begun, asked, until=epoch)
+        began = time.perf_counter()
+        keeper.keep(begun, last=epoch == 5)
+        times.append(time.perf_counter() - began)
+        seen.append(kept())
+
+    # Epochs that take less time than a state does are not worth one each.
+    assert (seen[0], seen[1], seen[4]) == (1, 1, 5)
+    assert times[1] < times[0] / 5
+    time.sleep(60 * max(times[0], times[4]))
+    train(begun, asked, until=6)
+    keeper.keep(begun, last=False)
+    assert kept() == 6
 
 
 def test_a_state_holds_nothing_that_can_run_code(recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -291,11 +291,12 @@ def test_a_database_that_does_not_answer_is_asked_again(
 def test_jobs_of_workers_that_are_gone_are_taken_over(stage: Stage, run: Run, until: Until) -> None:
     job_id = stage.submit("train", at_once)
     with stage.sessions.begin() as session:
-        gone = jobs.claim(session, worker_id="gone", host="there", device=None, lease_seconds=-1)
+        gone = jobs.claim(session, worker_id="gone", host="there", device=None)
         assert gone is not None
 
     run()
-    until(lambda: stage.state(job_id) == State.succeeded)
+    # Nothing was heard for the lease.
+    until(lambda: stage.state(job_id) == State.succeeded, seconds=30)
 
     assert stage.job(job_id).attempt == 2
 

@@ -31,7 +31,7 @@ def server(settings: Settings, url: str) -> Iterator[Finding]:
     except httpx.TimeoutException:
         hint = "If it stays so, restart danlu serve."
         yield problem("server", f"{url} takes connections and does not answer.", hint)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
         hint = "Is DANLU_URL right? danlu serve --port 0 takes a free port."
         yield warning("server", f"Something else than danlu answers at {url}.", hint)
 
@@ -76,7 +76,7 @@ def _client(settings: Settings, url: str) -> httpx.Client:
 def _talk(client: httpx.Client, settings: Settings) -> Iterator[Finding]:
     url = str(client.base_url).rstrip("/")
     ready = client.get("/readyz")
-    state = ready.json()
+    state = dict(ready.json())
     if ready.status_code == 503 and state["code"] == "not_ready":
         hint = "Wait some seconds; if it stays so, see what danlu serve prints."
         yield warning("server", f"{url} is not ready: {state['detail']}", hint)

@@ -1,0 +1,1 @@
+"""What schemathesis may not hold against the server, each with the reason."""
