@@ -3,8 +3,8 @@
     python -m benchmarks.listeners --url http://127.0.0.1:8000
 
 Trains `digits` while 200 clients listen to its events and 200 wait for its end; a quarter of the
-listeners hang up again and again and go on with Last-Event-ID. Prints a table; exit code 1 if an event
-was lost, doubled or out of order.
+listeners hang up again and again and go on with Last-Event-ID. Prints a table; exit code 1 if an
+event was lost, doubled or out of order.
 """
 
 import argparse
@@ -23,7 +23,7 @@ HEALTH_SECONDS = 0.02
 async def listen(
     http: httpx.AsyncClient, job_id: str, heard: list[tuple[int, str, float]], *, hang_up: bool
 ) -> None:
-    """Notes number, type and delay in seconds of each event; `hang_up`: leaves after every fifth."""
+    """Notes number, type and delay in seconds of each event; `hang_up` leaves every fifth time."""
     last = 0
     while True:
         headers = {"Last-Event-ID": str(last)} if last else {}
@@ -71,6 +71,11 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+def say(line: str) -> None:
+    """To standard output."""
+    sys.stdout.write(f"{line}\n")
+
+
 async def measure(url: str, *, listeners: int, polls: int, epochs: int) -> bool:
     """Runs it all and prints the table; True if everyone heard everything once and in order."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -94,12 +99,12 @@ async def measure(url: str, *, listeners: int, polls: int, epochs: int) -> bool:
     told = [[(number, kind) for number, kind, _ in mine] for mine in heard]
     right = all(mine == told[0] == sorted(set(mine)) for mine in told)
     # What was written before a listener came is not late.
-    delays = [d for mine in heard for _, _, d in mine if time.time() - d > began + 2][:]
-    print(f"listeners {listeners} (a quarter hang up every fifth event), long polls {polls}")
-    print(f"events {len(told[0])}, the same for all, once and in order: {right}")
-    print(f"delay of an event   median {statistics.median(delays):.3f} s, most {max(delays):.3f} s")
-    print(f"delay of the polls  median {statistics.median(late):.3f} s, most {max(late):.3f} s")
-    print(f"/healthz  p50 {percentile(times, 0.5):.1f} ms, p99 {percentile(times, 0.99):.1f} ms")
+    delays = [d for mine in heard for _, _, d in mine if time.time() - d > began + 2]
+    say(f"listeners {listeners} (a quarter hang up every fifth event), long polls {polls}")
+    say(f"events {len(told[0])}, the same for all, once and in order: {right}")
+    say(f"delay of an event   median {statistics.median(delays):.3f} s, most {max(delays):.3f} s")
+    say(f"delay of the polls  median {statistics.median(late):.3f} s, most {max(late):.3f} s")
+    say(f"/healthz  p50 {percentile(times, 0.5):.1f} ms, p99 {percentile(times, 0.99):.1f} ms")
     return right
 
 

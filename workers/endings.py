@@ -15,6 +15,9 @@ from database.jobs import Fence, State
 from problems import Problem
 from workers import processes
 
+# What a child says of itself; a loss is for others to see.
+_SAID = frozenset({"succeeded", "failed", "cancelled", "released"})
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -36,10 +39,10 @@ def lost(reason: str) -> Ending:
 
 def read(run: Path, claim: int) -> Ending | None:
     """What `exit.json` says of this claim; None without one of it."""
-    record = processes.read(run / processes.EXIT_FILE)
-    if record is None or record.get("claim") != claim:
+    record = processes.read(run / processes.EXIT_FILE) or {}
+    if record.get("claim") != claim or record.get("state") not in _SAID:
         return None
-    return Ending(record["state"], record["stop_reason"], record["error"])
+    return Ending(record["state"], record.get("stop_reason"), record.get("error"))
 
 
 def of_exit_code(code: int | None) -> Ending:

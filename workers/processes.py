@@ -137,10 +137,10 @@ def end_when_parent_does(descriptor: int) -> None:
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """The JSON object of a small file, or None when there is none or it is damaged."""
+    """The JSON object of a small file, or None when there is none that can be read."""
     try:
         found = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -7,9 +7,11 @@ is there is whole; a checksum tells what the disk has changed since. Knows no ro
 
 import json
 import logging
+import math
 import os
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +36,18 @@ class Keeper:
     take little of the time.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._run = run
-        self._next = 0.0
+        self._clock = clock
+        self._next = -math.inf
 
     def keep(self, training: Training, *, last: bool) -> None:
         """Keeps this epoch's state if it is time to, or the `last` one. Raises `OSError`."""
-        began = time.monotonic()
+        began = self._clock()
         if began < self._next and not last:
             return
         keep(self._run, training)
-        took = time.monotonic() - began
+        took = self._clock() - began
         self._next = began + took / _SHARE
 
 

@@ -1,4 +1,4 @@
-"""Swagger UI, ReDoc and the pages about errors as people use them: in a browser, without internet."""
+"""Swagger UI, ReDoc and the pages about errors as people use them: in a browser, offline."""
 
 import io
 import json

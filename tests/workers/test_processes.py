@@ -114,6 +114,20 @@ def test_a_damaged_record_is_cleared_away(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_a_process_runs_until_it_has_ended_even_if_nobody_asked_for_it(
+    sleeper: Sleeper, until: Until
+) -> None:
+    process = sleeper()
+    assert processes.is_running(process.pid)
+
+    process.kill()
+    until(lambda: not processes.is_running(process.pid))
+
+    assert Path(f"/proc/{process.pid}").exists()  # a zombie: its parent has not asked
+    process.wait()
+    assert not processes.is_running(process.pid)
+
+
 def test_this_process_is_itself() -> None:
     record = processes.describe(os.getpid(), "here")
 
@@ -191,7 +205,10 @@ from pathlib import Path
 from workers import processes
 
 def work(run):
-    processes.become_child(run, "here", on_terminate=lambda: None)
+    orphaned = {"claim": 5, "state": "released"}
+    end = lambda: processes.end_child(run, orphaned)
+    told = {"on_orphaned": end} if len(sys.argv) > 2 else {}
+    processes.become_child(run, "here", on_terminate=lambda: None, **told)
     time.sleep(60)
 
 if __name__ == "__main__":
@@ -199,8 +216,57 @@ if __name__ == "__main__":
 """
 
 
-def test_a_child_does_not_outlive_its_supervisor(tmp_path: Path, until: Until) -> None:
-    supervisor = subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path)])
+HURRIED = """
+import resource, signal, sys, threading
+from pathlib import Path
+from workers import processes
+
+run, how = Path(sys.argv[1]), sys.argv[2]
+processes.become_child(run, "here", on_terminate=lambda: None)
+if how == "the folder is gone":
+    for file in run.iterdir():
+        file.unlink()
+    run.rmdir()
+elif how == "the disk is full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+together = threading.Barrier(2)
+
+def end(claim):
+    together.wait()
+    processes.end_child(run, {"claim": claim, "padding": "x" * 1_000_000})
+
+threading.Thread(target=end, args=(1,)).start()
+end(2)
+"""
+
+
+@pytest.mark.parametrize("how", ["the folder is gone", "the disk is full"])
+def test_an_end_that_cannot_be_written_is_told_by_the_exit_code(tmp_path: Path, how: str) -> None:
+    run = tmp_path / "job_1"
+
+    done = subprocess.run([sys.executable, "-c", HURRIED, str(run), how], timeout=60, check=False)
+
+    assert done.returncode == processes.UNWRITTEN
+    assert processes.read(run / processes.EXIT_FILE) is None
+
+
+def test_of_two_threads_that_end_a_child_the_first_decides(tmp_path: Path) -> None:
+    run = tmp_path / "job_1"
+
+    done = subprocess.run([sys.executable, "-c", HURRIED, str(run), ""], timeout=60, check=False)
+
+    assert done.returncode == 0
+    ended = processes.read(run / processes.EXIT_FILE)
+    assert ended is not None
+    assert ended["claim"] in (1, 2)
+    assert {file.name for file in run.iterdir()} == {processes.EXIT_FILE, "log.txt"}
+
+
+@pytest.mark.parametrize("last_words", [[], ["says so"]])
+def test_a_child_does_not_outlive_its_supervisor(
+    tmp_path: Path, until: Until, last_words: list[str]
+) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path), *last_words])
     try:
         known = until(lambda: processes.read(tmp_path / processes.PROCESS_FILE))
         until((tmp_path / "log.txt").exists)
@@ -210,7 +276,8 @@ def test_a_child_does_not_outlive_its_supervisor(tmp_path: Path, until: Until) -
         supervisor.wait()
 
     until(lambda: not members(known["pid"]), seconds=5)
-    assert not (tmp_path / processes.EXIT_FILE).exists()
+    said = processes.read(tmp_path / processes.EXIT_FILE)
+    assert said == ({"claim": 5, "state": "released"} if last_words else None)
 
 
 WATCHER = """
