@@ -47,7 +47,7 @@ def restore(
 def doctor(
     home: Home = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not compare the checksums of weights.")
+        bool, typer.Option("--quick", help="Leave out what takes long: checksums, devices.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

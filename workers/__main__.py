@@ -36,6 +36,9 @@ def main() -> int:
     except Problem as problem:
         logging.error("%s %s", problem.detail, problem.hint)
         return _EXIT_CODES.get(problem.code, 1)
+    except OSError as error:
+        logging.error("the home %s cannot be used: %s", settings.home, error)
+        return 1
     return 0
 
 

@@ -194,4 +194,9 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Whatever cannot be formatted is logging's to report."""
-        self._reporter.line(record.getMessage().partition("\n")[0])
+        try:
+            line = record.getMessage().partition("\n")[0]
+        except Exception:
+            self.handleError(record)
+        else:
+            self._reporter.line(line)

@@ -26,7 +26,7 @@ from models_store.manifest import Preprocessing
 from problems import Problem
 from workers import devices, state, training
 from workers.journal import Journal
-from workers.reporter import Lines, Reporter, Stop, Stopped
+from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.task import Task
@@ -59,7 +59,12 @@ class Devices(Protocol):
 
 
 def run(
-    task: Task, held: Devices, stop: Stop, *, on_stuck: Callable[[], object] = lambda: None
+    task: Task,
+    held: Devices,
+    stop: Stop,
+    *,
+    on_stuck: Callable[[], object] = lambda: None,
+    stuck_seconds: float = STUCK_SECONDS,
 ) -> Outcome:
     """Does the whole job; every way it can end is an `Outcome`, also errors of any kind.
 
@@ -67,7 +72,7 @@ def run(
     """
     connected = engine.connect(task.database)
     sessions = engine.session_factory(connected)
-    reporter = Reporter(sessions, task.fence, stop, on_stuck=on_stuck)
+    reporter = Reporter(sessions, task.fence, stop, on_stuck=on_stuck, stuck_seconds=stuck_seconds)
     lines = Lines(reporter)
     logging.getLogger().addHandler(lines)
     try:

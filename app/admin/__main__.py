@@ -81,7 +81,7 @@ def doctor(settings: Settings, asked: argparse.Namespace) -> int:
     from app.admin.findings import Level
 
     with screen.progress() as told:
-        found = doctor.examine(settings, url=asked.url, checksums=not asked.quick, told=told)
+        found = doctor.examine(settings, url=asked.url, quick=asked.quick, told=told)
     _answer(
         asked,
         report.doctor_as_dict(settings, found),

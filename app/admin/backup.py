@@ -30,13 +30,13 @@ _OF_PROCESSES = {"process.json", "exit.json"}
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A finished backup. `own_bytes` of it are not shared with the home; `lost` are checkpoints
-    that have a row in the home and no files.
+    """A finished backup. `shared_bytes` of it take no space, for the home has the same files;
+    `lost` are checkpoints that have a row in the home and no files.
     """
 
     folder: Path
     record: Record
-    own_bytes: int
+    shared_bytes: int
     lost: list[str]
 
 
@@ -58,7 +58,7 @@ def backup(settings: Settings, target: Path, *, datasets: bool, told: Told) -> M
         made = copying.describe(contents)
         record.write(folder, made)
         links.to_disk(folder)
-    return Made(target, made, links.own_bytes(target), sorted(copying.lost))
+    return Made(target, made, links.shared_bytes(target), sorted(copying.lost))
 
 
 def database_of(settings: Settings) -> Path:

@@ -3,6 +3,7 @@
 Knows which checks there are; what each looks at is its own.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
@@ -15,21 +16,25 @@ from problems import Problem
 from settings import Settings
 
 
-def examine(settings: Settings, *, url: str, checksums: bool, told: Told) -> list[Finding]:
-    """All findings. Raises `Problem` database_newer: nothing else could be trusted then."""
-    with machine.Probe() as probe:
+def examine(settings: Settings, *, url: str, quick: bool, told: Told) -> list[Finding]:
+    """All findings; `quick` leaves out what takes long: checksums, and loading PyTorch.
+
+    Raises `Problem` database_newer: nothing else could be trusted then.
+    """
+    with contextlib.nullcontext() if quick else machine.Probe() as probe:
         looked, contents = database.examine(settings)
         found = [*_safe("home", partial(disk.examine, settings)), *looked]
         if contents is not None:
-            found += _of_contents(settings, contents, checksums=checksums, told=told)
+            found += _of_contents(settings, contents, checksums=not quick, told=told)
         told("data sets", 0, 0)
         found += _safe("datasets", partial(datasets.examine, settings))
         for address in _addresses(settings, url):
             found += _safe("server", partial(programs.server, settings, address))
         found += _safe("packages", machine.packages)
         found += _safe("limits", machine.limits)
-        told("devices", 0, 0)
-        found += _safe("devices", partial(probe.devices, settings))
+        if probe is not None:
+            told("devices", 0, 0)
+            found += _safe("devices", partial(probe.devices, settings))
     return found
 
 

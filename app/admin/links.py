@@ -92,10 +92,10 @@ def weigh(folder: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def own_bytes(folder: Path) -> int:
-    """Bytes of the files in a folder that no other folder shares."""
+def shared_bytes(folder: Path) -> int:
+    """Bytes of the files in a folder that other folders have too."""
     every = (file.stat() for _, files in _walk(folder, frozenset()) for file in files)
-    return sum(status.st_size for status in every if status.st_nlink == 1)
+    return sum(status.st_size for status in every if status.st_nlink > 1)
 
 
 def _link_all(files: Sequence[tuple[Path, IO[bytes]]], source: Path, target: Path) -> None:

@@ -24,9 +24,11 @@ def backup(made: Made) -> None:
     kept = made.record
     screen.say("backup", str(made.folder))
     screen.say("", f"{_contents(kept)}; {screen.size(kept.bytes)}")
-    shared = kept.bytes - made.own_bytes
-    if shared:
-        screen.say("", f"{screen.size(shared)} of it take no space: it shares them with the home.")
+    if made.shared_bytes:
+        screen.say(
+            "",
+            f"{screen.size(made.shared_bytes)} of it take no space: it shares them with the home.",
+        )
         screen.say(
             "note", "It lies on the home's disk. Copy it to another one too.", style="yellow"
         )
@@ -41,7 +43,7 @@ def backup(made: Made) -> None:
 
 def backup_as_dict(made: Made) -> dict[str, Any]:
     """The same as JSON."""
-    own = {"folder": str(made.folder), "own_bytes": made.own_bytes, "lost": made.lost}
+    own = {"folder": str(made.folder), "shared_bytes": made.shared_bytes, "lost": made.lost}
     return own | _as_dict(made.record)
 
 

@@ -86,18 +86,19 @@ def _damaged(source: Path, wrong: dict[str, str]) -> Refused:
 
 @contextlib.contextmanager
 def _all_or_nothing(home: Path, database: Path) -> Iterator[None]:
-    made = not home.exists()
+    made, before = not home.exists(), set(database.parent.glob("*"))
     home.mkdir(parents=True, exist_ok=True)
     database.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        for file in database.parent.glob(f"{database.name}*"):
+        for file in set(database.parent.glob(f"{database.name}*")) - before:
             file.unlink()
         for part in (record.CHECKPOINTS, record.RUNS, record.DATASETS):
             shutil.rmtree(home / part, ignore_errors=True)
         if made:
-            home.rmdir()
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                home.rmdir()
         raise
 
 

@@ -1,16 +1,18 @@
 import itertools
+import logging
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import history, jobs
+from database import events, history, jobs
 from database.jobs import Fence
-from workers.reporter import Reporter, Stop
+from workers.reporter import MOST_LINES, Lines, Reporter, Stop
 
 Sessions = sessionmaker[Session]
 Job = Callable[[Fence], jobs.Job]
@@ -103,6 +105,18 @@ def test_it_is_heard_of_while_there_is_nothing_to_tell(
     assert job(running).progress is None
 
 
+def test_a_wish_to_finish_early_is_heard(sessions: Sessions, running: Fence, until: Until) -> None:
+    stop = Stop()
+    with Reporter(sessions, running, stop) as reporter:
+        assert not reporter.finishing
+        with sessions.begin() as session:
+            jobs.finish_early(session, running.job_id)
+        reporter.tell({"step": 1})
+        until(lambda: reporter.finishing, seconds=5)
+
+    assert stop.reason is None
+
+
 def test_a_cancel_is_heard(sessions: Sessions, running: Fence, until: Until) -> None:
     stop = Stop()
     with Reporter(sessions, running, stop) as reporter:
@@ -165,6 +179,113 @@ def test_a_database_that_fails_once_gets_all_of_it_later(
     assert steps(sessions, running) == [1, 2]
     assert job(running).progress == {"step": 2}
     assert job(running).metrics == {"train_loss": 0.5}
+
+
+def logged(sessions: Sessions, fence: Fence) -> list[str]:
+    with sessions() as session:
+        told = events.since(session, 0, job_id=fence.job_id, limit=1000)
+        return [one.data["line"] for one in told if one.type == "log"]
+
+
+@pytest.fixture
+def logger() -> Iterator[Callable[[Reporter], logging.Logger]]:
+    """A logger whose lines go to a reporter."""
+    log = logging.getLogger("tests.workers.reporter")
+    log.propagate = False
+
+    def logger(reporter: Reporter) -> logging.Logger:
+        log.addHandler(Lines(reporter))
+        log.setLevel(logging.DEBUG)
+        return log
+
+    yield logger
+    log.handlers.clear()
+
+
+def test_what_is_logged_is_told_line_by_line(
+    sessions: Sessions, running: Fence, logger: Callable[[Reporter], logging.Logger]
+) -> None:
+    with Reporter(sessions, running, Stop()) as reporter:
+        log = logger(reporter)
+        log.info("epoch %d of %d", 1, 2)
+        log.debug("nobody wants to know")
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            log.exception("the job failed\nand said so in a second line")
+
+    assert logged(sessions, running) == ["epoch 1 of 2", "the job failed"]
+
+
+def test_a_line_that_cannot_be_formatted_harms_nobody(
+    sessions: Sessions, running: Fence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Reporter(sessions, running, Stop()) as reporter:
+        lines = Lines(reporter)
+        lines.handle(logging.makeLogRecord({"msg": "%d images", "args": ("many",)}))
+        lines.handle(logging.makeLogRecord({"msg": "%d images", "args": (3,)}))
+
+    assert logged(sessions, running) == ["3 images"]
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_lines_without_end_are_cut_off(
+    sessions: Sessions, running: Fence, logger: Callable[[Reporter], logging.Logger]
+) -> None:
+    reporter = Reporter(sessions, running, Stop())
+    log = logger(reporter)
+    for number in range(MOST_LINES + 50):
+        log.info("line %d", number)
+    with reporter:
+        pass
+
+    assert logged(sessions, running) == [f"line {number}" for number in range(MOST_LINES)]
+
+
+def test_lines_of_a_lost_claim_are_not_told(
+    sessions: Sessions, running: Fence, logger: Callable[[Reporter], logging.Logger]
+) -> None:
+    with sessions.begin() as session:
+        assert jobs.release(session, running)
+
+    with Reporter(sessions, running, Stop()) as reporter:
+        logger(reporter).info("a line")
+
+    assert logged(sessions, running) == []
+
+
+def test_work_that_does_not_ask_whether_to_stop_hangs(
+    sessions: Sessions, running: Fence, until: Until
+) -> None:
+    hangs: list[str] = []
+
+    def on_stuck() -> None:
+        hangs.append(threading.current_thread().name)
+
+    with Reporter(sessions, running, Stop(), on_stuck=on_stuck, stuck_seconds=0.1) as reporter:
+        time.sleep(0.2)
+        reporter.tell({"step": 1})
+        until(lambda: hangs, seconds=10)
+
+    assert hangs[0] == "reporter"
+
+
+def test_work_that_asks_does_not_hang(sessions: Sessions, running: Fence) -> None:
+    stop = Stop()
+    hangs: list[float] = []
+
+    def on_stuck() -> None:
+        hangs.append(stop.unasked_seconds)
+
+    with Reporter(sessions, running, stop, on_stuck=on_stuck, stuck_seconds=30) as reporter:
+        time.sleep(0.1)
+        assert stop.unasked_seconds >= 0.1
+        before = time.monotonic()
+        stop()
+        assert stop.unasked_seconds <= time.monotonic() - before
+        reporter.tell({"step": 1})
+
+    assert hangs == []
 
 
 def test_the_first_reason_stands_but_for_a_lost_claim() -> None:

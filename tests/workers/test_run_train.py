@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import arrays, catalog
 from database import checkpoints as rows
-from database import history, jobs
+from database import events, history, jobs
 from database.jobs import Fence
 from models_store import checkpoints
 from models_store import recipe as recipes
@@ -84,16 +84,33 @@ class Work:
                 recipe=recipe.model_dump(mode="json"),
                 owner="lin",
             )
+        self.claim_next()
+
+    def claim_next(self) -> None:
         with self.sessions.begin() as session:
             job = jobs.claim(session, worker_id="w1", host="here", device="cpu")
         assert job is not None
         self.fence = jobs.fence_of(job)
+        self.stop = Stop()
+
+    def claim_again(self) -> None:
+        """As the next attempt, after a loss."""
+        with self.sessions.begin() as session:
+            assert jobs.lose(session, self.fence, reason="of a crash")
+        self.claim_next()
+
+    def resume(self, **given: Any) -> None:
+        """After its end."""
+        with self.sessions.begin() as session:
+            assert jobs.finish(session, self.fence, state=jobs.State.succeeded)
+            jobs.resume(session, self.fence.job_id, **given)
+        self.claim_next()
 
     def run(self, **given: Any) -> Outcome:
         self.claim(self.resolve(**given))
         return self.train()
 
-    def train(self) -> Outcome:
+    def train(self, **how: Any) -> Outcome:
         task = Task(
             fence=self.fence,
             device="cpu",
@@ -103,7 +120,7 @@ class Work:
             checkpoints=self.home / "checkpoints",
             runs=self.home / "runs",
         )
-        return run_train.run(task, self.held, self.stop)
+        return run_train.run(task, self.held, self.stop, **how)
 
     @property
     def job(self) -> jobs.Job:
@@ -123,6 +140,20 @@ class Work:
         with self.sessions() as session:
             return history.epochs(session, self.fence.job_id)
 
+    def numbers(self, attempt: int = 1) -> dict[int, tuple[float | None, ...]]:
+        """What each epoch of an attempt measured, to the bit."""
+        return {
+            row.epoch: (row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy, row.lr)
+            for row in self.epochs()
+            if row.attempt == attempt
+        }
+
+    def lines(self) -> list[str]:
+        """What the job logged, as those who listen hear it."""
+        with self.sessions() as session:
+            told = events.since(session, 0, job_id=self.fence.job_id, limit=10_000)
+        return [one.data["line"] for one in told if one.type == "log"]
+
     def saved(self) -> list[int]:
         with self.sessions() as session:
             return [row.epoch for row in rows.of_job(session, self.fence.job_id)]
@@ -137,7 +168,8 @@ class Work:
 
 
 @pytest.fixture
-def work(tmp_path: Path, url: str, sessions: Sessions) -> Work:
+def work(tmp_path: Path, url: str, sessions: Sessions, caplog: pytest.LogCaptureFixture) -> Work:
+    caplog.set_level(logging.INFO)  # as in a child
     return Work(tmp_path / "datasets", url, sessions)
 
 
@@ -402,7 +434,7 @@ def test_a_lost_claim_ends_it(
 
     def lose() -> None:
         with work.sessions.begin() as session:
-            assert jobs.lose(session, work.fence)
+            assert jobs.lose(session, work.fence, reason="of a crash")
 
     meanwhile(work.saved, lose)
 
@@ -410,6 +442,204 @@ def test_a_lost_claim_ends_it(
     with work.sessions() as session:
         known = [row.id for row in rows.of_job(session, work.fence.job_id)]
     assert sorted(path.name for path in (work.home / "checkpoints").iterdir()) == sorted(known)
+
+
+class StopOnce(Stop):
+    """A planned stop at the first step after something has become true."""
+
+    def __init__(self, true: Callable[[], Any]) -> None:
+        super().__init__()
+        self._true = true
+
+    def __call__(self) -> bool:
+        if self._true():
+            self.set("release")
+        return super().__call__()
+
+
+VARIED: dict[str, Any] = {
+    "epochs": 6,
+    "optimizer": {"name": "Adam", "lr": 0.003},
+    "scheduler": {"name": "OneCycleLR", "max_lr": 0.003},
+    "transforms": {"train": [{"type": "RandomCrop", "padding": 1}]},
+    "checkpoints": {"keep": "all"},
+}
+
+
+def interrupt(work: Work, *, after: int) -> None:
+    """Trains that many epochs; then the job is claimed anew."""
+    work.stop = StopOnce(lambda: len(work.epochs()) == after)
+    assert work.train() == Outcome("released")
+    assert list(work.numbers()) == list(range(1, after + 1))
+    work.claim_again()
+
+
+def test_an_interrupted_job_goes_on_as_if_nothing_had_been(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test")
+    work.run(**VARIED)
+    whole, tested = work.numbers(), work.metrics["test_loss"]
+
+    work.claim(work.resolve(**VARIED))
+    interrupt(work, after=3)
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    again = work.numbers(attempt=2)
+    # Epochs this short are not worth a state each.
+    assert list(again) in ([2, 3, 4, 5, 6], [3, 4, 5, 6], [4, 5, 6])
+    assert work.numbers() == {epoch: whole[epoch] for epoch in (1, 2, 3)}
+    assert again == {epoch: whole[epoch] for epoch in again}
+    assert work.saved() == [1, 2, 3, 4, 5, 6]  # each once
+    assert work.metrics["test_loss"] == tested
+    assert f"goes on after epoch {min(again) - 1}" in work.lines()
+
+
+def no_state(file: Path) -> None:
+    shutil.rmtree(file.parent)
+
+
+def half_a_state(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [no_state, half_a_state])
+def test_without_its_state_a_job_goes_on_from_its_newest_checkpoint(
+    work: Work, write_images: WriteImages, damage: Callable[[Path], None]
+) -> None:
+    write_images("train")
+    work.run(**VARIED)
+    whole = work.numbers()
+
+    work.claim(work.resolve(**VARIED))
+    interrupt(work, after=3)
+    damage(work.home / "runs" / work.fence.job_id / "state" / "training.safetensors")
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    again = work.numbers(attempt=2)
+    assert "goes on after epoch 3 with a fresh optimizer" in work.lines()
+    assert [again[epoch][-1] for epoch in (4, 5, 6)] == [whole[epoch][-1] for epoch in (4, 5, 6)]
+    assert list(again) == [4, 5, 6]
+    assert again[4] != whole[4]
+    assert again[4][0] < whole[2][0]  # from there, not from the start
+    assert work.saved() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_job_that_was_interrupted_before_there_was_anything_begins_again(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train")
+    work.run(**VARIED)
+    whole = work.numbers()
+
+    work.claim(work.resolve(**VARIED))
+    asked = iter(range(1000))
+    work.stop = StopOnce(lambda: next(asked) == 3)  # in the first epoch, which has four steps
+    assert work.train() == Outcome("released")
+    work.claim_again()
+    outcome = work.train()
+
+    assert outcome.state == "succeeded"
+    assert work.numbers() == {}
+    assert work.numbers(attempt=2) == whole
+
+
+def test_a_job_that_was_interrupted_after_its_last_epoch_is_judged(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test")
+    work.claim(work.resolve(epochs=2))
+    interrupt(work, after=2)
+    assert "test_loss" not in work.metrics or work.metrics["test_loss"] is None
+
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    assert work.numbers(attempt=2) == {}
+    assert work.metrics["test_loss"] is not None
+    assert work.metrics["val_count"] == 6  # from before
+
+
+def test_a_job_that_has_ended_goes_on_for_more_epochs(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test")
+    work.run(**{**VARIED, "epochs": 5})
+    longer = work.numbers()
+
+    work.run(**{**VARIED, "epochs": 3})
+    work.resume(epochs=5)
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    more = work.numbers(attempt=2)
+    assert list(more) == [4, 5]
+    # In the schedule of a run of five.
+    assert [row[-1] for row in more.values()] == [longer[4][-1], longer[5][-1]]
+    assert work.saved() == [1, 2, 3, 4, 5]
+    assert "goes on after epoch 3" in work.lines()
+
+
+def test_a_job_that_is_to_finish_early_ends_after_its_epoch_like_any_other(
+    work: Work, write_images: WriteImages, meanwhile: Callable[..., None]
+) -> None:
+    write_images("train", "test")
+    work.claim(work.resolve(**FOREVER, checkpoints={"every_epochs": 100_000}))
+
+    def finish() -> None:
+        with work.sessions.begin() as session:
+            jobs.finish_early(session, work.fence.job_id)
+
+    meanwhile(work.epochs, finish)
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="finished_early")
+    last = max(work.numbers())
+    assert work.saved() == [last]
+    assert work.metrics["test_accuracy"] is not None
+    assert work.job.progress is not None
+    assert (work.job.progress["phase"], work.job.progress["epoch"]) == ("evaluating", last)
+
+    work.resume(epochs=last + 1)
+    assert work.train() == Outcome("succeeded", stop_reason="completed")
+    assert list(work.numbers(attempt=2)) == [last + 1]
+
+
+def test_work_that_hangs_is_noticed(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+    monkeypatch.setattr(arrays, "is_local", lambda *_: False)
+    noticed = threading.Event()
+    take = work.held.take
+
+    def hang() -> str:
+        assert noticed.wait(30)
+        return take()
+
+    monkeypatch.setattr(work.held, "take", hang)
+    work.claim(work.resolve(epochs=1))
+
+    outcome = work.train(on_stuck=noticed.set, stuck_seconds=0.2)
+
+    assert noticed.is_set()
+    assert outcome.state == "succeeded"
+
+
+def test_those_who_listen_hear_what_the_log_says(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test")
+
+    work.run()
+
+    said = [line.partition(":")[0] for line in work.lines()]
+    assert said == [
+        "mnist_net on cpu in fp32",
+        "epoch 1/2",
+        "epoch 2/2",
+        f"test loss {work.metrics['test_loss']:.4f} accuracy {work.metrics['test_accuracy']:.4f}",
+    ]
 
 
 def test_a_data_set_that_is_gone_is_a_problem(work: Work, write_images: WriteImages) -> None:

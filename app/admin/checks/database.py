@@ -24,13 +24,13 @@ def examine(settings: Settings) -> tuple[list[Finding], Contents | None]:
     path = files.path_of(settings.database)
     if path is None:
         return [fine(_ABOUT, "It is no SQLite file, and was not looked at.")], None
-    if not path.exists():
-        return [_missing(settings, path)], Contents()
     try:
-        return _look(path)
-    except (sqlite3.Error, OSError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return [problem(_ABOUT, f"{path} cannot be read: {why}.", _RESTORE)], None
+        return _look(path) if path.exists() else ([_missing(settings, path)], Contents())
+    except sqlite3.Error as error:
+        return [problem(_ABOUT, f"{path} cannot be read: {error}.", _RESTORE)], None
+    except OSError as error:
+        hint = "Run this as the user that danlu runs as."
+        return [problem(_ABOUT, f"{path} cannot be read: {error.strerror or error}.", hint)], None
 
 
 def _look(path: Path) -> tuple[list[Finding], Contents | None]:

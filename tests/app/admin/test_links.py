@@ -56,7 +56,7 @@ def test_a_folder_is_linked_with_all_that_is_in_it(tmp_path: Path) -> None:
     links.link_folder(folder, tmp_path / "b")
 
     assert read(tmp_path / "b") == {"one": "1", "deeper/two": "2"}
-    assert links.own_bytes(tmp_path / "b") == 0
+    assert links.shared_bytes(tmp_path / "b") == 2
 
 
 def test_a_folder_that_is_gone_leaves_nothing(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_what_is_hidden_or_still_being_written_is_left_out(tmp_path: Path) -> No
     assert read(tmp_path / "b") == {"one": "1"}
 
 
-def test_own_bytes_are_those_that_no_other_folder_shares(tmp_path: Path) -> None:
+def test_shared_bytes_are_those_that_another_folder_has_too(tmp_path: Path) -> None:
     folder = make(tmp_path / "a", one="1", more="22")
     links.link(folder / "one", tmp_path / "linked")
 
-    assert links.own_bytes(folder) == 2
+    assert links.shared_bytes(folder) == 1

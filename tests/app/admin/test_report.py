@@ -34,7 +34,7 @@ def test_a_backup_that_had_to_leave_something_out(
     used: Any, back_up: Callable[..., backup.Made], tmp_path: Path, capsys: Captured
 ) -> None:
     made = back_up(used.settings, tmp_path / "backup")
-    lost = backup.Made(made.folder, made.record, made.record.bytes, ["ckpt_1"] * 5)
+    lost = backup.Made(made.folder, made.record, 0, ["ckpt_1"] * 5)
 
     report.backup(lost)
 
