@@ -85,12 +85,6 @@ def of_job(session: Session, job_id: str) -> list[Checkpoint]:
     return list(session.scalars(found))
 
 
-def has_epoch(session: Session, job_id: str, epoch: int) -> bool:
-    """Whether the job has a checkpoint of this epoch."""
-    found = select(Checkpoint.id).where(Checkpoint.job_id == job_id, Checkpoint.epoch == epoch)
-    return session.scalar(found.limit(1)) is not None
-
-
 def newest_of(session: Session, job_id: str) -> Checkpoint | None:
     """The job's checkpoint of the latest epoch, None while it has none."""
     found = select(Checkpoint).where(Checkpoint.job_id == job_id)

@@ -6,19 +6,28 @@ Knows ranges and types; defaults and what fields mean together are `recipe.resol
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from models_store import arguments
 from problems import Problem
 
-Size = Annotated[int, Field(ge=1, le=2048)]
-Epochs = Annotated[int, Field(ge=1, le=100_000)]
-Batch = Annotated[int, Field(ge=1, le=65_536)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON has one kind of number: 5.0 is an integer to it, and some languages write 5 so.
+Whole = BeforeValidator(_whole)
+
+Size = Annotated[int, Whole, Field(ge=1, le=2048)]
+Epochs = Annotated[int, Whole, Field(ge=1, le=100_000)]
+Batch = Annotated[int, Whole, Field(ge=1, le=65_536)]
+Seed = Annotated[int, Whole, Field(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 JobName = Annotated[str, Field(max_length=200)]
 Tags = Annotated[list[Name], Field(max_length=20)]
-Priority = Annotated[int, Field(ge=-100, le=100)]
+Priority = Annotated[int, Whole, Field(ge=-100, le=100)]
+Channels = Annotated[Literal[1, 3], Whole]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 # An own `val` part; the test part, as the notes do; or a fraction of the training images.
@@ -40,7 +49,7 @@ class RandomCrop(_Part):
     """torchvision.transforms.v2.RandomCrop to the size of the image, after zero padding."""
 
     type: Literal["RandomCrop"]
-    padding: Annotated[int, Field(ge=0, le=512)] = 4
+    padding: Annotated[int, Whole, Field(ge=0, le=512)] = 4
 
 
 class RandomResizedCrop(_Part):
@@ -78,8 +87,8 @@ class DataLoader(_Part):
 class Checkpoints(_Part):
     """How often a checkpoint is saved; the `keep` newest stay, and always the best."""
 
-    every_epochs: Annotated[int, Field(ge=1)] = 1
-    keep: Annotated[int, Field(ge=1)] | Literal["all"] = 5
+    every_epochs: Epochs = 1
+    keep: Epochs | Literal["all"] = 5
 
 
 class Normalize(_Part):
@@ -209,7 +218,7 @@ class SubmittedRecipe(BaseModel):
     image_size: Size | Annotated[list[Size], Field(min_length=2, max_length=2)] | None = Field(
         None, description="Side in pixels, or [height, width]. Images are resized to it whole."
     )
-    channels: Literal[1, 3] | None = Field(None, description="1: grey, 3: colour.")
+    channels: Channels | None = Field(None, description="1: grey, 3: colour.")
     normalize: Literal["auto"] | Normalize | None = Field(
         None, description="auto measures the training images; null leaves pixels from 0 to 1."
     )

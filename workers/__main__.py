@@ -66,7 +66,7 @@ def _prepare_forkserver() -> None:
     # Threads that spin while they wait for each other stall for whole time slices when the cores
     # are shared: a step of mnist_net took 110 to 320 ms beside other work, 17 to 26 ms this way.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - the same
-    multiprocessing.set_forkserver_preload(["workers.child"])
+    multiprocessing.set_forkserver_preload(["workers.leash", "workers.child"])
 
 
 @contextlib.contextmanager

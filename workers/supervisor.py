@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from database import checkpoints, engine, jobs
 from database import processes as process_rows
 from database.jobs import Fence, State
-from database.leases import LOOK_SECONDS, Watch
+from database.leases import LEASE_SECONDS, LOOK_SECONDS, Watch
 from problems import Problem
 from settings import Settings
 from workers import endings, processes, task
@@ -69,12 +69,14 @@ class Child:
 class Supervisor:
     """One per home and host. `run` returns after `stop`."""
 
-    def __init__(self, settings: Settings, database: Engine) -> None:
+    def __init__(
+        self, settings: Settings, database: Engine, *, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         self._settings = settings
         self._sessions = engine.session_factory(database)
         self._looking = engine.session_factory(database, read_only=True)
         self._database = engine.identity(settings.database)
-        self._leases = Watch(self._looking, self._sessions)
+        self._leases = Watch(self._looking, self._sessions, lease_seconds=lease_seconds)
         self._host = socket.gethostname()
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
         self._context: Any = multiprocessing.get_context(_start_method(settings))

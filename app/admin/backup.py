@@ -150,13 +150,13 @@ class _Copying:
 
     def logs(self, contents: backups.Contents) -> None:
         """What lies in the run folders themselves. It grows, so it is copied."""
-        for run in _folders(self._settings.runs):
-            if run.name not in contents.jobs:
-                continue
-            target = self._folder / record.RUNS / run.name
-            target.mkdir(parents=True, exist_ok=True)
-            for file in run.iterdir():
-                if file.is_file() and file.name not in _OF_PROCESSES and file.suffix != ".tmp":
+        for job_id in contents.jobs:
+            run, target = self._settings.runs / job_id, self._folder / record.RUNS / job_id
+            for file in sorted(run.glob("[!.]*")):
+                if file.name in _OF_PROCESSES or file.suffix == ".tmp" or not file.is_file():
+                    continue
+                target.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # the job was deleted just now
                     shutil.copy2(file, target / file.name)
 
     def datasets(self) -> None:
@@ -175,7 +175,6 @@ class _Copying:
         datasets = record.weigh(self._folder / record.DATASETS)
         measured = record.measure(self._folder, self._told)
         every: list[FileRecord | FolderRecord] = [*measured.values(), *datasets.values()]
-        every = [*measured.values(), *datasets.values()]
         return Record(
             danlu=version("danlu"),
             created_at=datetime.now(UTC),

@@ -135,7 +135,8 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, list[Pat
     inside = above | {folder.resolve()}
     for entry in entries:
         if entry.is_dir() and entry.resolve() not in inside:
-            yield from _walk(entry, inside)
+            with contextlib.suppress(FileNotFoundError):  # it was removed just now
+                yield from _walk(entry, inside)
 
 
 def _mark(folder: Path) -> tuple[int, int, int]:

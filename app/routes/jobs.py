@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -26,6 +26,20 @@ LONGEST_WAIT_SECONDS = 55.0  # proxies commonly cut off at 60
 _ANY = f"({'|'.join(State)})"
 # Said in the documentation only: a wrong state is told by name.
 _STATES = {"pattern": f"^{_ANY}(,{_ANY})*$"}
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": r"^\d+$"},
+        "event": {"enum": ["state", "progress", "epoch", "checkpoint", "log", "coach", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"type": "object"},
+        },
+        "retry": {"type": "integer"},
+    },
+}
 
 
 class CancelRequest(BaseModel):
@@ -152,9 +166,7 @@ def get_job_history(
         200: {
             "description": "Server-sent events: `state`, `progress`, `epoch`, `checkpoint`, `log`, "
             "and at last `end`; then the stream ends.",
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS}
-            },
+            "content": {"text/event-stream": {"itemSchema": _EVENT, "example": examples.EVENTS}},
         },
         204: {"description": "The job has ended, and the caller has heard of it."},
         **responses("job_not_found"),

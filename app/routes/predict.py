@@ -70,6 +70,7 @@ _BODY: dict[str, Any] = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
+                "additionalProperties": False,
                 "required": ["file"],
                 "properties": {
                     "file": {
@@ -92,7 +93,8 @@ _BODY: dict[str, Any] = {
                     "image_base64": {
                         "type": "string",
                         "minLength": 4,
-                        "pattern": r"^(data:[^,]*,)?[A-Za-z0-9+/\s]+={0,2}\s*$",
+                        "pattern": "^(data:[^,]*,)?(?:[A-Za-z0-9+/]{4})*"
+                        "(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
                         "description": "The bytes of an image, with or without "
                         "`data:image/png;base64,` before it.",
                     }

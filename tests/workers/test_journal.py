@@ -1,4 +1,5 @@
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -102,6 +103,39 @@ def test_a_tick_is_a_step_and_the_newest_loss(
         (1, 1, 2.3, 0.001),
         (6, 2, 1.5, 0.006),
     ]
+
+
+def test_a_job_that_goes_on_says_where_it_is(
+    sessions: Sessions, running: Fence, reporter: Reporter, recipe: MakeRecipe, job: Job
+) -> None:
+    before = {"val_accuracy": 0.8, "val_count": 20, "train_loss": 0.7}
+    told = Journal(sessions, running, reporter, recipe(epochs=4), metrics=before)
+    with reporter:
+        told.training(16, done=8, epoch=2)
+        told.tick(tick(9, epoch=3, loss=0.5))
+
+    progress = job(running).progress
+    assert progress is not None
+    assert (progress["epoch"], progress["step"], progress["steps"]) == (2, 9, 16)
+    assert progress["fraction"] == 9 / 16
+    assert progress["eta_seconds"] is None  # the first step of this attempt
+    assert job(running).metrics == {
+        "val_accuracy": 0.8, "val_count": 20, "train_loss": 0.5, "train_accuracy": 0.5,
+    }  # fmt: skip
+
+
+def test_what_is_left_is_foretold_by_the_steps_of_this_attempt(
+    sessions: Sessions, running: Fence, reporter: Reporter, recipe: MakeRecipe, job: Job
+) -> None:
+    told = Journal(sessions, running, reporter, recipe(epochs=4))
+    with reporter:
+        told.training(1000, done=990, epoch=3)
+        time.sleep(0.1)
+        told.tick(tick(995, epoch=4, loss=0.5))
+
+    progress = job(running).progress
+    assert progress is not None
+    assert progress["eta_seconds"] >= 0.1  # as long as the five before it; not 0.1 s / 995 each
 
 
 def test_the_first_step_foretells_nothing(

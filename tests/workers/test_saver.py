@@ -156,6 +156,40 @@ def test_a_lost_claim_leaves_no_files(
     assert epochs(sessions, running, root) == [1]
 
 
+def test_what_an_earlier_attempt_had_saved_is_left_as_it_is(
+    saver: NewSaver, network: nn.Module, sessions: Sessions, running: Fence, root: Path
+) -> None:
+    earlier = saver(2)
+    for epoch in range(1, 6):
+        earlier.save(network, end(epoch, 0.5 + epoch / 10), {})
+    before = {folder.name for folder in root.iterdir()}
+
+    later = saver(2)  # which goes on after the third epoch
+    for epoch in (4, 5):
+        later.save(network, end(epoch, 0.5 + epoch / 10), {})
+
+    assert {folder.name for folder in root.iterdir()} == before
+    assert epochs(sessions, running, root) == [4, 5]
+    later.save(network, end(6, 0.4), {})
+    assert epochs(sessions, running, root) == [5, 6]
+
+
+def test_the_newest_is_the_last_epoch_and_where_it_is(
+    saver: NewSaver, network: nn.Module, root: Path
+) -> None:
+    saving = saver(5)
+    assert saving.newest() is None
+
+    for epoch in (1, 2):
+        saving.save(network, end(epoch, 1 / epoch), {})
+
+    newest = saving.newest()
+    assert newest is not None
+    epoch, folder = newest
+    assert epoch == checkpoints.read_manifest(folder).epoch == 2
+    assert folder.parent == root
+
+
 def test_without_a_checkpoint_there_is_no_best(saver: NewSaver) -> None:
     with pytest.raises(LookupError, match="has no checkpoint"):
         saver("all").best()

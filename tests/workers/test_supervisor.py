@@ -1,5 +1,4 @@
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from database import checkpoints, history, jobs
+from database import checkpoints, events, history, jobs
 from database.jobs import State
 from problems import Problem
 from workers import processes
@@ -181,18 +180,91 @@ def test_a_child_that_does_not_heed_a_cancel_is_killed(
     assert not alive(pid)
 
 
-def test_a_child_that_dies_is_tried_again(worker: Any, until: Until) -> None:
-    job_id = worker.submit(epochs=4)
-    until(lambda: worker.job(job_id).state == State.running)
-    os.kill(worker.job(job_id).worker_pid, signal.SIGKILL)
+def numbers(worker: Any, job_id: str) -> dict[int, dict[int, tuple[float, ...]]]:
+    """By attempt and epoch, to the bit."""
+    found: dict[int, dict[int, tuple[float, ...]]] = {}
+    with worker.sessions() as session:
+        for row in history.epochs(session, job_id):
+            measured = (row.train_loss, row.train_accuracy, row.val_loss, row.lr)
+            found.setdefault(row.attempt, {})[row.epoch] = measured
+    return found
 
-    until(lambda: worker.job(job_id).attempt == 2)
+
+def test_a_child_that_dies_is_tried_again_and_goes_on_where_it_was(
+    worker: Any, until: Until
+) -> None:
+    recipe = {"epochs": 10, "checkpoints": {"keep": "all"}}
+    undisturbed = worker.submit(**recipe)
+    until(lambda: ended(worker, undisturbed))
+    expected = numbers(worker, undisturbed)[1]
+
+    job_id = worker.submit(**recipe)
+    until(lambda: len(saved(worker, job_id)) == 3)
+    os.kill(worker.job(job_id).worker_pid, signal.SIGKILL)
     job = until(lambda: ended(worker, job_id))
 
-    assert (job.state, job.attempt, job.losses) == (State.succeeded, 2, 1)
+    # It got further than before, so the loss is forgiven.
+    assert (job.state, job.attempt, job.losses) == (State.succeeded, 2, 0)
+    first, second = numbers(worker, job_id).values()
+    assert list(first) == list(range(1, len(first) + 1))
+    assert 2 <= min(second) <= len(first) + 1  # in short epochs, from one a second before
+    assert list(second) == list(range(min(second), 11))
+    assert first | second == {epoch: (first | second)[epoch] for epoch in range(1, 11)}
+    assert first == {epoch: expected[epoch] for epoch in first}
+    assert second == {epoch: expected[epoch] for epoch in second}
     with worker.sessions() as session:
-        epochs = [row.epoch for row in history.epochs(session, job_id) if row.attempt == 2]
-    assert epochs == [1, 2, 3, 4]
+        kept = [row.epoch for row in checkpoints.of_job(session, job_id)]
+    assert kept == list(range(1, 11))
+
+
+def test_a_child_that_is_stopped_is_given_up_and_its_job_goes_on(
+    worker: Any, training: Training, until: Until
+) -> None:
+    job_id, pid = training(worker)
+    os.kill(pid, signal.SIGSTOP)
+    before = len(saved(worker, job_id))
+
+    until(lambda: worker.job(job_id).attempt == 2, seconds=15)  # no state is wrong for longer
+    until(lambda: not alive(pid), seconds=5)
+    until(lambda: max(numbers(worker, job_id).get(2, [0])) > before)
+
+    assert min(numbers(worker, job_id)[2]) > 1
+    with worker.sessions() as session:
+        told = events.since(session, 0, job_id=job_id, limit=10_000)
+    reasons = [one.data["reason"] for one in told if "reason" in one.data]
+    assert reasons == ["nothing was heard of its worker"]
+
+
+def test_a_job_that_is_to_finish_early_succeeds_with_what_it_has(
+    worker: Any, training: Training, until: Until
+) -> None:
+    job_id, _ = training(worker)
+
+    with worker.sessions.begin() as session:
+        jobs.finish_early(session, job_id)
+    job = until(lambda: ended(worker, job_id))
+
+    assert (job.state, job.stop_reason) == (State.succeeded, "finished_early")
+    assert job.metrics["test_accuracy"] is not None
+    with worker.sessions() as session:
+        last = checkpoints.newest_of(session, job_id).epoch
+    assert last == max(numbers(worker, job_id)[1])
+
+
+def test_a_job_that_cannot_write_how_it_ended_met_a_full_disk(
+    worker: Any, training: Training, until: Until
+) -> None:
+    job_id, _ = training(worker)
+    run = worker.home / "runs" / job_id
+    run.rename(run.with_name("moved"))
+    run.write_text("in its place")
+
+    with worker.sessions.begin() as session:
+        jobs.finish_early(session, job_id)  # which keeps the state at once
+    job = until(lambda: ended(worker, job_id))
+
+    assert (job.state, job.error["code"]) == (State.failed, "disk_full")
+    assert f"{job_id} failed, exit code {processes.UNWRITTEN}" in worker.log()
 
 
 def test_a_forkserver_that_dies_is_started_again(
@@ -204,7 +276,7 @@ def test_a_forkserver_that_dies_is_started_again(
     until(lambda: not alive(pid), seconds=10)
     until(lambda: worker.job(job_id).state == State.running, seconds=90)
 
-    assert worker.job(job_id).attempt == 2
+    assert worker.job(job_id).attempt == 1  # the job is not to blame
     assert worker.process.poll() is None
 
 
@@ -214,7 +286,8 @@ def test_a_child_that_lost_its_claim_makes_room(
     job_id, pid = training(worker)
 
     with worker.sessions.begin() as session:
-        assert jobs.lose(session, jobs.fence_of(jobs.get(session, job_id)))
+        fence = jobs.fence_of(jobs.get(session, job_id))
+        assert jobs.lose(session, fence, reason="of a test")
     until(lambda: not alive(pid), seconds=10)
     until(lambda: worker.job(job_id).state == State.running)
 
@@ -260,23 +333,28 @@ def test_while_some_jobs_download_others_train(worker: Any, until: Until) -> Non
     assert worker.job(first).state == State.cancelled
 
 
-def test_a_planned_stop_gives_the_job_back(
-    own_worker: Any, training: Training, until: Until
+def test_a_planned_stop_gives_the_jobs_back(
+    new_worker: NewWorker, training: Training, until: Until
 ) -> None:
-    job_id, pid = training(own_worker)
+    worker = new_worker(DANLU_JOBS_PER_DEVICE="2")
+    worker.start()
+    began = [training(worker), training(worker)]
+    # Two at once, on one device if there is only one.
+    assert [worker.job(job_id).state for job_id, _ in began] == [State.running, State.running]
 
-    own_worker.process.terminate()
-    assert own_worker.process.wait(20) == 0
+    worker.process.terminate()
+    assert worker.process.wait(20) == 0
 
-    job = own_worker.job(job_id)
-    assert (job.state, job.attempt, job.losses) == (State.queued, 1, 0)
-    assert (job.worker_id, job.device, job.progress) == (None, None, None)
-    assert not alive(pid)
-    until(lambda: not own_worker.pids(), seconds=10)
-    assert saved(own_worker, job_id)
+    for job_id, pid in began:
+        job = worker.job(job_id)
+        assert (job.state, job.attempt, job.losses) == (State.queued, 1, 0)
+        assert (job.worker_id, job.device, job.progress) == (None, None, None)
+        assert not alive(pid)
+        assert saved(worker, job_id)
+    until(lambda: not worker.pids(), seconds=10)
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed(
+def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_one_goes_on(
     own_worker: Any, training: Training, until: Until
 ) -> None:
     job_id, _ = training(own_worker)
@@ -284,13 +362,34 @@ def test_nothing_outlives_a_supervisor_that_is_killed(
     own_worker.process.kill()
     own_worker.process.wait()
 
-    until(lambda: not own_worker.pids(), seconds=10)
+    until(lambda: not own_worker.pids(), seconds=5)
     # Its child noticed, and left word that the job is not to blame.
-    exit_record = json.loads((own_worker.home / "runs" / job_id / "exit.json").read_text())
-    assert exit_record["state"] == "released"
+    said = processes.read(own_worker.home / "runs" / job_id / processes.EXIT_FILE)
+    assert said is not None
+    assert said["state"] == "released"
+    before = max(numbers(own_worker, job_id)[1])
     own_worker.start()
-    job = until(lambda: ended(own_worker, job_id), seconds=100)
-    assert (job.state, job.attempt) == (State.succeeded, 1)
+    until(lambda: max(numbers(own_worker, job_id)[1]) > before, seconds=90)
+    assert (own_worker.job(job_id).attempt, own_worker.job(job_id).losses) == (1, 0)
+
+
+def test_a_worker_that_is_killed_with_all_it_has_started_goes_on_as_the_next_attempt(
+    own_worker: Any, training: Training, until: Until
+) -> None:
+    job_id, _ = training(own_worker)
+
+    for pid in own_worker.pids():
+        os.kill(pid, signal.SIGKILL)
+    own_worker.process.wait()
+    until(lambda: not own_worker.pids(), seconds=5)
+    assert own_worker.job(job_id).state == State.running  # nobody is left to say otherwise
+    before = max(numbers(own_worker, job_id)[1])
+    own_worker.start()
+
+    until(lambda: max(numbers(own_worker, job_id).get(2, [0])) > before, seconds=90)
+    assert min(numbers(own_worker, job_id)[2]) > 1
+    assert own_worker.job(job_id).attempt == 2
+    assert f"{job_id} lost by an earlier worker" in own_worker.log()
 
 
 def test_spawned_children_do_the_same(new_worker: NewWorker, until: Until) -> None:

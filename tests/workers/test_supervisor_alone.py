@@ -5,10 +5,15 @@ The real ones are in test_supervisor.py.
 
 import itertools
 import multiprocessing
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,8 +23,10 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import jobs
+from database import events, jobs
 from database.jobs import Fence, State
+from database.leases import LEASE_SECONDS
+from problems import Problem
 from settings import Settings
 from workers import processes, supervisor, task
 from workers.supervisor import Supervisor
@@ -28,6 +35,7 @@ from workers.task import Task
 Sessions = sessionmaker[Session]
 Until = Callable[..., Any]
 Play = Callable[[Task, Connection], None]
+HERE = socket.gethostname()
 # Above the highest pid that there can be: a signal to one of these reaches nobody.
 PIDS = itertools.count(2**23)
 
@@ -133,13 +141,14 @@ def stage(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> Stage:
 @pytest.fixture
 def run(
     stage: Stage, engine: Engine, url: str, tmp_path: Path, until: Until
-) -> Iterator[Callable[[], list[BaseException]]]:
+) -> Iterator[Callable[..., list[BaseException]]]:
     """Starts the supervisor in a thread; gives the list that its error goes to."""
     running: list[tuple[Supervisor, threading.Thread]] = []
 
-    def run() -> list[BaseException]:
+    def run(*, lease_seconds: float = LEASE_SECONDS, **given: Any) -> list[BaseException]:
         errors: list[BaseException] = []
-        one = Supervisor(Settings(home=tmp_path, database_url=url), engine)
+        settings = Settings(home=tmp_path, database_url=url, **given)
+        one = Supervisor(settings, engine, lease_seconds=lease_seconds)
 
         def supervise() -> None:
             try:
@@ -159,7 +168,7 @@ def run(
         assert not thread.is_alive()
 
 
-Run = Callable[[], list[BaseException]]
+Run = Callable[..., list[BaseException]]
 
 
 def succeed(given: Task) -> None:
@@ -267,38 +276,254 @@ def test_a_child_that_never_comes_up_is_killed(
     assert all(process.killed.is_set() for process in stage.started[1:])
 
 
-def test_a_database_that_does_not_answer_is_asked_again(
-    stage: Stage, run: Run, until: Until, engine: Engine, caplog: pytest.LogCaptureFixture
+def reasons(stage: Stage, job_id: str) -> list[str]:
+    """What people were told of why the job came back."""
+    with stage.sessions() as session:
+        told = events.since(session, 0, job_id=job_id, limit=1000)
+    return [one.data["reason"] for one in told if "reason" in one.data]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(-11, "its process was ended by signal 11 (Segmentation fault)"), (3, "with exit code 3")],
+)
+def test_a_loss_is_told_with_its_signal_or_code(
+    stage: Stage, run: Run, until: Until, code: int, reason: str
 ) -> None:
-    failures = 5
+    def crash_once(given: Task, channel: Connection) -> None:
+        if given.fence.claim == 1:
+            stage.started[-1].exitcode = code
+        else:
+            succeed(given)
+
+    job_id = stage.submit("crashing", crash_once)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    (told,) = reasons(stage, job_id)
+    assert reason in told
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (2, 1)
+
+
+def test_a_child_that_could_not_write_how_it_ended_met_a_full_disk(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    def fill(given: Task, channel: Connection) -> None:
+        stage.started[-1].exitcode = processes.UNWRITTEN
+
+    job_id = stage.submit("filling", fill)
+    run()
+    until(lambda: stage.state(job_id) == State.failed)
+
+    error = stage.job(job_id).error
+    assert error is not None
+    assert error["code"] == "disk_full"
+    assert stage.job(job_id).attempt == 1
+
+
+def test_a_child_that_gives_its_job_back_begins_again_and_nothing_is_counted(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    def give_back_once(given: Task, channel: Connection) -> None:
+        if given.fence.claim == 1:
+            processes.write(given.run / processes.EXIT_FILE, {"claim": 1, "state": "released"})
+        else:
+            succeed(given)
+
+    job_id = stage.submit("orphan", give_back_once)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (1, 0)
+
+
+def test_a_child_that_falls_silent_is_given_up_killed_and_begins_again(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody has stopped its process."""
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
+
+    def silent_once(given: Task, channel: Connection) -> None:
+        start(stage, given.fence)
+        if given.fence.claim == 1:
+            stage.started[-1].killed.wait()
+        succeed(given)
+
+    job_id = stage.submit("silent", silent_once)
+    run(lease_seconds=1)
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (2, 1)
+    assert reasons(stage, job_id) == ["nothing was heard of its worker"]
+    assert stage.started[1].killed.is_set()  # after the probe's
+    assert not stage.started[2].killed.is_set()
+
+
+def test_a_child_that_is_heard_of_is_left_alone(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
+    came_up = threading.Event()
+
+    def come_up_slowly(given: Task, channel: Connection) -> None:
+        came_up.wait()  # its supervisor gives the signs of life meanwhile
+        start(stage, given.fence)
+        succeed(given)
+
+    job_id = stage.submit("slow", come_up_slowly)
+    run(lease_seconds=1)
+    until(lambda: stage.job(job_id).beat > 20)  # two seconds and more
+    came_up.set()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert stage.job(job_id).attempt == 1
+    assert not stage.started[1].killed.is_set()
+
+
+def test_a_database_that_does_not_answer_is_asked_again(
+    stage: Stage,
+    run: Run,
+    until: Until,
+    engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "TROUBLE_SECONDS", 0.1)
+    failed: list[float] = []
 
     @event.listens_for(engine, "before_cursor_execute")
     def _(connection: object, cursor: object, statement: str, *_: object) -> None:
-        nonlocal failures
-        if "RETURNING" in statement and failures:
-            failures -= 1
+        if "RETURNING" in statement and len(failed) < 5:
+            failed.append(time.monotonic())
             raise sqlite3.OperationalError("database is locked")
 
     job_id = stage.submit("train", at_once)
     errors = run()
     until(lambda: stage.state(job_id) == State.succeeded)
 
-    assert failures == 0
+    assert len(failed) == 5
+    assert all(later - earlier >= 0.1 for earlier, later in itertools.pairwise(failed))
     assert errors == []
     assert "the database did not answer" in caplog.text
 
 
-def test_jobs_of_workers_that_are_gone_are_taken_over(stage: Stage, run: Run, until: Until) -> None:
+def test_jobs_of_workers_that_are_gone_are_taken_over(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.05)
     job_id = stage.submit("train", at_once)
     with stage.sessions.begin() as session:
         gone = jobs.claim(session, worker_id="gone", host="there", device=None)
         assert gone is not None
 
-    run()
-    # Nothing was heard for the lease.
-    until(lambda: stage.state(job_id) == State.succeeded, seconds=30)
+    run(lease_seconds=0.5)
+    until(lambda: stage.state(job_id) == State.succeeded)
 
     assert stage.job(job_id).attempt == 2
+
+
+def left_by_another(stage: Stage, name: str, *, host: str = HERE) -> Fence:
+    """A job that an earlier worker was at."""
+    job_id = stage.submit(name, at_once)
+    with stage.sessions.begin() as session:
+        job = jobs.claim(session, worker_id="earlier", host=host, device="cpu")
+        assert job is not None
+        assert job.id == job_id
+        return jobs.fence_of(job)
+
+
+def say(home: Path, fence: Fence, state: str) -> None:
+    run = home / "runs" / fence.job_id
+    run.mkdir(parents=True, exist_ok=True)
+    processes.write(run / processes.EXIT_FILE, {"claim": fence.claim, "state": state})
+
+
+def test_what_an_earlier_worker_left_is_settled_at_once(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    done, given_back, lost, elsewhere, older = (
+        left_by_another(stage, name, host="there" if name == "elsewhere" else HERE)
+        for name in ("done", "given back", "lost", "elsewhere", "older")
+    )
+    say(tmp_path, done, "succeeded")
+    say(tmp_path, given_back, "released")
+    say(tmp_path, elsewhere, "succeeded")  # may be at work
+    say(tmp_path, replace(older, claim=0), "succeeded")
+
+    run()  # returns once it is ready to claim, with all of that behind it
+
+    until(lambda: all(stage.state(one.job_id) == "succeeded" for one in (given_back, lost, older)))
+    assert stage.state(done.job_id) == State.succeeded
+    assert stage.state(elsewhere.job_id) == State.starting
+    seen = {
+        name: (stage.job(fence.job_id).attempt, stage.job(fence.job_id).claim)
+        for name, fence in (
+            ("done", done),
+            ("given back", given_back),
+            ("lost", lost),
+            ("older", older),
+        )
+    }
+    assert seen == {"done": (1, 1), "given back": (1, 2), "lost": (2, 2), "older": (2, 2)}
+    assert reasons(stage, lost.job_id) == ["ended with all of its worker"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="when a process began is read from /proc")
+def test_a_child_that_an_earlier_worker_left_is_ended_and_nothing_is_counted(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    fence = left_by_another(stage, "at work")
+    say(tmp_path, fence, "nothing that is known")
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        record = dict(processes.describe(child.pid, HERE))
+        processes.write(tmp_path / "runs" / fence.job_id / processes.PROCESS_FILE, record)
+
+        run()
+        until(lambda: stage.state(fence.job_id) == State.succeeded)
+
+        assert child.wait(10) == -signal.SIGKILL
+    assert (stage.job(fence.job_id).attempt, stage.job(fence.job_id).claim) == (1, 2)
+
+
+def test_a_home_that_is_gone_ends_the_worker_and_its_children(
+    stage: Stage, run: Run, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.05)
+
+    def wait(given: Task, channel: Connection) -> None:
+        start(stage, given.fence)
+        stage.started[1].killed.wait()
+
+    job_id = stage.submit("train", wait)
+    errors = run()
+    until(lambda: stage.state(job_id) == State.running)
+    (tmp_path / "danlu.sqlite3").rename(tmp_path / "moved.sqlite3")
+
+    until(lambda: errors)
+    assert isinstance(errors[0], Problem)
+    assert errors[0].code == "home_gone"
+    assert stage.started[1].killed.is_set()
+
+
+def test_as_many_jobs_share_a_device_as_the_setting_says(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    over = threading.Event()
+
+    def wait(given: Task, channel: Connection) -> None:
+        over.wait()
+        succeed(given)
+
+    all_of_them = [stage.submit("train", wait) for _ in range(3)]
+    run(jobs_per_device=2)
+    until(lambda: stage.state(all_of_them[1]) == State.starting)
+    shown = [(stage.state(job_id), stage.job(job_id).device) for job_id in all_of_them]
+    over.set()
+    until(lambda: stage.state(all_of_them[2]) == State.succeeded)
+
+    assert shown == [("starting", "cpu"), ("starting", "cpu"), ("queued", None)]
 
 
 def test_each_device_has_a_job_of_its_own(stage: Stage, run: Run, until: Until) -> None:

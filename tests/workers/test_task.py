@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from database.jobs import Fence
-from workers import child, task
+from workers import child, endings, processes, task
 from workers.task import Task
 
 
@@ -36,6 +38,48 @@ def test_work_is_the_childs(given: Task, monkeypatch: pytest.MonkeyPatch) -> Non
     task.work(given, "here", theirs)
 
     assert got == [(given, "here", theirs)]
+
+
+BROKEN = """
+import pickle, sys
+from multiprocessing import Pipe
+from workers import task
+
+if sys.argv[1] == "an import raises":
+    sys.modules["torch"] = None
+task.work(pickle.load(sys.stdin.buffer), "here", Pipe()[1])
+"""
+
+
+def begin(given: Task, how: str) -> int:
+    """Begins a job in a process of its own; its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, how], input=pickle.dumps(given), timeout=100, check=False
+    )
+    return done.returncode
+
+
+def test_a_job_that_cannot_begin_fails_and_says_why(given: Task) -> None:
+    given.run.mkdir(parents=True)
+
+    assert begin(given, "an import raises") == 0
+
+    ending = endings.read(given.run, given.fence.claim)
+    assert ending is not None
+    assert ending.state == "failed"
+    assert ending.error is not None
+    assert ending.error["code"] == "training_failed"
+    said = "The job's process could not begin: ModuleNotFoundError: "
+    assert ending.error["message"].startswith(said)
+
+
+def test_a_job_whose_folder_cannot_be_made_is_told_by_its_exit_code(given: Task) -> None:
+    given.runs.write_text("somebody's file")
+
+    code = begin(given, "a folder that is none")
+
+    assert code == processes.UNWRITTEN
+    assert endings.of_exit_code(code).state == "failed"
 
 
 def test_the_probe_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def _compare(url: str, told: dict[str, Any], settings: Settings) -> Iterator[Fin
     if theirs != ours:
         hint = "Restart it, if it is meant to be the same."
         yield warning("server", f"It is danlu {theirs}, and this is danlu {ours}.", hint)
-    if told["home"] != str(settings.home):
+    if Path(told["home"]).resolve() != settings.home.resolve():
         hint = "Look at that one with --home, or start a server of this one."
         yield warning("server", f"It uses another home: {told['home']}.", hint)
 

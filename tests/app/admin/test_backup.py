@@ -112,6 +112,15 @@ def test_asking_for_data_sets_where_there_are_none(
     assert back_up(used.settings, tmp_path / "backup", datasets=True).record.datasets == {}
 
 
+def test_a_job_whose_folder_is_gone(used: Any, back_up: BackUp, tmp_path: Path) -> None:
+    shutil.rmtree(used.settings.runs / used.succeeded.job_id)
+
+    made = back_up(used.settings, tmp_path / "backup")
+
+    assert made.record.jobs == {"succeeded": 1, "running": 1}
+    assert names(made.folder / "runs") == {used.running.job_id}
+
+
 def test_what_nobody_knows_is_left_out(used: Any, back_up: BackUp, tmp_path: Path) -> None:
     root = used.settings.checkpoints
     shutil.copytree(root / used.running.best, root / "ckpt_orphan")

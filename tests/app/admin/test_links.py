@@ -1,4 +1,5 @@
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -138,6 +139,20 @@ def test_a_copy_follows_links_but_never_in_a_circle(tmp_path: Path) -> None:
     assert heard == [1, 1]
     assert links.weigh(folder) == links.weigh(tmp_path / "b") == (2, 2)
     assert not any(file.is_symlink() for file in (tmp_path / "b").rglob("*"))
+
+
+def test_what_goes_away_meanwhile_is_left_out(tmp_path: Path) -> None:
+    folder = make(tmp_path / "pets", a="1", b="2")
+    make(folder / "cats", c="3")
+    make(folder / "dogs", d="4")
+
+    def copied(_count: int) -> None:
+        (folder / "b").unlink(missing_ok=True)
+        shutil.rmtree(folder / "cats", ignore_errors=True)
+
+    links.copy_folder(folder, tmp_path / "b", copied)
+
+    assert read(tmp_path / "b") == {"a": "1", "dogs/d": "4"}
 
 
 def test_what_is_hidden_or_still_being_written_is_left_out(tmp_path: Path) -> None:

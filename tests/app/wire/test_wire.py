@@ -52,9 +52,10 @@ def test_the_server_does_what_it_says(
     tmp_path: Path, train: Any, server_alone: Any, key: str
 ) -> None:
     home = tmp_path / "home"
-    made = train(Settings(home=home))
+    made, spare = (train(Settings(home=home)) for _ in range(2))
     (tmp_path / "jobs.dict").write_text(dictionary([made.job_id]))
     (tmp_path / "checkpoints.dict").write_text(dictionary(made.checkpoint_ids))
+    (tmp_path / "spare.dict").write_text(dictionary(spare.checkpoint_ids))
     shutil.copy(HERE / "schemathesis.toml", tmp_path)
     variables = {"DANLU_MAX_QUEUED_PER_OWNER": "1000000", "DANLU_API_KEY": key}
     arguments = [f"--header=Authorization: Bearer {key}"] if key else []
