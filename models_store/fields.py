@@ -16,17 +16,18 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-# JSON has one kind of number: 5.0 is an integer to it, and some languages write 5 so.
+# JSON has one kind of number: 5.0 is an integer to it, and some languages write 5 so. It stands
+# after the limits, or the OpenAPI document would not show them.
 Whole = BeforeValidator(_whole)
 
-Size = Annotated[int, Whole, Field(ge=1, le=2048)]
-Epochs = Annotated[int, Whole, Field(ge=1, le=100_000)]
-Batch = Annotated[int, Whole, Field(ge=1, le=65_536)]
-Seed = Annotated[int, Whole, Field(ge=0, le=2**63 - 1)]
+Size = Annotated[int, Field(ge=1, le=2048), Whole]
+Epochs = Annotated[int, Field(ge=1, le=100_000), Whole]
+Batch = Annotated[int, Field(ge=1, le=65_536), Whole]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), Whole]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 JobName = Annotated[str, Field(max_length=200)]
 Tags = Annotated[list[Name], Field(max_length=20)]
-Priority = Annotated[int, Whole, Field(ge=-100, le=100)]
+Priority = Annotated[int, Field(ge=-100, le=100), Whole]
 Channels = Annotated[Literal[1, 3], Whole]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -49,7 +50,7 @@ class RandomCrop(_Part):
     """torchvision.transforms.v2.RandomCrop to the size of the image, after zero padding."""
 
     type: Literal["RandomCrop"]
-    padding: Annotated[int, Whole, Field(ge=0, le=512)] = 4
+    padding: Annotated[int, Field(ge=0, le=512), Whole] = 4
 
 
 class RandomResizedCrop(_Part):

@@ -44,7 +44,7 @@ def _refused(body: dict[str, Any]) -> list[tuple[str | int, ...]]:
         ("epochs", -1),
         ("epochs", 10**9),
         ("epochs", 10**30),
-        ("epochs", 2.0),
+        ("epochs", 2.5),
         ("epochs", "2"),
         ("epochs", True),
         ("batch_size", 0),
@@ -61,7 +61,7 @@ def _refused(body: dict[str, Any]) -> list[tuple[str | int, ...]]:
         ("loss", {"name": "CrossEntropyLoss", "label_smoothing": 0.1}),
         ("image_size", 0),
         ("image_size", 2049),
-        ("image_size", 28.0),
+        ("image_size", 28.5),
         ("image_size", [28]),
         ("image_size", [28, 28, 28]),
         ("image_size", [28, 0]),
@@ -206,6 +206,13 @@ def test_what_is_taken() -> None:
     assert submitted.image_size == [20, 30]
     assert isinstance(submitted.normalize, Normalize)
     assert submitted.validation == 0.25
+
+
+def test_json_has_one_kind_of_number() -> None:
+    submitted = _parse(epochs=2.0, image_size=28.0, channels=1.0)
+    found = (submitted.epochs, submitted.image_size, submitted.channels)
+    assert found == (2, 28, 1)
+    assert all(type(number) is int for number in found)
 
 
 def test_a_submitted_recipe_does_not_change() -> None:
