@@ -6,7 +6,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Arguments for the server: make run ARGS="--port 9000"
 ARGS ?=
 
-.PHONY: faults setup demo run test check fix lock openapi image clean
+.PHONY: setup demo run test faults wire check fix lock openapi image clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -40,6 +40,10 @@ test: setup
 faults: setup
 	DANLU_KILLS=200 $(BIN)/python -m pytest tests/faults --no-cov $(ARGS)
 	DANLU_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_job_states.py --timeout 3600 --no-cov $(ARGS)
+
+# The server held against its OpenAPI document, with other requests each time.
+wire: setup
+	DANLU_EXAMPLES=200 $(BIN)/python -m pytest tests/app/wire --no-cov $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

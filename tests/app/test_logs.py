@@ -25,15 +25,15 @@ def lines(monkeypatch, tmp_path):
     root.setLevel(before[1])
 
 
-def test_each_line_of_a_request_has_its_id(lines, shared):
-    shared.get("/jobs", headers={"Authorization": "Bearer x", "X-Request-Id": "mine"})
+def test_each_line_of_a_request_has_its_id(lines, server):
+    server.get("/jobs", headers={"Authorization": "Bearer x", "X-Request-Id": "mine"})
 
     def fail() -> None:
         logging.getLogger("deep").warning("in a thread")
         raise ZeroDivisionError
 
-    shared.app.add_api_route("/log-twice", fail)
-    response = shared.get("/log-twice", headers={"X-Request-Id": "req-7"})
+    server.app.add_api_route("/log-twice", fail)
+    response = server.get("/log-twice", headers={"X-Request-Id": "req-7"})
     of_it = [line for line in lines() if line.get("request_id") == "req-7"]
     assert [line["message"] for line in of_it] == ["in a thread", "GET /log-twice failed"]
     assert "ZeroDivisionError" in of_it[1]["exc_info"]

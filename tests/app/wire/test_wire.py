@@ -16,7 +16,7 @@ import pytest
 from settings import Settings
 
 HERE = Path(__file__).parent
-FEW = 20
+FEW = 10
 EXAMPLES = int(os.environ.get("DANLU_EXAMPLES", FEW))
 KEY = "plum-7"
 
