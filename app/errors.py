@@ -27,7 +27,13 @@ MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)
 
 # What any request may meet, so that no operation has to say it.
-_EVERYWHERE = ("unknown_parameter", "invalid_request", "internal", "database_unavailable")
+_EVERYWHERE = (
+    "unknown_parameter",
+    "invalid_request",
+    "internal",
+    "database_unavailable",
+    "disk_full",
+)
 
 _SOON = {"Retry-After": "1"}
 _HEADERS: Mapping[str, Mapping[str, str]] = {
@@ -187,6 +193,8 @@ async def _on_database(request: Request, error: Exception) -> Response:
     """Locked, full, read-only, or away. The log has the driver's words; SQL and paths stay here."""
     reason = getattr(error, "orig", None) or error
     log.error("%s %s: the database does not answer: %s", request.method, request.url.path, reason)
+    if "disk is full" in str(reason):  # SQLITE_FULL
+        return ProblemResponse(Problem("disk_full", "There is no space left to write this down."))
     return ProblemResponse(Problem("database_unavailable", "The database does not answer now."))
 
 

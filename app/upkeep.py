@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import anyio.to_thread
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import events, processes
@@ -40,8 +41,10 @@ async def _again_and_again(sessions: sessionmaker[Session], watch: Watch) -> Non
         await asyncio.sleep(LOOK_SECONDS)
         try:
             await anyio.to_thread.run_sync(_once, sessions, watch)
+        except SQLAlchemyError as error:  # a full disk, say: the same every two seconds
+            log.error("upkeep failed, it is tried again: %s", getattr(error, "orig", error))
         except Exception:
-            log.exception("upkeep failed; it is tried again")
+            log.exception("upkeep failed, it is tried again")
 
 
 def _once(sessions: sessionmaker[Session], watch: Watch) -> None:
@@ -53,5 +56,8 @@ def _once(sessions: sessionmaker[Session], watch: Watch) -> None:
 
 
 def _goodbye(sessions: sessionmaker[Session]) -> None:
-    with sessions.begin() as session:
-        processes.forget(session, pid=os.getpid(), host=_HOST)
+    try:
+        with sessions.begin() as session:
+            processes.forget(session, pid=os.getpid(), host=_HOST)
+    except SQLAlchemyError as error:  # without it the server is listed for 15 s more
+        log.error("no goodbye could be written: %s", getattr(error, "orig", error))

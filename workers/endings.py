@@ -48,7 +48,11 @@ def read(run: Path, claim: int) -> Ending | None:
 def of_exit_code(code: int | None) -> Ending:
     """Of a process that left nothing else."""
     if code == processes.UNWRITTEN:
-        full = Problem("disk_full", "The job's folder could not be written: is the disk full?")
+        full = Problem(
+            "disk_full",
+            "The job's folder could not be written: is the disk full?",
+            hint="Free some space, or let danlu write to its home; then resume the job.",
+        )
         return Ending("failed", error=dict(full.as_dict()))
     if code is not None and code < 0:
         return lost(f"its process was ended by signal {-code} ({signal.strsignal(-code)})")

@@ -16,6 +16,7 @@ import torch
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 from PIL import Image
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.main import create_app
@@ -177,6 +178,25 @@ def server(settings: Settings) -> Iterator[Server]:
     """A server of its own, on an empty home."""
     with serving(settings) as running:
         yield running
+
+
+@pytest.fixture
+def fill_up() -> Callable[[Server], None]:
+    """Leaves no space in the database of a server, as on a full disk."""
+
+    def fill_up(server: Server) -> None:
+        database = server.app.state.resources.database
+        with database.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE filler (bytes)")
+
+        def refuse(connection: Connection) -> None:
+            if not connection.get_execution_options().get("read_only"):
+                connection.exec_driver_sql("PRAGMA max_page_count = 1")  # as many as there are
+                connection.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(1000000))")
+
+        event.listen(database, "begin", refuse)
+
+    return fill_up
 
 
 @pytest.fixture(scope="session")

@@ -60,8 +60,15 @@ def test_when_to_come_back():
 
 def test_codes_of_one_status_share_a_description():
     found = responses("job_not_found", "job_ended")
-    assert list(found) == [404, 409, 422, 500, 503]
+    assert list(found) == [404, 409, 422, 500, 503, 507]
     assert "`job_ended`" in found[409]["description"]
     assert "[`unknown_parameter`](docs/errors/unknown_parameter)" in found[422]["description"]
     example = found[409]["content"]["application/problem+json"]["example"]
     assert (example["status"], example["code"]) == (409, "job_ended")
+
+
+def test_a_full_disk_is_told_as_such(server, fill_up):
+    fill_up(server)
+    answer = server.post("/train", json={"dataset": "digits"})
+    assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+    assert server.get("/jobs").json()["items"] == []

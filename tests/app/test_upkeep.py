@@ -38,3 +38,14 @@ def test_a_job_whose_worker_is_lost_goes_back_to_the_queue(server):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert server.get(f"/jobs/{job_id}").json()["attempt"] == 2
+
+
+def test_a_full_disk_is_one_line_in_the_log(server, fill_up, caplog):
+    fill_up(server)
+    with caplog.at_level("ERROR"):
+        deadline = time.monotonic() + 20
+        while "upkeep failed" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert "upkeep failed, it is tried again: database or disk is full" in caplog.text
+    assert "Traceback" not in caplog.text
