@@ -51,7 +51,7 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     network = architectures.plan(
         resolved.architecture,
         channels=resolved.channels,
-        size=resolved.size,
+        size=resolved.input_size,
         classes=len(facts.classes),
     )
     recipe = resolved.model_copy(update={"architecture": network.architecture})

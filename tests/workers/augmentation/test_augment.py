@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from models_store.fields import (
+from models_store.transforms import (
     RandomCrop,
     RandomHorizontalFlip,
     RandomResizedCrop,
     TrainTransform,
 )
-from workers.augment import augment
+from workers.augmentation.augment import augment
 
 Generator = Callable[[], torch.Generator]
 
