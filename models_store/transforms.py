@@ -91,7 +91,7 @@ class RandomCrop(Transform):
     size: Size | None = None
     padding: Paddings | None = None
     pad_if_needed: bool = False
-    fill: Fill = 0
+    fill: Fill = 0.0
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
     @model_validator(mode="before")
@@ -164,7 +164,7 @@ class RandomRotation(Transform):
     degrees: Degrees
     interpolation: Sampling = "nearest"
     center: Annotated[list[Pixel], Field(min_length=2, max_length=2)] | None = None
-    fill: Fill = 0
+    fill: Fill = 0.0
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -77,24 +77,33 @@ def _mirrored(
 def resized_crop(
     images: torch.Tensor, asked: RandomResizedCrop, generator: torch.Generator
 ) -> torch.Tensor:
-    """A random part of each image, of an area in `scale` and a shape in `ratio`, resized."""
+    """A random part of each image, resized."""
     n, height, width, _ = images.shape
+    size = (height, width) if asked.size is None else pair(asked.size)
+    boxes = parts(n, (height, width), asked, generator=generator)
+    return cut(images, boxes, size, mode=asked.interpolation, antialias=bool(asked.antialias))
+
+
+def parts(n: int, size: Pair, asked: RandomResizedCrop, *, generator: torch.Generator) -> Boxes:
+    """Parts of images of `size`, of an area in `scale` and a shape in `ratio`.
+
+    Where none of ten tries fits, it is the middle of the image.
+    """
+    height, width = size
     wide, high = sides(n, height * width, scale=asked.scale, ratio=asked.ratio, generator=generator)
     fits = (wide > 0) & (wide <= width) & (high > 0) & (high <= height)
     whole_high, whole_wide = _central(height, width, asked.ratio)
     boxes = placed(
         first_fit(high, fits, otherwise=whole_high),
         first_fit(wide, fits, otherwise=whole_wide),
-        within=(height, width),
+        within=size,
         generator=generator,
     )
     found = fits.any(0)
-    boxes = boxes._replace(
+    return boxes._replace(
         top=torch.where(found, boxes.top, (height - whole_high) // 2),
         left=torch.where(found, boxes.left, (width - whole_wide) // 2),
     )
-    size = (height, width) if asked.size is None else pair(asked.size)
-    return cut(images, boxes, size, mode=asked.interpolation, antialias=bool(asked.antialias))
 
 
 def _central(height: int, width: int, ratio: list[float]) -> Pair:

@@ -1,81 +1,106 @@
-import math
+"""Lists of transforms: each does its own, in order; all train, and go on where they were."""
+
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from models_store.transforms import (
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    TrainTransform,
-)
+from models_store.fields import Recipe
+from models_store.pipeline import TRAIN, Transforms, size_of, stages
+from models_store.preprocess import to_input
+from models_store.transforms import TrainTransform
+from workers import state, training
 from workers.augmentation.augment import augment
+from workers.training import EpochEnd, Run, Samples, Training
 
 Generator = Callable[[], torch.Generator]
 
-
-@pytest.fixture
-def chance() -> Generator:
-    return lambda: torch.Generator().manual_seed(0)
-
-
-@pytest.fixture
-def v2() -> Any:
-    # Not at the top: it takes two seconds in every process that collects these tests.
-    from torchvision.transforms import v2
-
-    return v2
-
-
-def batch(count: int, *, height: int = 8, width: int = 6, channels: int = 3) -> torch.Tensor:
-    shape = (count, height, width, channels)
-    return torch.randint(
-        0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
-
-
-def nchw(images: torch.Tensor) -> torch.Tensor:
-    return images.permute(0, 3, 1, 2)
-
-
-def test_nothing_asked_for_changes_nothing(chance: Generator) -> None:
-    images = batch(4)
-
-    assert torch.equal(augment(images, [], chance()), images)
-
-
-@pytest.mark.parametrize(
-    "transform",
-    [
-        RandomHorizontalFlip(type="RandomHorizontalFlip"),
-        RandomCrop(type="RandomCrop"),
-        RandomResizedCrop(type="RandomResizedCrop"),
+# With all that has no default, and such that images of any kind are changed.
+GIVEN: dict[str, dict[str, Any]] = {
+    "Resize": {"size": 10},
+    "CenterCrop": {"size": [10, 11]},
+    "RandomHorizontalFlip": {},
+    "RandomVerticalFlip": {},
+    "RandomRotation": {"degrees": 40, "interpolation": "bilinear"},
+    "ColorJitter": {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1},
+    "Grayscale": {"num_output_channels": 3},
+    "Normalize": {"mean": [0.5] * 3, "std": [0.2, 0.3, 0.4]},
+    "TrivialAugmentWide": {"fill": [1.0, 2.0, 3.0]},
+}
+LISTS: dict[str, list[dict[str, Any]]] = {
+    **{name: [{"type": name, **GIVEN.get(name, {})}] for name in TRAIN},
+    "RandomCrop to a size": [{"type": "RandomCrop", "size": 9, "padding_mode": "edge"}],
+    "RandomResizedCrop to a size": [{"type": "RandomResizedCrop", "size": [9, 10]}],
+    "RandomErasing of pixels": [{"type": "RandomErasing"}, {"type": "RandomVerticalFlip"}],
+    "all that is usual": [
+        {"type": "RandomResizedCrop", "size": 10},
+        {"type": "RandomHorizontalFlip"},
+        {"type": "RandAugment"},
+        {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3},
+        {"type": "RandomErasing", "value": "random"},
+        {"type": "MixUp", "alpha": 0.4},
+        {"type": "CutMix"},
     ],
-)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shape_and_type_stay_and_the_generator_decides(
-    transform: TrainTransform, channels: int, chance: Generator
+}
+# They draw nothing, or do nothing to pixels.
+ALL_ALIKE = {"Resize", "CenterCrop", "Grayscale", "Normalize", "RandomErasing", "MixUp", "CutMix"}
+
+
+def read(listed: list[dict[str, Any]]) -> list[TrainTransform]:
+    return Transforms.model_validate({"train": listed}).train
+
+
+def asked(*listed: dict[str, Any] | str) -> list[TrainTransform]:
+    return read([{"type": one} if isinstance(one, str) else one for one in listed])
+
+
+def test_nothing_asked_for_changes_nothing(chance: Generator, pictures: Any) -> None:
+    images = pictures(4)
+    assert augment(images, [], chance()) is images
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_size_and_type_are_known_and_the_generator_decides(
+    name: str, chance: Generator, pictures: Any
 ) -> None:
-    images = batch(16, channels=channels)
+    images, train = pictures(16), read(LISTS[name])
     before = images.clone()
+    on_pixels = stages(train).pixels
 
-    changed = augment(images, [transform], chance())
+    changed = augment(images, on_pixels, chance())
 
-    assert (changed.shape, changed.dtype) == (images.shape, torch.uint8)
-    assert torch.equal(augment(images, [transform], chance()), changed)
-    assert not torch.equal(changed, images)
+    assert changed.dtype == torch.uint8
+    assert changed.shape == (16, *size_of((21, 26), train), 3)
+    assert torch.equal(augment(images, on_pixels, chance()), changed)
     assert torch.equal(images, before)  # they are the data set's own, mapped from disk
+    assert to_input(changed, None).is_contiguous(memory_format=torch.channels_last)
+    if on_pixels:
+        assert not torch.equal(changed, images)
 
 
-def test_flips_are_torchvisions(chance: Generator, v2: Any) -> None:
-    images = batch(4000, height=2, width=3, channels=1)
-    mirrored = v2.functional.horizontal_flip(nchw(images)).permute(0, 2, 3, 1)
+@pytest.mark.parametrize("name", [one for one in LISTS if one not in ALL_ALIKE])
+def test_each_image_draws_its_own_numbers(name: str, chance: Generator, pictures: Any) -> None:
+    same = pictures(2)[1:].expand(48, -1, -1, -1)
+    changed = augment(same, stages(read(LISTS[name])).pixels, chance())
+    assert len({tuple(image.flatten().tolist()) for image in changed}) > 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [("RandomHorizontalFlip", "horizontal_flip"), ("RandomVerticalFlip", "vertical_flip")],
+)
+def test_flips_are_torchvisions(
+    name: str, kernel: str, channels: int, chance: Generator, pictures: Any, v2: Any
+) -> None:
+    images = pictures(4000, height=5, width=4, channels=channels)
+    mirrored = getattr(v2.functional, kernel)(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def flipped(p: float) -> torch.Tensor:
-        asked = RandomHorizontalFlip(type="RandomHorizontalFlip", p=p)
-        return augment(images, [asked], chance())
+        return augment(images, asked({"type": name, "p": p}), chance())
 
     assert torch.equal(flipped(1.0), mirrored)
     assert torch.equal(flipped(0.0), images)
@@ -85,91 +110,73 @@ def test_flips_are_torchvisions(chance: Generator, v2: Any) -> None:
     assert is_mirrored.float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
-def test_crops_are_every_window_of_torchvisions_padded_image_alike(
-    chance: Generator, v2: Any
-) -> None:
-    padding, count = 2, 5000
-    one = torch.arange(1, 49, dtype=torch.uint8).view(1, 8, 6, 1)  # each pixel tells where it was
-    padded = v2.functional.pad(nchw(one), [padding] * 4)
-    windows = torch.stack(
-        [
-            v2.functional.crop(padded, top, left, 8, 6)[0].permute(1, 2, 0)
-            for top in range(2 * padding + 1)
-            for left in range(2 * padding + 1)
-        ]
-    )
-
-    asked = RandomCrop(type="RandomCrop", padding=padding)
-    cropped = augment(one.expand(count, -1, -1, -1), [asked], chance())
-
-    matches = (cropped.flatten(1)[:, None] == windows.flatten(1)[None]).all(2)
-    assert bool((matches.sum(1) == 1).all())
-    shares = matches.float().mean(0)
-    # 25 windows: a share of 0.04, whose standard deviation over 5,000 draws is 0.0028.
-    assert shares.tolist() == pytest.approx([1 / 25] * 25, abs=4 * 0.0028)
-
-
-def test_each_image_draws_its_own_place(chance: Generator) -> None:
-    same = batch(1).expand(32, -1, -1, -1)
-
-    cropped = augment(same, [RandomCrop(type="RandomCrop", padding=4)], chance())
-
-    assert len({tuple(image.flatten().tolist()) for image in cropped}) > 20
-
-
-def test_the_whole_image_at_full_size_is_itself(chance: Generator) -> None:
-    images = batch(8, height=16, width=16)
-    whole = RandomResizedCrop(type="RandomResizedCrop", scale=[1.0, 1.0], ratio=[1.0, 1.0])
-
-    assert torch.equal(augment(images, [whole], chance()), images)
-
-
-SIDE = 96
-
-
-def boxes_of(cropped: torch.Tensor) -> torch.Tensor:
-    """(N, 4) of top, left, height and width in pixels, read off an image whose red rises from left
-    to right and whose green rises from top to bottom, by 2 a pixel.
-    """
-    down, across = cropped[..., 1].double() / 2, cropped[..., 0].double() / 2
-    inner = slice(SIDE // 8, -SIDE // 8)  # at the very edge brightness is cut off
-    steps = SIDE - 2 * (SIDE // 8) - 1
-    height = (down[:, inner].mean(2)[:, -1] - down[:, inner].mean(2)[:, 0]) / steps * SIDE
-    width = (across.mean(1)[:, inner][:, -1] - across.mean(1)[:, inner][:, 0]) / steps * SIDE
-    top = down.mean((1, 2)) + 0.5 - height / 2
-    left = across.mean((1, 2)) + 0.5 - width / 2
-    return torch.stack([top, left, height, width], dim=1)
-
-
-def test_resized_crops_are_distributed_as_torchvisions(chance: Generator, v2: Any) -> None:
-    count, scale, ratio = 3000, [0.1, 0.5], [3 / 4, 4 / 3]  # no side is ever longer than the image
-    rise = torch.arange(SIDE, dtype=torch.uint8) * 2
-    image = torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)
-    image[..., 0], image[..., 1] = rise.view(1, -1), rise.view(-1, 1)
-    torch.manual_seed(0)
-    drawing = v2.RandomResizedCrop(SIDE, scale, ratio)
-    boxes = [drawing.make_params([image.permute(2, 0, 1)]) for _ in range(count)]
-    sides = ("top", "left", "height", "width")
-    theirs = torch.tensor([[box[side] for side in sides] for box in boxes], dtype=torch.float64)
-
-    asked = RandomResizedCrop(type="RandomResizedCrop", scale=scale, ratio=ratio)
-    ours = boxes_of(augment(image.expand(count, -1, -1, -1), [asked], chance()))
-
-    assert ours.mean(0).tolist() == pytest.approx(theirs.mean(0).tolist(), abs=1.2)
-    assert ours.std(0).tolist() == pytest.approx(theirs.std(0).tolist(), rel=0.06)
-    for quantile in (0.1, 0.9):
-        mine, other = (boxes.quantile(quantile, dim=0) for boxes in (ours, theirs))
-        assert mine.tolist() == pytest.approx(other.tolist(), abs=2.0)
-    shape = (ours[:, 3] / ours[:, 2]).log()
-    assert shape.abs().max().item() < math.log(4 / 3) + 0.05
-
-
-def test_transforms_follow_in_order(chance: Generator) -> None:
-    images = batch(4)
-    flip = RandomHorizontalFlip(type="RandomHorizontalFlip", p=1.0)
-    crop = RandomCrop(type="RandomCrop", padding=1)
+def test_transforms_follow_in_order(chance: Generator, pictures: Any) -> None:
+    images = pictures(4)
+    flip, crop = asked({"type": "RandomHorizontalFlip", "p": 1.0}, "RandomCrop")
     generator = chance()
 
     step_by_step = augment(augment(images, [flip], generator), [crop], generator)
 
     assert torch.equal(augment(images, [flip, crop], chance()), step_by_step)
+
+
+# Training
+
+
+def samples(count: int) -> Samples:
+    drawing = torch.Generator().manual_seed(count)
+    return Samples(
+        pixels=torch.randint(0, 256, (count, 12, 12, 3), generator=drawing, dtype=torch.uint8),
+        labels=torch.randint(0, 4, (count,), generator=drawing),
+        index=torch.arange(count),
+    )
+
+
+def begin(recipe: Recipe, run: Run) -> Training:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 4)
+    )
+    return training.begin(network.to(memory_format=torch.channels_last), recipe, run, steps=6)
+
+
+def train(begun: Training, recipe: Recipe, run: Run, *, until: int) -> list[Any]:
+    ends = []
+    for event in training.fit(begun, samples(24), samples(9), recipe=recipe, run=run):
+        if isinstance(event, EpochEnd):
+            ends.append((event.train, event.validation))
+        if begun.epoch == until:
+            break
+    return ends
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_transform_trains_and_goes_on_to_the_bit(
+    name: str, recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    wanted = recipe(transforms={"train": LISTS[name]}, channels=3, epochs=3, batch_size=12)
+    assert not isinstance(wanted.normalize, str)
+    run = Run(
+        device=torch.device("cpu"),
+        bf16=False,
+        normalize=wanted.normalize,
+        stopped=lambda: False,
+        transforms=wanted.transforms.shaping,
+        classes=4,
+    )
+    whole, first = begin(wanted, run), begin(wanted, run)
+    expected = train(whole, wanted, run, until=3)
+    fresh = begin(wanted, run).network.state_dict()
+
+    measured = train(first, wanted, run, until=1)
+    state.keep(tmp_path, first)
+    second = begin(wanted, run)
+    assert state.restore(tmp_path, second)
+    measured += train(second, wanted, run, until=3)
+
+    assert measured == expected
+    assert second.step == 6
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(second.network.state_dict()[key], value)
+        assert not torch.equal(fresh[key], value)
+    assert torch.equal(second.chance.get_state(), whole.chance.get_state())
