@@ -153,7 +153,7 @@ def test_every_transform_is_described_with_its_arguments() -> None:
 
     assert set(table) == set(TRAIN)
     for name, model in TRAIN.items():
-        arguments = re.findall(r"`(\w+)`", f"`{table[name][1]}")
+        arguments = re.findall(r"`(\w+)`", f"`{table[name][1]}`")
         assert set(model.model_fields) - {"type"} <= set(arguments), name
         assert table[name][2:] == ([""] if name not in EVAL else ["yes"]), name
 
