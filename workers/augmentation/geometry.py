@@ -64,7 +64,7 @@ def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
         [x.expand(height, width), y.unsqueeze(1).expand(height, width), x.new_ones(height, width)],
         dim=2,
     ).view(1, height * width, 3)
-    half = torch.stack([x.new_tensor(width / 2), x.new_tensor(height / 2)])
+    half = torch.stack([x.new_full((), width / 2), x.new_full((), height / 2)])
     sources = places.expand(len(matrix), -1, -1) @ (matrix.transpose(1, 2) / half)
     return sources.view(len(matrix), height, width, 2)
 

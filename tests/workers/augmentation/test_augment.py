@@ -1,6 +1,6 @@
 """Lists of transforms: each does its own, in order; all train, and go on where they were."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from models_store.pipeline import TRAIN, Transforms, size_of, stages
 from models_store.preprocess import to_input
 from models_store.transforms import TrainTransform
 from workers import state, training
+from workers.augmentation import policies
 from workers.augmentation.augment import augment
+from workers.augmentation.mixing import mix
 from workers.training import EpochEnd, Run, Samples, Training
 
 Generator = Callable[[], torch.Generator]
@@ -118,6 +120,48 @@ def test_transforms_follow_in_order(chance: Generator, pictures: Any) -> None:
     step_by_step = augment(augment(images, [flip], generator), [crop], generator)
 
     assert torch.equal(augment(images, [flip, crop], chance()), step_by_step)
+
+
+class PretendedGenerator:
+    """Of a GPU, which need not be there."""
+
+    device = torch.device("cuda:0")
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGenerator]:
+    """Tensors without numbers that say they are on a GPU. To ask for a number fails, as does a
+    result whose size depends on one: on a GPU each would wait for all that was asked of it before.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes a second
+
+    for name in ("rand", "randn", "randint"):
+        monkeypatch.setattr(torch, name, _without_generator(getattr(torch, name)))
+    policies.magnitudes.cache_clear()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield PretendedGenerator()
+    policies.magnitudes.cache_clear()
+
+
+def _without_generator(draw: Any) -> Any:
+    return lambda *args, generator, **kwargs: draw(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_nothing_waits_for_a_gpu(name: str, pretended_gpu: Any) -> None:
+    on_pixels, on_inputs = stages(read(LISTS[name]))
+    images = torch.empty(16, 21, 26, 3, dtype=torch.uint8, device="cuda")
+    labels = torch.empty(16, dtype=torch.int64, device="cuda")
+
+    changed = augment(images, on_pixels, pretended_gpu)
+    inputs, targets = mix(
+        to_input(changed, None), labels, on_inputs, classes=4, generator=pretended_gpu
+    )
+
+    assert {one.device.type for one in (changed, inputs, targets)} == {"cuda"}
+    assert (changed.dtype, inputs.dtype) == (torch.uint8, torch.float32)
+    with pytest.raises(Exception, match="nonzero"):
+        labels.nonzero()
 
 
 # Training
