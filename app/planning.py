@@ -44,21 +44,33 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     """Raises `Problem` for names that do not exist, values that do not go together, and
     network_misfit for images that the network cannot take.
     """
-    from models_store import architectures
-
     facts = _facts(recipes.wanted_dataset(submitted), settings)
     resolved = recipes.resolve(submitted, facts)
-    network = architectures.plan(
-        resolved.architecture,
-        channels=resolved.channels,
-        size=resolved.size,
-        classes=len(facts.classes),
-    )
+    network = _network(resolved, classes=len(facts.classes))
     recipe = resolved.model_copy(update={"architecture": network.architecture})
     images = facts.counts["train"]
     if isinstance(recipe.validation, float):
         images -= max(1, round(images * recipe.validation))
     return Planned(recipe, network, images)
+
+
+def _network(recipe: Recipe, *, classes: int) -> "Plan":
+    from models_store import architectures
+
+    try:
+        return architectures.plan(
+            recipe.architecture, channels=recipe.channels, size=recipe.input_size, classes=classes
+        )
+    except Problem as misfit:
+        if misfit.code != "network_misfit" or recipe.input_size == recipe.size:
+            raise
+        height, width = recipe.input_size
+        raise Problem(
+            misfit.code,
+            misfit.detail,
+            hint=f"transforms end in {height} x {width}, and that counts here. {misfit.hint}",
+            errors=[{"loc": ["body", "transforms"], "msg": "end in a size that does not fit"}],
+        ) from None
 
 
 def _facts(name: str, settings: Settings) -> Facts:
@@ -77,11 +89,13 @@ def estimated_seconds(session: Session, planned: Planned) -> float | None:
     """Of training alone, by the newest job of the same network and size; None without one."""
     done = jobs.find(session, states=[State.succeeded], kind="train", limit=_LOOKED_BACK)
     wanted = planned.recipe
+    judged = wanted.transforms.model_dump(mode="json")["eval"]
     for row in done.items:
         recipe, speed = row.recipe or {}, (row.progress or {}).get("images_per_second")
         alike = (
             recipe.get("architecture") == wanted.architecture
             and recipe.get("image_size") == wanted.image_size
+            and (recipe.get("transforms") or {}).get("eval", []) == judged
         )
         if alike and speed:
             return round(planned.images * wanted.epochs / float(speed), 1)

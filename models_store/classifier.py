@@ -49,7 +49,7 @@ class Classifier:
         planned = architectures.plan(
             manifest.architecture,
             channels=pre.channels,
-            size=(pre.height, pre.width),
+            size=pre.input_size,
             classes=len(manifest.classes),
         )
         with torch.device("meta"):
@@ -76,10 +76,10 @@ class Classifier:
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, C) uint8 to (N, classes) float32."""
-        normalize = self.manifest.preprocessing.normalize
+        pre = self.manifest.preprocessing
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device)
-            logits = self._network(preprocess.to_input(batch, normalize))
+            logits = self._network(preprocess.to_input(batch, pre.normalize, pre.transforms))
             result: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
         return result
 

@@ -6,21 +6,14 @@ Knows ranges and types; defaults and what fields mean together are `recipe.resol
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models_store import arguments
+from models_store.numbers import Side, Whole
+from models_store.pipeline import Pair, Transforms, size_of
 from problems import Problem
 
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-# JSON has one kind of number: 5.0 is an integer to it, and some languages write 5 so. It stands
-# after the limits, or the OpenAPI document would not show them.
-Whole = BeforeValidator(_whole)
-
-Size = Annotated[int, Field(ge=1, le=2048), Whole]
+Size = Side
 Epochs = Annotated[int, Field(ge=1, le=100_000), Whole]
 Batch = Annotated[int, Field(ge=1, le=65_536), Whole]
 # Beyond 2^53 the numbers of JSON are not exact: another seed than was asked for would be taken.
@@ -38,45 +31,6 @@ Validation = Literal["val", "test"] | Annotated[float, Field(gt=0, lt=1)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class RandomHorizontalFlip(_Part):
-    """torchvision.transforms.v2.RandomHorizontalFlip."""
-
-    type: Literal["RandomHorizontalFlip"]
-    p: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class RandomCrop(_Part):
-    """torchvision.transforms.v2.RandomCrop to the size of the image, after zero padding."""
-
-    type: Literal["RandomCrop"]
-    padding: Annotated[int, Field(ge=0, le=512), Whole] = 4
-
-
-class RandomResizedCrop(_Part):
-    """torchvision.transforms.v2.RandomResizedCrop to the size of the image."""
-
-    type: Literal["RandomResizedCrop"]
-    scale: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.08, 1.0]
-    ratio: Annotated[list[float], Field(min_length=2, max_length=2)] = [3 / 4, 4 / 3]
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "RandomResizedCrop":
-        if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
-            raise ValueError("scale must rise within 0 to 1, ratio must rise above 0")
-        return self
-
-
-TrainTransform = Annotated[
-    RandomHorizontalFlip | RandomCrop | RandomResizedCrop, Field(discriminator="type")
-]
-
-
-class Transforms(_Part):
-    """What is done to the training images, batch by batch, after the resize."""
-
-    train: Annotated[list[TrainTransform], Field(max_length=16)] = []
 
 
 class DataLoader(_Part):
@@ -293,3 +247,8 @@ class Recipe(BaseModel):
         if isinstance(self.image_size, int):
             return self.image_size, self.image_size
         return self.image_size[0], self.image_size[1]
+
+    @property
+    def input_size(self) -> Pair:
+        """(height, width) that the transforms make of `size`: the network's."""
+        return size_of(self.size, self.transforms.shaping)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models_store.fields import Normalize
+from models_store.pipeline import Pair, size_of
+from models_store.transforms import ShapingTransform
 
 
 class _Record(BaseModel):
@@ -17,11 +19,14 @@ class _Record(BaseModel):
 
 
 class Preprocessing(_Record):
-    """From a decoded image to the network's input: resize, invert, scale to 0..1, normalize."""
+    """From a decoded image to the network's input: invert, resize to `height` x `width`, transforms
+    (the recipe's `eval` list), scale to 0..1, normalize.
+    """
 
     height: int
     width: int
     channels: Literal[1, 3]
+    transforms: list[ShapingTransform] = []
     normalize: Normalize | None = None
     invert_from_border: float | None = Field(
         None,
@@ -30,6 +35,11 @@ class Preprocessing(_Record):
     )
     trained_height: int = Field(description="Typical height of the training images as they lay.")
     trained_width: int = Field(description="Typical width of the training images as they lay.")
+
+    @property
+    def input_size(self) -> Pair:
+        """(height, width) of what the network gets."""
+        return size_of((self.height, self.width), self.transforms)
 
 
 class Manifest(_Record):

@@ -3,6 +3,8 @@
 Knows nothing of networks, and nothing of where the bytes came from.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ import images
 from images import Decoded, InvertRule
 from models_store.fields import Normalize
 from models_store.manifest import Preprocessing
+from models_store.shaping import shape
+from models_store.transforms import ShapingTransform
 
 # `invert: auto` (docs/decisions/0004): the training images' borders must be this uniform and this
 # far from the middle, or a dark background is no property of the data set.
@@ -29,11 +33,16 @@ def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
     )
 
 
-def to_input(pixels: torch.Tensor, normalize: Normalize | None) -> torch.Tensor:
-    """(N, H, W, C) uint8 to (N, C, H, W) float32, 0 to 1 and normalized, in channels_last memory.
+def to_input(
+    pixels: torch.Tensor, normalize: Normalize | None, shaping: Sequence[ShapingTransform] = ()
+) -> torch.Tensor:
+    """(N, H, W, C) uint8, shaped, to (N, C, H, W) float32, 0 to 1 and normalized, in channels_last
+    memory.
 
     Division by 255 in float32, as torchvision's ToTensor does, so the values agree to the bit.
     """
+    if shaping:
+        pixels = shape(pixels, shaping)
     scaled = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
     if normalize is None:
         return scaled

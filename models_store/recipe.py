@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from models_store import arguments
+from models_store import arguments, transform_rules
 from models_store.fields import (
     Checkpoints,
     DataLoader,
@@ -88,7 +88,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     """Fills in every default: the body's words come first, then the recipe's, then the data set's.
 
     Raises `Problem` (recipe_unknown, optimizer_unknown, scheduler_unknown, unknown_field,
-    invalid_request, dataset_invalid) with the place of each wrong field.
+    invalid_request, dataset_invalid, transforms_misfit) with the place of each wrong field.
     """
     given = {
         key: value
@@ -102,12 +102,14 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     chosen["dataset"] = facts.name
     for part in ("transforms", "data_loader", "checkpoints"):
         chosen[part] = {**defaults[part], **(given.get(part) or {})}
+    if "train" in (given.get("transforms") or {}):  # a default eval goes with its train
+        chosen["transforms"] = given["transforms"]
     chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
     if chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(2**31)
     if isinstance(chosen["image_size"], list) and len(set(chosen["image_size"])) == 1:
         chosen["image_size"] = chosen["image_size"][0]
-    recipe = Recipe.model_validate(chosen)
+    recipe = transform_rules.settle(Recipe.model_validate(chosen), said=submitted.normalize)
     _check(recipe, facts)
     return recipe
 

@@ -12,6 +12,7 @@ from app.main import create_app
 from data_store.built_in import SETS
 from models_store.architectures import ARCHITECTURES
 from models_store.fields import SubmittedRecipe
+from models_store.pipeline import EVAL, TRAIN
 from models_store.recipe import READY_MADE
 from problems import KINDS
 from settings import Settings
@@ -145,6 +146,16 @@ def test_every_field_of_a_recipe_is_described() -> None:
     described = [row[0] for row in rows("docs/guide/recipe.md") if row[0] in fields]
 
     assert sorted(described) == sorted(fields)
+
+
+def test_every_transform_is_described_with_its_arguments() -> None:
+    table = {row[0]: row for row in rows("docs/guide/transforms.md") if row[0] in TRAIN}
+
+    assert set(table) == set(TRAIN)
+    for name, model in TRAIN.items():
+        arguments = re.findall(r"`(\w+)`", f"`{table[name][1]}`")
+        assert set(model.model_fields) - {"type"} <= set(arguments), name
+        assert table[name][2:] == ([""] if name not in EVAL else ["yes"]), name
 
 
 def test_defaults_of_data_sets_are_those_of_the_code() -> None:

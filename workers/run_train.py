@@ -144,11 +144,13 @@ def _train(
         bf16=devices.computes_bf16(recipe.precision, device),
         normalize=_normalize(recipe, data),
         stopped=stop,
+        transforms=recipe.transforms.shaping,
+        classes=len(data.classes),
     )
     planned = architectures.plan(
         recipe.architecture,
         channels=recipe.channels,
-        size=recipe.size,
+        size=recipe.input_size,
         classes=len(data.classes),
     )
     network = _build(planned, recipe.seed, device)
@@ -293,6 +295,7 @@ def _preprocessing(
         height=height,
         width=width,
         channels=recipe.channels,
+        transforms=recipe.transforms.shaping,
         normalize=normalize,
         invert_from_border=border,
         trained_height=facts.height,

@@ -7,7 +7,7 @@ files or databases.
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +16,12 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
 
 from models_store.fields import Normalize, Recipe
+from models_store.pipeline import stages
 from models_store.preprocess import to_input
+from models_store.transforms import ShapingTransform
 from workers import optimizers
-from workers.augment import augment
+from workers.augmentation.augment import augment
+from workers.augmentation.mixing import mix
 
 TICK_SECONDS = 0.5
 # Forward passes without gradients take little memory: larger batches keep the cores busy.
@@ -77,6 +80,9 @@ class Run:
     bf16: bool
     normalize: Normalize | None
     stopped: Callable[[], bool]
+    # Of the images that are judged; those that are trained on have the recipe's own list.
+    transforms: Sequence[ShapingTransform] = ()
+    classes: int = 0  # only mixed images ask for it
 
     @property
     def precision(self) -> str:
@@ -166,6 +172,7 @@ def fit(
     """
     network, optimizer, scheduler = training.network, training.optimizer, training.scheduler
     first = training.step + 1
+    on_pixels, on_inputs = stages(recipe.transforms.train)
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         network.train()
         totals = _totals(run.device)
@@ -173,10 +180,15 @@ def fit(
         for index in _batches(train, recipe, training.order):
             pixels = train.pixels[index].to(run.device, non_blocking=True)
             labels = train.labels[index].to(run.device, non_blocking=True)
-            pixels = augment(pixels, recipe.transforms.train, training.chance)
+            pixels = augment(pixels, on_pixels, training.chance)
+            inputs, targets = to_input(pixels, run.normalize), labels
+            if on_inputs:
+                inputs, targets = mix(
+                    inputs, labels, on_inputs, classes=run.classes, generator=training.chance
+                )
             with _precision(run):
-                logits = network(to_input(pixels, run.normalize))
-            loss = functional.cross_entropy(logits.float(), labels)
+                logits = network(inputs)
+            loss = functional.cross_entropy(logits.float(), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             lr = float(optimizer.param_groups[0]["lr"])
@@ -220,7 +232,7 @@ def evaluate(network: nn.Module, samples: Samples, run: Run) -> Metrics | None:
             return None
         pixels = samples.pixels[index].to(run.device, non_blocking=True)
         labels = samples.labels[index].to(run.device, non_blocking=True)
-        logits = network(to_input(pixels, run.normalize))
+        logits = network(to_input(pixels, run.normalize, run.transforms))
         totals[0] += functional.cross_entropy(logits, labels, reduction="sum")
         totals[1] += (logits.argmax(1) == labels).sum()
     return _means(totals, len(samples))

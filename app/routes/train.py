@@ -65,6 +65,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "optimizer_unknown",
         "scheduler_unknown",
         "lr_twice",
+        "transform_unknown",
+        "transforms_misfit",
         "network_misfit",
         "dataset_invalid",
         "idempotency_conflict",

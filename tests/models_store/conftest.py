@@ -142,7 +142,7 @@ def network() -> Callable[..., nn.Module]:
         plan = architectures.plan(
             manifest.architecture,
             channels=pre.channels,
-            size=(pre.height, pre.width),
+            size=pre.input_size,
             classes=len(manifest.classes),
         )
         torch.manual_seed(0)

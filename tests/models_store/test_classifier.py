@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from models_store import preprocess
 from models_store.checkpoints import MANIFEST
 from models_store.classifier import Classified, Classifier
 from models_store.manifest import Manifest
@@ -82,6 +83,25 @@ class TestLoad:
         )
         result = _one(Classifier.load(saved(described)), encode(np.zeros((90, 80), np.uint8)))
         assert result.probabilities.shape == (3,)
+
+    def test_the_network_gets_what_the_transforms_make(
+        self,
+        manifest: Make,
+        saved: Save,
+        network: Callable[[Manifest], nn.Module],
+    ) -> None:
+        transforms = [{"type": "Resize", "size": 32}, {"type": "CenterCrop", "size": [24, 20]}]
+        described = manifest(preprocessing={"transforms": transforms})
+        pre = described.preprocessing
+        pixels = np.random.default_rng(1).integers(0, 256, (9, 28, 28, 1), dtype=np.uint8)
+        inputs = preprocess.to_input(torch.from_numpy(pixels), None, pre.transforms)
+        assert inputs.shape == (9, 1, 24, 20)
+
+        found = Classifier.load(saved(described)).probabilities(pixels)
+
+        with torch.inference_mode():
+            expected = network(described).to(memory_format=torch.channels_last)(inputs).softmax(1)
+        np.testing.assert_array_equal(found, expected.numpy())
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(Problem) as caught:

@@ -42,6 +42,21 @@ def test_inversion_and_normalization_are_off_unless_said(manifest: Callable[...,
     assert preprocessing.invert_from_border is None
 
 
+def test_transforms_decide_what_the_network_gets(manifest: Callable[..., Manifest]) -> None:
+    crop = {"type": "CenterCrop", "size": [20, 24]}
+    written = manifest(preprocessing={"transforms": [{"type": "Resize", "size": 30}, crop]})
+    read = Manifest.model_validate_json(written.model_dump_json())
+    assert read == written
+    assert read.preprocessing.input_size == (20, 24)
+
+
+def test_a_manifest_of_before_has_none(manifest: Callable[..., Manifest]) -> None:
+    old = manifest().model_dump(mode="json")
+    del old["preprocessing"]["transforms"]
+    preprocessing = Manifest.model_validate(old).preprocessing
+    assert (preprocessing.transforms, preprocessing.input_size) == ([], (28, 28))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -49,6 +64,7 @@ def test_inversion_and_normalization_are_off_unless_said(manifest: Callable[...,
         {"unknown": 1},
         {"preprocessing": {"channels": 2}},
         {"preprocessing": {"crop": 1}},
+        {"preprocessing": {"transforms": [{"type": "RandomCrop"}]}},
         {"classes": None},
         {"created_at": "yesterday"},
     ],

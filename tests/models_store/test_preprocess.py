@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
-from torchvision.transforms import ToTensor
+from torchvision.transforms import ToTensor, v2
 
 from models_store import preprocess
 from models_store.fields import Normalize
 from models_store.manifest import Preprocessing
+from models_store.pipeline import Transforms
 
 Encode = Callable[..., bytes]
 
@@ -71,6 +72,24 @@ class TestToInput:
         before = pixels.clone()
         preprocess.to_input(pixels, Normalize(mean=[0.5] * 3, std=[0.5] * 3))
         assert torch.equal(pixels, before)
+
+    def test_transforms_come_before_as_in_torchvision(self, chance: np.random.Generator) -> None:
+        pixels = _pixels(chance, 4, 20, 30, 3)
+        shaping = Transforms.model_validate(
+            {"eval": [{"type": "Resize", "size": 12}, {"type": "CenterCrop", "size": 10}]}
+        ).shaping
+        normalize = Normalize(mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.4])
+        ours = preprocess.to_input(torch.from_numpy(pixels), normalize, shaping)
+        theirs = v2.Compose(
+            [
+                v2.Resize(12),
+                v2.CenterCrop(10),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(normalize.mean, normalize.std),
+            ]
+        )
+        expected = theirs(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        assert torch.allclose(ours, expected, atol=1e-6)
 
 
 class TestMeasureNormalize:

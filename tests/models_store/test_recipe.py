@@ -27,7 +27,7 @@ ONE_CYCLE = {
 NOTES = {  # what both scripts of the notes say
     "scheduler": None,
     "normalize": None,
-    "transforms": {"train": []},
+    "transforms": {"train": [], "eval": []},
     "data_loader": {"shuffle": False, "drop_last": False},
     "validation": "test",
     "precision": "fp32",
@@ -71,7 +71,7 @@ class TestDefaults:
             "channels": 1,
             "normalize": None,
             "invert": "auto",
-            "transforms": {"train": []},
+            "transforms": {"train": [], "eval": []},
             "data_loader": {"shuffle": True, "drop_last": False},
             "validation": 0.1,
             "device": "auto",

@@ -20,6 +20,7 @@ from database.jobs import Fence
 from models_store import checkpoints
 from models_store import recipe as recipes
 from models_store.classifier import Classified, Classifier
+from models_store.fields import Normalize
 from models_store.manifest import Manifest
 from models_store.recipe import Recipe, SubmittedRecipe
 from workers import run_train
@@ -290,6 +291,33 @@ def test_colour_is_trained_in_colour(work: Work, write_images: WriteImages) -> N
     assert work.manifest.preprocessing.channels == 3
     state = checkpoints.read_state(work.best, work.manifest)
     assert state["model.0.weight"].shape[1] == 3
+
+
+def test_a_checkpoint_predicts_with_the_eval_list(work: Work, write_images: WriteImages) -> None:
+    root = write_images("train", "test")
+    train = [
+        {"type": "Resize", "size": 18},
+        {"type": "RandomCrop", "size": 14},
+        {"type": "Normalize", "mean": [0.4], "std": [0.3]},
+        {"type": "RandomErasing", "p": 0.1},
+        {"type": "MixUp", "alpha": 0.2},
+    ]
+
+    outcome = work.run(transforms={"train": train}, epochs=4)
+
+    assert outcome.state == "succeeded"
+    preprocessing = work.manifest.preprocessing
+    assert [one.type for one in preprocessing.transforms] == ["Resize", "CenterCrop"]
+    assert (preprocessing.height, preprocessing.input_size) == (12, (14, 14))
+    assert preprocessing.normalize == Normalize(mean=[0.4], std=[0.3])
+    files = sorted((root / "shapes" / "test").rglob("*.png"))
+    results = Classifier.load(work.best).classify([file.read_bytes() for file in files])
+    right = [
+        work.manifest.classes[int(result.probabilities.argmax())] == file.parent.name
+        for file, result in zip(files, results, strict=True)
+        if isinstance(result, Classified)
+    ]
+    assert sum(right) / len(files) == work.metrics["test_accuracy"]
 
 
 def test_an_own_validation_part_chooses(work: Work, write_images: WriteImages) -> None:

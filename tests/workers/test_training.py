@@ -1,3 +1,4 @@
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 from models_store import architectures
 from models_store.recipe import Recipe
 from workers import training
+from workers.augmentation.mixing import mix
 from workers.training import EpochEnd, Metrics, Run, Samples, Tick, Training
 
 MakeRecipe = Callable[..., Recipe]
@@ -434,3 +436,43 @@ def test_the_manifest_hears_what_gives_other_bits() -> None:
         "precision": "fp32",
         "threads": str(torch.get_num_threads()),
     }
+
+
+def test_mixed_images_are_trained_on_shares_and_judged_by_their_labels(recipe: MakeRecipe) -> None:
+    lists = {"train": [{"type": "RandomErasing"}, {"type": "MixUp"}]}
+    asked = recipe(epochs=1, batch_size=32, transforms=lists, data_loader={"shuffle": False})
+    train, model = samples(32), linear()
+    begun = begin(asked, train=train, of=model)
+    inputs, targets = mix(
+        train.pixels.permute(0, 3, 1, 2).float() / 255,
+        train.labels,
+        asked.transforms.train,
+        classes=10,
+        generator=torch.Generator().manual_seed(0),
+    )
+    with torch.no_grad():
+        logits = model(inputs)
+    loss = nn.functional.cross_entropy(logits, targets).item()
+    right = (logits.argmax(1) == train.labels).float().mean().item()
+
+    told = dataclasses.replace(run(), classes=10)
+    events = training.fit(begun, train, samples(8), recipe=asked, run=told)
+    (end,) = [event for event in events if isinstance(event, EpochEnd)]
+
+    assert end.train.loss == pytest.approx(loss, rel=1e-5)
+    assert end.train.accuracy == pytest.approx(right)
+
+
+def test_what_is_judged_is_shaped_first(recipe: MakeRecipe) -> None:
+    seen: set[tuple[int, ...]] = set()
+
+    class Spy(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.add(tuple(images.shape))
+            return images.flatten(1)[:, :10]
+
+    shaping = recipe(transforms={"train": [{"type": "CenterCrop", "size": [8, 6]}]}).transforms
+    told = dataclasses.replace(run(), transforms=shaping.shaping)
+
+    assert training.evaluate(Spy(), samples(20), told) is not None
+    assert seen == {(20, 1, 8, 6)}

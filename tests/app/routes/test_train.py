@@ -131,6 +131,22 @@ FIELDS = [
         *("unknown_field", ["body", "transforms", "train", 0, "paddin"]),
     ),
     (
+        {"transforms": {"train": [{"type": "RandomRotation", "degrees": 5, "expand": True}]}},
+        *("unknown_field", ["body", "transforms", "train", 0, "expand"]),
+    ),
+    (
+        {"transforms": {"train": [{"type": "RandomCrops"}]}},
+        *("transform_unknown", ["body", "transforms", "train", 0, "type"]),
+    ),
+    (
+        {"transforms": {"train": [{"type": "MixUp"}, {"type": "RandAugment"}]}},
+        *("transforms_misfit", ["body", "transforms", "train", 1]),
+    ),
+    (
+        {"transforms": {"eval": [{"type": "CenterCrop", "size": [20, "wide"]}]}},
+        *("invalid_request", ["body", "transforms", "eval", 0, "size", 1]),
+    ),
+    (
         {"normalize": {"mean": [0.5], "std": ["wide"]}},
         *("invalid_request", ["body", "normalize", "std", 0]),
     ),

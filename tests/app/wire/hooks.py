@@ -26,6 +26,9 @@ REFUSED = {
     ("POST /train", "invalid_request", "validation"): "the data set decides which parts there are",
     ("POST /train", "invalid_request", "batch_size"): "drop_last must leave a batch",
     ("POST /train", "invalid_request", "transforms"): "ranges must rise",
+    ("POST /train", "transforms_misfit", "transforms"): "each must take what the one before makes",
+    ("POST /train", "transforms_misfit", "normalize"): "transforms may have a Normalize too",
+    ("POST /train", "network_misfit", "transforms"): "each network has a size of its own",
 }
 
 

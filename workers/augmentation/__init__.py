@@ -1,0 +1,1 @@
+"""Transforms of training images that draw numbers, on whole batches on the device."""
