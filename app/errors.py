@@ -209,5 +209,7 @@ def _of_status(request: Request, error: HTTPException, headers: Mapping[str, str
             hint=f"It takes {headers.get('Allow', 'another method')}.",
         )
     if error.status_code == 400:
-        return Problem("invalid_json", "The body cannot be parsed as JSON.")
+        deep = isinstance(error.__cause__, RecursionError)
+        reason = "is nested too deep to be read" if deep else "cannot be parsed as JSON"
+        return Problem("invalid_json", f"The body {reason}.")
     return Problem("internal", str(error.detail))

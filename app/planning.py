@@ -3,7 +3,6 @@
 Reads facts about data sets, never their images. Needs torch, which must be warm. Makes no job.
 """
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,14 +34,17 @@ class Planned:
     @property
     def steps(self) -> int:
         """Batches of the whole run."""
-        per_epoch = self.images / self.recipe.batch_size
-        rounded = math.floor if self.recipe.data_loader.drop_last else math.ceil
-        return rounded(per_epoch) * self.recipe.epochs
+        whole, rest = divmod(self.images, self.recipe.batch_size)
+        # BatchNorm cannot be trained on one image: the last one joins the batch before.
+        joins = rest == 1 and whole and self.network.normalises_batches
+        if rest and not joins and not self.recipe.data_loader.drop_last:
+            whole += 1
+        return whole * self.recipe.epochs
 
 
 def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
-    """Raises `Problem` for names that do not exist, values that do not go together, and
-    network_misfit for images that the network cannot take.
+    """Raises `Problem` for names that do not exist, values that do not go together, layers that
+    do not fit (layers_misfit), and images that the network cannot take (network_misfit).
     """
     facts = _facts(recipes.wanted_dataset(submitted), settings)
     resolved = recipes.resolve(submitted, facts)
@@ -51,6 +53,8 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     images = facts.counts["train"]
     if isinstance(recipe.validation, float):
         images -= max(1, round(images * recipe.validation))
+    if network.normalises_batches:
+        recipes.check_batches(recipe, images)
     return Planned(recipe, network, images)
 
 
@@ -93,7 +97,7 @@ def estimated_seconds(session: Session, planned: Planned) -> float | None:
     for row in done.items:
         recipe, speed = row.recipe or {}, (row.progress or {}).get("images_per_second")
         alike = (
-            recipe.get("architecture") == wanted.architecture
+            recipe.get("architecture") == wanted.architecture  # a list as JSON, too
             and recipe.get("image_size") == wanted.image_size
             and (recipe.get("transforms") or {}).get("eval", []) == judged
         )

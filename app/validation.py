@@ -13,6 +13,8 @@ from problems import FieldError, Problem, did_you_mean
 
 _SHOWN = 20  # wrong fields that are listed: a hostile body may have thousands
 _NAME_LENGTH = 80
+# A field that nobody knows, and one that PyTorch has and danlu sets itself.
+_UNKNOWN = frozenset({"extra_forbidden", "argument_fixed"})
 
 
 def problem(operation: Operation, found: Sequence[Mapping[str, Any]]) -> Problem:
@@ -20,7 +22,7 @@ def problem(operation: Operation, found: Sequence[Mapping[str, Any]]) -> Problem
     if unreadable := _unreadable_body(found[0]):
         return unreadable
     errors = [_field_error(operation, error) for error in found[:_SHOWN]]
-    unknown = next((error for error in found if error["type"] == "extra_forbidden"), None)
+    unknown = next((error for error in found if error["type"] in _UNKNOWN), None)
     if unknown is not None:
         return _unknown_field(operation, unknown, errors)
     where, message = ".".join(map(str, errors[0]["loc"][1:])), errors[0]["msg"]
@@ -73,12 +75,27 @@ def _unreadable_body(error: Mapping[str, Any]) -> Problem | None:
 
 
 def _field_error(operation: Operation, error: Mapping[str, Any]) -> FieldError:
-    unknown = error["type"] == "extra_forbidden"
-    place, _ = operation.field(error["loc"], unknown=unknown)
-    message = "unknown field" if unknown else str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "string_pattern_mismatch":  # pydantic would show the pattern
-        message = "It has not the form that is described in /docs"
-    return {"loc": [_short(step) for step in place], "msg": message}
+    place, _ = operation.field(error["loc"], unknown=error["type"] in _UNKNOWN)
+    if error["type"].startswith("union_tag"):
+        place.append(str(error["ctx"]["discriminator"]).strip("'"))
+    return {"loc": [_short(step) for step in place], "msg": _message(error)}
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """In the words of those who write JSON."""
+    match error["type"]:
+        case "extra_forbidden":
+            return "unknown field"
+        case "string_pattern_mismatch":  # pydantic would show the pattern
+            return "It has not the form that is described in /docs"
+        case "union_tag_not_found":
+            return "Field required"
+        case "union_tag_invalid":
+            tag = error["ctx"]["tag"][:_NAME_LENGTH]
+            known = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+            return f"There is no {tag!r} here. {did_you_mean(tag, known) or ''}".strip()
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message.replace("valid tuple", "valid list").replace("Tuple should", "List should")
 
 
 def _unknown_field(
@@ -86,11 +103,11 @@ def _unknown_field(
 ) -> Problem:
     place, known = operation.field(error["loc"], unknown=True)
     name = str(_short(place[-1]))
+    hint = did_you_mean(name, known) or "GET /docs lists the fields."
+    if "why" in error.get("ctx", {}):
+        hint = f"Leave it out: {error['ctx']['why']}."
     return Problem(
-        "unknown_field",
-        f"danlu knows no field {name!r} here.",
-        hint=did_you_mean(name, known) or "GET /docs lists the fields.",
-        errors=errors,
+        "unknown_field", f"danlu knows no field {name!r} here.", hint=hint, errors=errors
     )
 
 

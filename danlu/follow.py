@@ -103,8 +103,7 @@ class _Told:
 
     def beginning(self, job: Job) -> None:
         if not self.begun:
-            network = (job["recipe"] or {}).get("architecture")
-            words = [job["id"], job["dataset"]["name"], network, f"of {job['owner']}"]
+            words = [job["id"], job["dataset"]["name"], screen.network(job), f"of {job['owner']}"]
             self.console.print(Text("  ".join(str(word) for word in words if word), style="dim"))
         self.begun = True
 

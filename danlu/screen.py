@@ -96,6 +96,12 @@ def state(job: Job) -> Text:
     return Text(job["state"], style=STATE_STYLES.get(job["state"], ""))
 
 
+def network(job: Job) -> str | None:
+    """The name of a job's network; `own` for a list of layers."""
+    architecture = (job["recipe"] or {}).get("architecture")
+    return "own" if isinstance(architecture, dict) else architecture
+
+
 def jobs(items: Sequence[Job], *, full_ids: bool) -> Table:
     """Jobs, one row each."""
     table = _table(
@@ -108,7 +114,7 @@ def jobs(items: Sequence[Job], *, full_ids: bool) -> Table:
             shown[job["id"]],
             state(job),
             Text(job["dataset"]["name"] or "–"),
-            Text(str((job["recipe"] or {}).get("architecture", "–"))),
+            Text(network(job) or "–"),
             f"{progress['epoch']}/{progress['epochs']}" if progress["epochs"] else "–",
             figure(metrics["best_val_accuracy"]),
             Text(job["owner"]),

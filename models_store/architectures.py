@@ -1,38 +1,38 @@
-"""Networks as lists of layers: their plan (shapes, parameters) for an input, and the real thing.
+"""Networks by name or as lists of layers: their plan (shapes, parameters), and the real thing.
 
 Shapes are computed, not tried: a forward pass on PyTorch's meta device would import 900 modules,
 which takes as long as importing torch, in each training process anew. Knows nothing of training.
 """
 
 import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from models_store.catalogue import ARCHITECTURES, Architecture
+from models_store.layers import LayerList
+from models_store.shapes import FORMULA, Layer, Misfit, trace, written
 from problems import Problem, did_you_mean, match
 
+__all__ = ["ARCHITECTURES", "Architecture", "Layer", "Plan", "build", "canonical", "flops", "plan"]
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer of a plan: complete arguments, and the shape (C, H, W) or (F,) that leaves it."""
+MOST_PARAMETERS = 10**9
+"""Of a network: 4 GB of weights, and twice or three times that to train them."""
 
-    index: int
-    name: str
-    type: str
-    arguments: Mapping[str, Any]
-    output_shape: tuple[int, ...]
-    parameters: int
+_LAYERS = ("body", "architecture", "layers")
+# Arguments that follow from the layer before, or change no number.
+_NEEDLESS = frozenset({"in_channels", "in_features", "num_features", "inplace"})
+_FORMULA = f"the output side of a convolution or pooling is {FORMULA}."
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A network whose every size is known."""
+    """A network whose every size is known; `architecture` is its name, or its list as JSON."""
 
-    architecture: str
+    architecture: str | dict[str, Any]
     input_shape: tuple[int, int, int]
     classes: int
     layers: tuple[Layer, ...]
@@ -43,95 +43,37 @@ class Plan:
         """Number of trained numbers."""
         return sum(layer.parameters for layer in self.layers)
 
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """Layers with what must be said; `prefix` is what state_dict keys start with."""
-
-    summary: str
-    input_size: int
-    channels: int
-    layers: tuple[tuple[str, Mapping[str, Any]], ...]
-    prefix: str = "model."
-
-
-# Where `out_features` is left out, it is the number of classes.
-ARCHITECTURES: dict[str, Architecture] = {
-    "mnist_net": Architecture(
-        "The notes' MNIST network (2.13.1.1): two convolutions, two linear layers.",
-        input_size=28,
-        channels=1,
-        layers=(
-            ("Conv2d", {"out_channels": 10, "kernel_size": 5}),
-            ("ReLU", {}),
-            ("MaxPool2d", {"kernel_size": 2, "stride": 2}),
-            ("Conv2d", {"out_channels": 20, "kernel_size": 3}),
-            ("ReLU", {}),
-            ("Flatten", {}),
-            ("Linear", {"out_features": 500}),
-            ("ReLU", {}),
-            ("Linear", {}),
-        ),
-    ),
-    "cifar10_net": Architecture(
-        "The notes' CIFAR-10 network (2.13.1.2): three convolutions, two linear layers.",
-        input_size=32,
-        channels=3,
-        layers=(
-            ("Conv2d", {"out_channels": 32, "kernel_size": 5, "stride": 1, "padding": 2}),
-            ("MaxPool2d", {"kernel_size": 2}),
-            ("Conv2d", {"out_channels": 32, "kernel_size": 5, "stride": 1, "padding": 2}),
-            ("MaxPool2d", {"kernel_size": 2}),
-            ("Conv2d", {"out_channels": 64, "kernel_size": 5, "stride": 1, "padding": 2}),
-            ("MaxPool2d", {"kernel_size": 2}),
-            ("Flatten", {}),
-            ("Linear", {"out_features": 64}),
-            ("ReLU", {}),
-            ("Linear", {}),
-        ),
-    ),
-    "lenet5": Architecture(
-        "LeNet-5 with sigmoids and average pooling, as the notes print it (2.14.1).",
-        input_size=28,
-        channels=1,
-        layers=(
-            ("Conv2d", {"out_channels": 6, "kernel_size": 5, "padding": 2}),
-            ("Sigmoid", {}),
-            ("AvgPool2d", {"kernel_size": 2, "stride": 2}),
-            ("Conv2d", {"out_channels": 16, "kernel_size": 5}),
-            ("Sigmoid", {}),
-            ("AvgPool2d", {"kernel_size": 2, "stride": 2}),
-            ("Flatten", {}),
-            ("Linear", {"out_features": 120}),
-            ("Sigmoid", {}),
-            ("Linear", {"out_features": 84}),
-            ("Sigmoid", {}),
-            ("Linear", {}),
-        ),
-        prefix="",  # the notes' LeNet is a bare Sequential
-    ),
-}
-
-_LAYERS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.ReLU, nn.Sigmoid, nn.Flatten, nn.Linear)
-}
-
-
-_WEIGHTED = frozenset({"Conv2d", "Linear"})
+    @property
+    def normalises_batches(self) -> bool:
+        """Whether it has a BatchNorm, which needs two images or more to train on at once."""
+        return any(layer.type.startswith("BatchNorm") for layer in self.layers)
 
 
 class Network(nn.Module):
     """Layers in a row under `model`, as the notes' training classes hold them."""
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model = nn.Sequential(*layers)
+        self.model = nn.Sequential()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
         logits: torch.Tensor = self.model(images)
         return logits
+
+
+class Residual(nn.Module):
+    """Two lists of layers that take the same input, and whose outputs are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential()
+        self.shortcut = nn.Sequential()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """The sum."""
+        total: torch.Tensor = self.layers(features) + self.shortcut(features)
+        return total
 
 
 def canonical(name: str) -> str:
@@ -147,120 +89,139 @@ def canonical(name: str) -> str:
     return found
 
 
-@functools.lru_cache(maxsize=256)
-def plan(architecture: str, *, channels: int, size: tuple[int, int], classes: int) -> Plan:
+def plan(
+    architecture: str | Mapping[str, Any],
+    *,
+    channels: int,
+    size: tuple[int, int],
+    classes: int,
+) -> Plan:
     """Every layer with its shapes for images of `size` (height, width).
 
-    Raises `Problem`: architecture_unknown, or network_misfit that names the layer and the shape
-    that reaches it.
+    `architecture` is a name or the JSON of a `LayerList`. Raises `Problem`: architecture_unknown;
+    network_misfit, layers_misfit that name the layer and the shape that reaches it;
+    network_too_large.
     """
-    name = canonical(architecture)
-    try:
-        return _plan(name, (channels, *size), classes)
-    except _Misfit as misfit:
-        raise _misfit_problem(name, misfit, channels) from misfit
+    if isinstance(architecture, str):
+        return _plan_named(canonical(architecture), (channels, *size), classes)
+    return _plan_own(LayerList.model_validate(architecture), (channels, *size), classes)
 
 
 def build(planned: Plan) -> nn.Module:
     """The network, its weights drawn from torch's global generator layer by layer."""
-    layers = [_LAYERS[layer.type](**layer.arguments) for layer in planned.layers]
-    return Network(layers) if planned.prefix else nn.Sequential(*layers)
+    network = Network() if planned.prefix else nn.Sequential()
+    for layer in planned.layers:
+        holder, _, name = layer.name.rpartition(".")
+        made = Residual() if layer.type == "Residual" else _made(layer)
+        network.get_submodule(holder).add_module(name, made)
+    return network
 
 
 def flops(planned: Plan) -> int:
-    """Floating point operations of one image's forward pass; a multiply-add counts as two.
+    """Floating point operations of one image's forward pass; a multiply-add counts as two."""
+    return sum(layer.flops for layer in planned.layers)
 
-    As PyTorch's FlopCounterMode counts: convolutions and linear layers, without their biases.
-    """
-    return sum(
-        2 * (layer.parameters - layer.output_shape[0]) * math.prod(layer.output_shape[1:])
-        for layer in planned.layers
-        if layer.type in _WEIGHTED
+
+def _made(layer: Layer) -> nn.Module:
+    cls: type[nn.Module] = getattr(nn, layer.type)
+    return cls(**layer.arguments)
+
+
+@functools.lru_cache(maxsize=256)
+def _plan_named(name: str, input_shape: tuple[int, int, int], classes: int) -> Plan:
+    known = ARCHITECTURES[name]
+    try:
+        layers, _ = trace(known.network.layers, input_shape, classes=classes, prefix=known.prefix)
+    except Misfit as misfit:
+        raise _size_misfit(name, misfit, input_shape[0]) from misfit
+    return _within_limits(Plan(name, input_shape, classes, layers, known.prefix), ["image_size"])
+
+
+@functools.lru_cache(maxsize=256)
+def _plan_own(own: LayerList, input_shape: tuple[int, int, int], classes: int) -> Plan:
+    try:
+        layers, output = trace(own.layers, input_shape, classes=classes, prefix="model.")
+    except Misfit as misfit:
+        raise _layers_misfit(misfit) from misfit
+    planned = Plan(own.canonical(), input_shape, classes, layers, "model.")
+    if output != (classes,):
+        raise _wrong_end(len(own.layers) - 1, output, classes)
+    if not planned.parameters:
+        raise Problem(
+            "layers_misfit",
+            "There is nothing to train: no layer has a parameter.",
+            hint="Conv2d, BatchNorm2d and Linear have.",
+            errors=[{"loc": [*_LAYERS], "msg": "nothing to train"}],
+        )
+    return _within_limits(planned, ["architecture"])
+
+
+def _within_limits(planned: Plan, blamed: list[str | int]) -> Plan:
+    """The plan. Raises `Problem` network_too_large."""
+    if planned.parameters <= MOST_PARAMETERS:
+        return planned
+    raise Problem(
+        "network_too_large",
+        f"The network would have {planned.parameters:,} parameters; {MOST_PARAMETERS:,} are the "
+        "most.",
+        errors=[{"loc": ["body", *blamed], "msg": "too many parameters"}],
     )
 
 
-def _completed(
-    kind: str, given: Mapping[str, Any], shape: tuple[int, ...], classes: int
-) -> dict[str, Any]:
-    """The arguments and those that follow from the shape before the layer."""
-    if kind == "Conv2d":
-        return {"in_channels": shape[0], **given}
-    if kind == "Linear":
-        return {"in_features": shape[-1], "out_features": classes, **given}
-    return dict(given)
+def _told(misfit: Misfit, of: str = "") -> str:
+    """A sentence for people: which layer, and what reaches it."""
+    given = ", ".join(f"{name}={value!r}" for name, value in misfit.layer.given().items())
+    unit = " (channels x height x width)" if len(misfit.shape) == 3 else ""
+    return (
+        f"Layer {misfit.path}{of}, {misfit.layer.type}({given}), cannot take the "
+        f"{written(misfit.shape)} that reaches it{unit}: {misfit.reason}."
+    )
 
 
-def _output_shape(
-    kind: str, arguments: Mapping[str, Any], shape: tuple[int, ...]
-) -> tuple[int, ...]:
-    """The shape that leaves a layer; sides below 1 when the shape that reaches it is too small."""
-    match kind:
-        case "Conv2d":
-            return (arguments["out_channels"], *_slide(arguments, 1, shape[1:]))
-        case "MaxPool2d" | "AvgPool2d":
-            return (shape[0], *_slide(arguments, arguments["kernel_size"], shape[1:]))
-        case "Flatten":
-            return (math.prod(shape),)
-        case "Linear":
-            return (arguments["out_features"],)
-        case _:
-            return shape
-
-
-def _slide(arguments: Mapping[str, Any], stride: int, sides: tuple[int, ...]) -> tuple[int, ...]:
-    """How often a kernel fits on each side: the formula of the notes, 1.1."""
-    kernel, padding = arguments["kernel_size"], arguments.get("padding", 0)
-    stride = arguments.get("stride", stride)
-    return tuple((side + 2 * padding - kernel) // stride + 1 for side in sides)
-
-
-class _Misfit(Exception):
-    """A layer cannot take the shape that reaches it."""
-
-    def __init__(self, index: int, module: nn.Module, shape: tuple[int, ...]) -> None:
-        super().__init__(index)
-        self.index, self.module, self.shape = index, module, shape
-
-
-def _plan(name: str, input_shape: tuple[int, int, int], classes: int) -> Plan:
-    known = ARCHITECTURES[name]
-    shape: tuple[int, ...] = input_shape
-    layers: list[Layer] = []
-    for index, (kind, given) in enumerate(known.layers):
-        arguments = _completed(kind, given, shape, classes)
-        with torch.device("meta"):  # its parameters are counted, not made
-            module = _LAYERS[kind](**arguments)
-        output = _output_shape(kind, arguments, shape)
-        if min(output) < 1:
-            raise _Misfit(index, module, shape)
-        parameters = sum(p.numel() for p in module.parameters())
-        label = f"{known.prefix}{index}"
-        layers.append(Layer(index, label, kind, arguments, output, parameters))
-        shape = output
-    return Plan(name, input_shape, classes, tuple(layers), known.prefix)
-
-
-def _misfit_problem(name: str, misfit: _Misfit, channels: int) -> Problem:
-    reaching = " x ".join(str(side) for side in misfit.shape)
+def _size_misfit(name: str, misfit: Misfit, channels: int) -> Problem:
     smallest = _smallest(name, channels)
     return Problem(
         "network_misfit",
-        f"Layer {misfit.index} of {name}, {misfit.module}, cannot take the {reaching} "
-        "that reaches it (channels x height x width).",
-        hint=f"Use an image_size of {smallest} or more: the output side of a convolution or "
-        "pooling is floor((in + 2 padding - dilation (kernel_size - 1) - 1) / stride + 1).",
+        _told(misfit, of=f" of {name}"),
+        hint=f"Use an image_size of {smallest} or more: {_FORMULA}",
         errors=[{"loc": ["body", "image_size"], "msg": f"smaller than {smallest}"}],
+    )
+
+
+def _layers_misfit(misfit: Misfit) -> Problem:
+    hint = f"Change the layer, one before it, or image_size: {_FORMULA}"
+    if misfit.field in _NEEDLESS:
+        hint = f"Leave {misfit.field} out."
+    steps = [int(step) if step.isdecimal() else step for step in misfit.path.split(".")]
+    field = [] if misfit.field is None else [misfit.field]
+    return Problem(
+        "layers_misfit",
+        _told(misfit),
+        hint=hint,
+        errors=[{"loc": [*_LAYERS, *steps, *field], "msg": misfit.reason}],
+    )
+
+
+def _wrong_end(last: int, output: tuple[int, ...], classes: int) -> Problem:
+    message = f"{written(output)} leaves the network, and {classes} must: a number for each class"
+    return Problem(
+        "layers_misfit",
+        f"{message}.",
+        hint='End with {"type": "Flatten"} and {"type": "Linear"}, whose out_features are then the '
+        "number of classes.",
+        errors=[{"loc": [*_LAYERS, last], "msg": message}],
     )
 
 
 @functools.lru_cache(maxsize=64)
 def _smallest(name: str, channels: int) -> int:
     """Side of the smallest square image that the network takes."""
+    known = ARCHITECTURES[name]
     side = 1
     while True:
         try:
-            _plan(name, (channels, side, side), classes=2)
-        except _Misfit:
+            trace(known.network.layers, (channels, side, side), classes=2, prefix="")
+        except Misfit:
             side += 1
         else:
             return side

@@ -11,6 +11,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
 from images import Decoded
@@ -46,12 +47,15 @@ class Classifier:
         manifest = checkpoints.read_manifest(folder)
         state = checkpoints.read_state(folder, manifest)
         pre = manifest.preprocessing
-        planned = architectures.plan(
-            manifest.architecture,
-            channels=pre.channels,
-            size=pre.input_size,
-            classes=len(manifest.classes),
-        )
+        try:
+            planned = architectures.plan(
+                manifest.architecture,
+                channels=pre.channels,
+                size=pre.input_size,
+                classes=len(manifest.classes),
+            )
+        except ValidationError as error:  # a kind of layer that a newer danlu knows
+            raise checkpoints.damaged(folder, "its network cannot be read") from error
         with torch.device("meta"):
             network = architectures.build(planned)
         try:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models_store import arguments
+from models_store.layers import SubmittedArchitecture
 from models_store.numbers import Side, Whole
 from models_store.pipeline import Pair, Transforms, size_of
 from problems import Problem
@@ -156,7 +157,9 @@ class SubmittedRecipe(BaseModel):
 
     dataset: Name | None = Field(None, description="A data set: GET /datasets lists them.")
     recipe: Name | None = Field(None, description="A ready-made recipe: GET /recipes lists them.")
-    architecture: Name | None = Field(None, description="GET /architectures lists them.")
+    architecture: SubmittedArchitecture | None = Field(
+        None, description="A name from GET /architectures, or a list of layers."
+    )
     epochs: Epochs | None = None
     batch_size: Batch | None = None
     optimizer: SubmittedOptimizer | None = Field(
@@ -223,7 +226,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str
-    architecture: str
+    architecture: str | dict[str, Any]
     epochs: int
     batch_size: int
     optimizer: dict[str, Any]

@@ -48,7 +48,7 @@ class Manifest(_Record):
     format: Literal[1] = 1
     id: str
     job_id: str
-    architecture: str
+    architecture: str | dict[str, Any] = Field(description="A name, or a list of layers.")
     classes: list[str]
     preprocessing: Preprocessing
     recipe: dict[str, Any]

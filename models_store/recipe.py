@@ -21,7 +21,15 @@ from models_store.fields import (
 )
 from problems import Problem, did_you_mean, match
 
-__all__ = ["READY_MADE", "Facts", "Recipe", "SubmittedRecipe", "resolve", "wanted_dataset"]
+__all__ = [
+    "READY_MADE",
+    "Facts",
+    "Recipe",
+    "SubmittedRecipe",
+    "check_batches",
+    "resolve",
+    "wanted_dataset",
+]
 
 
 class Facts(Protocol):
@@ -232,6 +240,20 @@ def _check(recipe: Recipe, facts: Facts) -> None:
                 ["normalize"],
                 f"mean and std need one number for each of {recipe.channels} channels.",
                 "Give as many numbers as there are channels, or auto.",
+            )
+
+
+def check_batches(recipe: Recipe, images: int) -> None:
+    """For a network with BatchNorm, which cannot be trained on one image at a time.
+
+    Raises `Problem` invalid_request.
+    """
+    for place, count in (("batch_size", recipe.batch_size), ("dataset", images)):
+        if count < 2:
+            raise _invalid(
+                [place],
+                "A network with BatchNorm is trained on two images at a time or more.",
+                "Give a larger batch_size, more images, or a network without BatchNorm.",
             )
 
 

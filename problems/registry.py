@@ -114,6 +114,14 @@ KINDS: dict[str, Kind] = {
     "network_misfit": Kind(
         422, "The network cannot take images of this size", "Use a larger image_size."
     ),
+    "layers_misfit": Kind(
+        422, "The layers do not fit together", "Change the layer that errors names."
+    ),
+    "network_too_large": Kind(
+        422,
+        "The network is too large",
+        "Use fewer channels or features, or a stride or pooling before Flatten.",
+    ),
     "device_unavailable": Kind(422, "The worker has no such device", 'Use device "auto".'),
     # Jobs
     "job_not_found": Kind(404, "No job of that id", "GET /jobs lists the jobs."),

@@ -44,6 +44,8 @@ def test_every_module_has_its_tests() -> None:
         ("app.main", ("torch", "torchvision", "sklearn")),
         ("workers.supervisor", ("torch", "torchvision", "sklearn", "fastapi")),
         ("models_store.recipe", ("torch",)),
+        ("models_store.catalogue", ("torch",)),
+        ("models_store.shapes", ("torch",)),
         ("data_store.arrays", ("torch", "torchvision", "sklearn")),
         # A child has to import nothing more before its first step.
         ("workers.child", ("torchvision", "sklearn", "fastapi", "matplotlib")),

@@ -22,7 +22,9 @@ from database import engine, jobs
 from models_store import architectures, checkpoints, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
+from models_store.layers import label
 from models_store.manifest import Preprocessing
+from models_store.recipe import check_batches
 from problems import Problem
 from workers import devices, state, training
 from workers.journal import Journal
@@ -154,7 +156,7 @@ def _train(
         classes=len(data.classes),
     )
     network = _build(planned, recipe.seed, device)
-    log.info("%s on %s in %s", planned.architecture, device, run_with.precision)
+    log.info("%s on %s in %s", label(planned.architecture), device, run_with.precision)
     origin = Origin(
         architecture=planned.architecture,
         classes=data.classes,
@@ -163,7 +165,7 @@ def _train(
         made_with=run_with.made_with(),
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
-    begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe))
+    begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
     _take_up(begun, task, recipe, saver)
     keeper = state.Keeper(task.run)
     journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
@@ -303,9 +305,12 @@ def _preprocessing(
     )
 
 
-def _steps(parts: Split, recipe: Recipe) -> int:
+def _steps(parts: Split, recipe: Recipe, network: torch.nn.Module) -> int:
     """Of the whole run. Who resolved the recipe did not know that some images are unreadable."""
-    steps = training.steps_per_epoch(len(parts.train), recipe)
+    least = training.smallest_batch(network)
+    if least > 1:
+        check_batches(recipe, len(parts.train))
+    steps = training.steps_per_epoch(len(parts.train), recipe, least=least)
     if steps == 0:
         raise Problem(
             "invalid_request",

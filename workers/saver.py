@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from sqlalchemy.orm import Session, sessionmaker
@@ -26,7 +27,7 @@ from workers.training import EpochEnd
 class Origin:
     """What the manifests of a job's checkpoints have in common."""
 
-    architecture: str
+    architecture: str | dict[str, Any]
     classes: tuple[str, ...]
     dataset: dict[str, str | None]
     preprocessing: Preprocessing

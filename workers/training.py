@@ -95,10 +95,19 @@ class Run:
         return {"device": str(self.device), "precision": self.precision, "threads": threads}
 
 
-def steps_per_epoch(samples: int, recipe: Recipe) -> int:
-    """Number of batches; the last may be smaller unless `drop_last`."""
+def steps_per_epoch(samples: int, recipe: Recipe, *, least: int = 1) -> int:
+    """Number of batches; the last may be smaller unless `drop_last`, and joins the one before when
+    it has fewer images than `least`.
+    """
     whole, rest = divmod(samples, recipe.batch_size)
-    return whole + (1 if rest and not recipe.data_loader.drop_last else 0)
+    joins = whole and rest < least
+    return whole + (1 if rest and not joins and not recipe.data_loader.drop_last else 0)
+
+
+def smallest_batch(network: nn.Module) -> int:
+    """Images that the network can be trained on: BatchNorm cannot normalise a single value."""
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    return 2 if any(isinstance(module, batch_norm) for module in network.modules()) else 1
 
 
 @dataclass(slots=True)
@@ -171,13 +180,13 @@ def fit(
     The device is only waited for at ticks (at most every half second) and at the end of an epoch.
     """
     network, optimizer, scheduler = training.network, training.optimizer, training.scheduler
-    first = training.step + 1
+    first, least = training.step + 1, smallest_batch(network)
     on_pixels, on_inputs = stages(recipe.transforms.train)
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         network.train()
         totals = _totals(run.device)
         meter = _Meter(totals)
-        for index in _batches(train, recipe, training.order):
+        for index in _batches(train, recipe, training.order, least):
             pixels = train.pixels[index].to(run.device, non_blocking=True)
             labels = train.labels[index].to(run.device, non_blocking=True)
             pixels = augment(pixels, on_pixels, training.chance)
@@ -278,13 +287,18 @@ class _Meter:
         return metrics, speed
 
 
-def _batches(train: Samples, recipe: Recipe, order: torch.Generator) -> Iterator[torch.Tensor]:
-    """Index tensors of one epoch's batches."""
+def _batches(
+    train: Samples, recipe: Recipe, order: torch.Generator, least: int
+) -> Iterator[torch.Tensor]:
+    """Index tensors of one epoch's batches; a last one below `least` joins the one before."""
     index = train.index
     if recipe.data_loader.shuffle:
         index = index[torch.randperm(len(index), generator=order).to(index.device)]
-    for batch in torch.split(index, recipe.batch_size):
-        if len(batch) == recipe.batch_size or not recipe.data_loader.drop_last:
+    batches = list(torch.split(index, recipe.batch_size))
+    if len(batches) > 1 and len(batches[-1]) < least and not recipe.data_loader.drop_last:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    for batch in batches:
+        if len(batch) >= recipe.batch_size or not recipe.data_loader.drop_last:
             yield batch
 
 

@@ -54,7 +54,7 @@ def list_architectures() -> Page[ArchitectureItem]:
 @router.get(
     "/{name}",
     summary="The layers of an architecture",
-    responses=responses("architecture_unknown", "network_misfit", "not_ready"),
+    responses=responses("architecture_unknown", "network_misfit", "network_too_large", "not_ready"),
 )
 def get_architecture(
     name: Annotated[str, Path(examples=["mnist_net"])],
@@ -96,6 +96,7 @@ def _located(problem: Problem) -> Problem:
     places: dict[str, list[str | int]] = {
         "architecture_unknown": ["path", "name"],
         "network_misfit": ["query", "input"],
+        "network_too_large": ["query", "input"],
     }
     place = places[problem.code]
     errors: list[FieldError] = [{"loc": place, "msg": error["msg"]} for error in problem.errors]

@@ -22,6 +22,7 @@ from app.errors import responses
 from app.schemas import CheckpointItem, Page
 from database import checkpoints, jobs
 from database.tables import Checkpoint
+from models_store.layers import label
 from models_store.manifest import Manifest
 from problems import Problem
 
@@ -145,4 +146,4 @@ def _stem(row: Checkpoint, manifest: Manifest, job_name: str | None) -> str:
     name = job_name or manifest.dataset.get("name") or "danlu"
     accuracy = "" if row.val_accuracy is None else f"-{row.val_accuracy:.3f}"
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "danlu"
-    return f"{plain[:60]}-{manifest.architecture}-e{row.epoch}{accuracy}"
+    return f"{plain[:60]}-{label(manifest.architecture)}-e{row.epoch}{accuracy}"

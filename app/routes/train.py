@@ -68,6 +68,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "transform_unknown",
         "transforms_misfit",
         "network_misfit",
+        "layers_misfit",
+        "network_too_large",
         "dataset_invalid",
         "idempotency_conflict",
         "too_many_queued",

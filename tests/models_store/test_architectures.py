@@ -49,7 +49,7 @@ def _walk(network: nn.Module, images: torch.Tensor) -> list[tuple[int, ...]]:
 
 
 def test_the_notes_three_networks_are_there() -> None:
-    assert sorted(architectures.ARCHITECTURES) == NAMES
+    assert set(architectures.ARCHITECTURES) >= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,8 +174,9 @@ def test_a_misfit_names_the_layer_and_the_shape_that_reaches_it() -> None:
     problem = caught.value
     assert problem.code == "network_misfit"
     assert problem.detail == (
-        "Layer 3 of mnist_net, Conv2d(10, 20, kernel_size=(3, 3), stride=(1, 1)), cannot take the "
-        "10 x 2 x 2 that reaches it (channels x height x width)."
+        "Layer 3 of mnist_net, Conv2d(out_channels=20, kernel_size=3), cannot take the 10 x 2 x 2 "
+        "that reaches it (channels x height x width): "
+        "floor((2 + 2*0 - 1*(3 - 1) - 1) / 1 + 1) = 0."
     )
     assert problem.errors == [{"loc": ["body", "image_size"], "msg": "smaller than 10"}]
 
@@ -194,12 +195,16 @@ def test_an_unknown_name() -> None:
     assert caught.value.errors == [{"loc": ["body", "architecture"], "msg": "unknown architecture"}]
 
 
-def test_a_huge_network_is_planned_without_its_memory() -> None:
-    assert _plan("mnist_net", height=2048, width=2048).parameters > 10**10
+def test_a_network_that_no_memory_holds_is_refused_without_trying() -> None:
+    with pytest.raises(Problem) as caught:
+        _plan("mnist_net", height=2048, width=2048)
+    assert caught.value.code == "network_too_large"
+    assert "10,404,007,590 parameters" in caught.value.detail
+    assert caught.value.errors[0]["loc"] == ["body", "image_size"]
 
 
-def test_planning_runs_no_layer() -> None:
-    # On the meta device that imports sympy and 900 modules more: as long as torch itself takes.
+def test_planning_asks_torch_for_nothing() -> None:
+    # A forward pass on the meta device imports sympy and 900 modules more.
     called = []
 
     class Listening(TorchFunctionMode):
@@ -210,8 +215,7 @@ def test_planning_runs_no_layer() -> None:
     with Listening():
         planned = architectures.plan("lenet5", channels=3, size=(51, 52), classes=3)
         architectures.flops(planned)
-    assert "kaiming_uniform_" in called
-    assert {"sigmoid", "conv2d", "avg_pool2d", "linear"}.isdisjoint(called)
+    assert called == []
 
 
 def test_flops_by_hand() -> None:
