@@ -99,10 +99,9 @@ class _Pool(_Layer):
 
     @model_validator(mode="after")
     def _window_meets_image(self) -> Self:
-        reach = zip(pair(self.kernel_size), pair(getattr(self, "dilation", 1)), strict=True)
-        widths = [dilation * (kernel - 1) + 1 for kernel, dilation in reach]
-        if any(gap > width // 2 for gap, width in zip(pair(self.padding), widths, strict=True)):
-            raise ValueError("padding may be at most half of the kernel")
+        sides = zip(pair(self.padding), pair(self.kernel_size), strict=True)
+        if any(gap > kernel // 2 for gap, kernel in sides):
+            raise ValueError("padding may be at most half of kernel_size")
         return self
 
 

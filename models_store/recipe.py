@@ -19,6 +19,7 @@ from models_store.fields import (
     SubmittedOptimizer,
     SubmittedRecipe,
 )
+from models_store.layers import LayerList
 from problems import Problem, did_you_mean, match
 
 __all__ = [
@@ -108,6 +109,8 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
         key: value for key, value in given.items() if value is not None or key in _NULLABLE
     }
     chosen["dataset"] = facts.name
+    if isinstance(submitted.architecture, LayerList):
+        chosen["architecture"] = submitted.architecture.canonical()
     for part in ("transforms", "data_loader", "checkpoints"):
         chosen[part] = {**defaults[part], **(given.get(part) or {})}
     if "train" in (given.get("transforms") or {}):  # a default eval goes with its train

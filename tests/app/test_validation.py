@@ -59,3 +59,25 @@ def test_no_regular_expression_is_shown_to_people(shared):
     assert answer.status_code == 422
     assert "pattern" not in answer.text
     assert "/docs" in answer.json()["errors"][0]["msg"]
+
+
+def test_a_field_that_pytorch_has_and_danlu_sets_is_refused_with_the_reason():
+    found = [
+        {
+            "type": "argument_fixed",
+            "loc": ("body", "a", "device"),
+            "msg": "danlu sets it: there is one",
+            "ctx": {"why": "there is one"},
+        }
+    ]
+    problem = validation.problem(NOWHERE, found)
+    assert problem.code == "unknown_field"
+    assert problem.hint == "Leave it out: there is one."
+    assert problem.errors == [
+        {"loc": ["body", "a", "device"], "msg": "danlu sets it: there is one"}
+    ]
+
+
+def test_json_has_lists_and_no_tuples():
+    found = [{"type": "tuple_type", "loc": ("body", "a"), "msg": "Input should be a valid tuple"}]
+    assert validation.problem(NOWHERE, found).detail == "a: Input should be a valid list"

@@ -54,6 +54,12 @@ def test_jobs_are_shown_whatever_is_not_known_yet(made: Any) -> None:
     assert waiting.split()[:7] == ["job_01K0000000", "queued", "[b]猫", "–", "–", "–", "林"]
 
 
+def test_a_network_of_ones_own_has_no_name(made: Any) -> None:
+    own = made.job(recipe={"architecture": {"layers": [{"type": "Flatten"}, {"type": "Linear"}]}})
+
+    assert "own" in shown(screen.jobs([own], full_ids=False))[1].split()
+
+
 def test_programs_get_whole_ids(made: Any) -> None:
     assert made.job()["id"] in shown(screen.jobs([made.job()], full_ids=True))[1]
 

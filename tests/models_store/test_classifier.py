@@ -128,6 +128,18 @@ class TestLoad:
         assert caught.value.code == "checkpoint_damaged"
         assert caught.value.detail.endswith("its weights do not fit its manifest.")
 
+    def test_a_kind_of_layer_that_only_a_newer_danlu_knows(
+        self, manifest: Make, saved: Save
+    ) -> None:
+        folder = saved(manifest())
+        text = (folder / MANIFEST).read_text()
+        newer = '{"layers": [{"type": "Attention"}]}'
+        (folder / MANIFEST).write_text(text.replace('"mnist_net"', newer, 1))
+        with pytest.raises(Problem) as caught:
+            Classifier.load(folder)
+        assert caught.value.code == "checkpoint_damaged"
+        assert caught.value.detail.endswith("its network cannot be read.")
+
 
 class TestClassify:
     def test_probabilities_add_up_to_one(

@@ -437,11 +437,22 @@ schedulers = st.sampled_from(
 )
 flip = st.builds(lambda p: {"type": "RandomHorizontalFlip", "p": p}, st.floats(0, 1))
 crop = st.builds(lambda padding: {"type": "RandomCrop", "padding": padding}, st.integers(0, 9))
+convolution = st.builds(
+    lambda kernel, padding: {
+        "type": "Conv2d", "out_channels": 3, "kernel_size": kernel, "padding": padding
+    },
+    st.integers(1, 3) | st.lists(st.integers(1, 3), min_size=2, max_size=2),
+    st.sampled_from([0, 2, [1, 0], "same"]),
+)  # fmt: skip
+own = st.builds(
+    lambda layers: {"layers": [*layers, {"type": "Flatten"}, {"type": "Linear"}]},
+    st.lists(convolution, max_size=2),
+)
 bodies = st.fixed_dictionaries(
     {},
     optional={
         "recipe": st.sampled_from(sorted(recipe.READY_MADE)),
-        "architecture": st.sampled_from(["mnist_net", "LeNet-5"]),
+        "architecture": st.sampled_from(["mnist_net", "LeNet-5"]) | own,
         "epochs": st.integers(1, 100_000),
         "batch_size": st.integers(1, 900),
         "optimizer": optimizers,

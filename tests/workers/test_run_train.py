@@ -494,6 +494,84 @@ VARIED: dict[str, Any] = {
 }
 
 
+CIFAR10_NET = {
+    "layers": [
+        {"type": "Conv2d", "out_channels": 32, "kernel_size": 5, "padding": 2},
+        {"type": "MaxPool2d", "kernel_size": 2},
+        {"type": "Conv2d", "out_channels": 32, "kernel_size": 5, "padding": 2},
+        {"type": "MaxPool2d", "kernel_size": 2},
+        {"type": "Conv2d", "out_channels": 64, "kernel_size": 5, "padding": 2},
+        {"type": "MaxPool2d", "kernel_size": 2},
+        {"type": "Flatten"},
+        {"type": "Linear", "out_features": 64},
+        {"type": "ReLU"},
+        {"type": "Linear"},
+    ]
+}
+NORMALISED = {
+    "layers": [
+        {"type": "Conv2d", "out_channels": 4, "kernel_size": 3, "bias": False},
+        {"type": "BatchNorm2d"},
+        {"type": "ReLU", "inplace": True},
+        {
+            "type": "Residual",
+            "layers": [
+                {"type": "Conv2d", "out_channels": 4, "kernel_size": [3, 3], "padding": "same"},
+                {"type": "BatchNorm2d", "momentum": None},
+                {"type": "Dropout", "p": 0.1},
+            ],
+        },
+        {"type": "AdaptiveAvgPool2d", "output_size": [1, 2]},
+        {"type": "Flatten"},
+        {"type": "Linear"},
+    ]
+}
+
+
+def test_a_list_of_layers_trains_as_the_named_network_to_the_bit(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test", mode="RGB")
+
+    def numbers(architecture: Any) -> tuple[Any, ...]:
+        work.run(architecture=architecture, epochs=3, image_size=16, seed=7)
+        return work.numbers(), work.metrics["test_loss"]
+
+    assert numbers(CIFAR10_NET) == numbers("cifar10_net")
+    assert work.saved() == [1, 2, 3]
+
+
+def test_a_network_of_ones_own_is_saved_with_its_layers_and_classifies(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test", count=20)
+
+    work.run(architecture=NORMALISED, epochs=4)
+
+    manifest = work.manifest
+    assert manifest.architecture == NORMALISED
+    assert "own on cpu in fp32" in work.lines()
+    assert work.job.recipe is not None
+    assert work.job.recipe["architecture"] == NORMALISED
+    classifier = Classifier.load(work.best)
+    files = sorted((work.root / "shapes" / "test").rglob("*.png"))
+    answers = classifier.classify([file.read_bytes() for file in files])
+    labels = [manifest.classes.index(file.parent.name) for file in files]
+    chances = [answer.probabilities for answer in answers if isinstance(answer, Classified)]
+    losses = [-np.log(chance[label]) for chance, label in zip(chances, labels, strict=True)]
+    assert work.metrics["test_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def test_one_image_is_not_enough_for_batch_norm(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "val", count=2)
+
+    outcome = work.run(architecture=NORMALISED, batch_size=1)
+
+    assert outcome.error is not None
+    assert outcome.error["code"] == "invalid_request"
+    assert outcome.error["message"].startswith("A network with BatchNorm is trained on two images")
+
+
 def interrupt(work: Work, *, after: int) -> None:
     """Trains that many epochs; then the job is claimed anew."""
     work.stop = StopOnce(lambda: len(work.epochs()) == after)
@@ -502,14 +580,16 @@ def interrupt(work: Work, *, after: int) -> None:
     work.claim_again()
 
 
+@pytest.mark.parametrize("architecture", ["mnist_net", NORMALISED], ids=["named", "own"])
 def test_an_interrupted_job_goes_on_as_if_nothing_had_been(
-    work: Work, write_images: WriteImages
+    work: Work, write_images: WriteImages, architecture: Any
 ) -> None:
     write_images("train", "test")
-    work.run(**VARIED)
+    asked = VARIED | {"architecture": architecture}
+    work.run(**asked)
     whole, tested = work.numbers(), work.metrics["test_loss"]
 
-    work.claim(work.resolve(**VARIED))
+    work.claim(work.resolve(**asked))
     interrupt(work, after=3)
     outcome = work.train()
 

@@ -191,6 +191,39 @@ def test_steps_of_an_epoch(
     assert training.steps_per_epoch(count, asked) == steps
 
 
+@pytest.mark.parametrize(
+    ("count", "batch", "drop_last", "sizes"),
+    [
+        (17, 8, False, [8, 9]),
+        (18, 8, False, [8, 8, 2]),
+        (17, 8, True, [8, 8]),
+        (5, 8, False, [5]),
+        (16, 8, False, [8, 8]),
+    ],
+)
+def test_a_last_image_alone_joins_the_batch_before_where_batch_norm_needs_it(
+    recipe: MakeRecipe, count: int, batch: int, drop_last: bool, sizes: list[int]
+) -> None:
+    asked = recipe(epochs=2, batch_size=batch, data_loader={"drop_last": drop_last})
+    seen: list[int] = []
+    plain = linear()
+    normalised = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(144), nn.Linear(144, 10))
+    for of in (plain, normalised):
+        of.register_forward_hook(
+            lambda module, _images, logits: seen.append(len(logits)) if module.training else None
+        )
+
+    [_, end] = epochs(asked, train=samples(count), of=normalised)
+
+    assert seen == sizes * 2
+    least = training.smallest_batch(normalised)
+    assert training.steps_per_epoch(count, asked, least=least) == len(sizes)
+    assert end.step == len(sizes) * 2
+    seen.clear()
+    epochs(asked, train=samples(count), of=plain)
+    assert len(seen) == 2 * training.steps_per_epoch(count, asked)
+
+
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_the_mean_is_per_image_over_the_images_seen(recipe: MakeRecipe, drop_last: bool) -> None:
     train = samples(70)

@@ -66,6 +66,16 @@ def test_downloaded_weights_load_into_the_plain_network(shared, trained, format_
     architectures.build(plan).load_state_dict(state)
 
 
+def test_weights_of_a_network_of_ones_own_are_named_so(server, train):
+    trained = train(server.settings)
+    file = server.settings.checkpoints / trained.best / "manifest.json"
+    named, own = '"architecture": "mnist_net"', '"architecture": {"layers": []}'
+    assert named in file.read_text()
+    file.write_text(file.read_text().replace(named, own, 1))
+    response = server.get(f"/checkpoints/{trained.best}/download")
+    assert 'filename="Try-1-own-e2-0.920.safetensors"' in response.headers["content-disposition"]
+
+
 def test_safetensors_is_the_default_format(shared, trained):
     response = shared.get(f"/checkpoints/{trained.best}/download")
     assert response.headers["content-disposition"].endswith('.safetensors"')

@@ -161,6 +161,140 @@ def test_a_wrong_field_is_named(shared, problem, fields, code, loc):
     assert document["hint"]
 
 
+CONV = {"type": "Conv2d", "out_channels": 4, "kernel_size": 3}
+END = [{"type": "Flatten"}, {"type": "Linear"}]
+
+
+def test_a_network_of_ones_own_is_planned_layer_by_layer(server):
+    block = {"type": "Residual", "layers": [CONV | {"padding": 1, "stride": 1}, {"type": "ReLU"}]}
+    body = {"dataset": "digits", "architecture": {"layers": [CONV, block, *END]}}
+    plan = server.post("/train?dry_run=true", json=body).json()
+    assert [(layer["name"], layer["type"], layer["output_shape"]) for layer in plan["layers"]] == [
+        ("model.0", "Conv2d", [4, 26, 26]),
+        ("model.1", "Residual", [4, 26, 26]),
+        ("model.1.layers.0", "Conv2d", [4, 26, 26]),
+        ("model.1.layers.1", "ReLU", [4, 26, 26]),
+        ("model.2", "Flatten", [2704]),
+        ("model.3", "Linear", [10]),
+    ]
+    assert plan["parameters"] == sum(layer["parameters"] for layer in plan["layers"]) == 27_238
+    assert plan["flops"] == 2 * (26 * 26 * 4 * 9 + 26 * 26 * 4 * 36 + 27_040)
+    # The shortest form is what is kept.
+    assert plan["recipe"]["architecture"]["layers"][1]["layers"][0] == CONV | {"padding": 1}
+
+
+def test_a_network_of_ones_own_is_taken_back_as_it_is(server):
+    body = {"dataset": "digits", "architecture": {"layers": [CONV | {"stride": [2, 1]}, *END]}}
+    first = server.post("/train", json=body).json()
+    again = server.post("/train", json=first["recipe"]).json()
+    assert again["recipe"] == first["recipe"]
+    assert again["recipe"]["architecture"] == body["architecture"]
+    assert server.get("/jobs").json()["items"][0]["recipe"] == first["recipe"]
+
+
+def test_the_estimate_of_a_network_of_ones_own_rests_on_jobs_of_the_same_layers(server):
+    body = {
+        "dataset": "digits",
+        "epochs": 2,
+        "validation": "test",
+        "architecture": {"layers": [CONV, *END]},
+    }
+    job_id = server.post("/train", json=body).json()["id"]
+    with server.sessions.begin() as session:
+        jobs.claim(session, worker_id="w", host="h", device="cpu")
+    with server.sessions.begin() as session:
+        fence = jobs.fence_of(jobs.get(session, job_id))
+        jobs.progress(session, fence, progress={"images_per_second": 1000.0})
+        jobs.finish(session, fence, state=State.succeeded, stop_reason="completed")
+    assert server.post("/train?dry_run=true", json=body).json()["estimated_seconds"] == 2.9
+    body["architecture"] = {"layers": [CONV | {"bias": False}, *END]}
+    assert server.post("/train?dry_run=true", json=body).json()["estimated_seconds"] is None
+
+
+LAYERS = [
+    ([CONV, CONV | {"kernel_siz": 5}], "unknown_field", [1, "kernel_siz"], "kernel_size"),
+    ([{"type": "Linear", "device": "cpu"}], "unknown_field", [0, "device"], "the worker chooses"),
+    ([{"type": "Conv3d"}], "invalid_request", [0, "type"], "See errors"),
+    ([{"kernel_size": 3}], "invalid_request", [0, "type"], "See errors"),
+    ([CONV | {"stride": "x"}], "invalid_request", [0, "stride"], "See errors"),
+    ([{"type": "Residual", "layers": [CONV]}, *END], "layers_misfit", [0], "floor((in + 2 padd"),
+    (
+        [{"type": "Residual", "layers": [CONV | {"kernel_size": 29}]}, *END],
+        *("layers_misfit", [0, "layers", 0], "floor((in + 2 padding"),
+    ),
+    ([CONV | {"in_channels": 3}, *END], "layers_misfit", [0, "in_channels"], "Leave in_channels"),
+    ([CONV, {"type": "Linear"}], "layers_misfit", [1], "Flatten"),
+    (
+        [*END[:1], {"type": "AdaptiveAvgPool2d", "output_size": 1}],
+        *("layers_misfit", [1], "Change the layer"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("layers", "code", "place", "hint"), LAYERS)
+def test_a_layer_that_is_wrong_is_named(shared, problem, layers, code, place, hint):
+    body = {"dataset": "digits", "architecture": {"layers": layers}}
+    document = problem(shared.post("/train", json=body), 422, code)
+    places = [error["loc"] for error in document["errors"]]
+    assert ["body", "architecture", "layers", *place] in places
+    assert hint in document["hint"]
+
+
+def test_a_misfit_tells_the_layer_its_arguments_what_reaches_it_and_the_formula(shared, problem):
+    layers = [CONV, {"type": "MaxPool2d", "kernel_size": 2}, CONV | {"kernel_size": [14, 1]}, *END]
+    body = {"dataset": "digits", "architecture": {"layers": layers}}
+    document = problem(shared.post("/train", json=body), 422, "layers_misfit")
+    assert document["detail"] == (
+        "Layer 2, Conv2d(out_channels=4, kernel_size=(14, 1)), cannot take the 4 x 13 x 13 that "
+        "reaches it (channels x height x width): floor((13 + 2*0 - 1*(14 - 1) - 1) / 1 + 1) = 0."
+    )
+
+
+def test_a_network_of_10_to_the_12_parameters(shared, problem):
+    wide = {"type": "Linear", "out_features": 1_000_000}
+    body = {"dataset": "digits", "architecture": {"layers": [END[0], wide, wide, END[1]]}}
+    document = problem(shared.post("/train", json=body), 422, "network_too_large")
+    assert "1,000,796,000,010 parameters" in document["detail"]
+    assert document["errors"][0]["loc"] == ["body", "architecture"]
+
+
+def test_a_network_without_anything_to_train(shared, problem):
+    pool = {"type": "AdaptiveAvgPool2d", "output_size": [2, 5]}
+    body = {"dataset": "digits", "architecture": {"layers": [pool, END[0]]}}
+    document = problem(shared.post("/train", json=body), 422, "layers_misfit")
+    assert "nothing to train" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing", "depth", "status", "code"),
+    [
+        ('{"layers":[', "]}", 30, 422, "invalid_request"),
+        ('{"layers":[', "]}", 300, 422, "invalid_request"),
+        ('{"layers":[', "]}", 50_000, 400, "invalid_json"),
+        ("[", "]", 100_000, 400, "invalid_json"),
+    ],
+)
+def test_a_body_that_is_deep(shared, problem, opening, closing, depth, status, code):
+    body = f'{{"dataset": "digits", "architecture": {opening * depth}{closing * depth}}}'
+    response = shared.post("/train", content=body, headers={"Content-Type": "application/json"})
+    assert "deep" in problem(response, status, code)["detail"]
+
+
+def test_batch_norm_is_not_trained_on_one_image_at_a_time(shared, problem):
+    body = {"dataset": "digits", "architecture": "resnet_small", "batch_size": 1}
+    document = problem(shared.post("/train", json=body), 422, "invalid_request")
+    assert document["errors"][0]["loc"] == ["body", "batch_size"]
+
+
+def test_a_last_image_alone_is_no_step_of_its_own_with_batch_norm(shared):
+    body = {"dataset": "digits", "epochs": 1, "batch_size": 359, "validation": "test"}
+    steps = [
+        shared.post("/train?dry_run=true", json=body | {"architecture": name}).json()["steps"]
+        for name in ("mnist_net", "resnet_small")
+    ]
+    assert steps == [5, 4]  # of 1437 images
+
+
 def test_a_learning_rate_of_nan(shared, problem):
     for body in (
         '{"dataset": "digits", "lr": NaN}',
