@@ -3,13 +3,14 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import unquote
 
 import pytest
 
 from app.main import create_app
 from data_store.built_in import SETS
+from models_store import layers
 from models_store.architectures import ARCHITECTURES
 from models_store.fields import SubmittedRecipe
 from models_store.pipeline import EVAL, TRAIN
@@ -194,6 +195,15 @@ def test_every_built_in_data_set_is_described() -> None:
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *READY_MADE])
 def test_networks_and_ready_made_recipes_are_described(name: str) -> None:
     assert f"`{name}`" in text("docs/guide/recipe.md")
+
+
+def test_every_layer_and_all_of_its_arguments_are_described() -> None:
+    kinds = get_args(get_args(layers.AnyLayer)[0])
+    table = {row[0]: re.findall(r"[a-z_]+", row[1]) for row in rows("docs/guide/networks.md")}
+
+    for kind in kinds:
+        arguments = set(kind.model_fields) - {"type"}
+        assert arguments <= set(table[kind.__name__]), kind
 
 
 # The front pages
