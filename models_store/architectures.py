@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from models_store import zoo
 from problems import Problem, did_you_mean, match
 
 
@@ -135,13 +136,15 @@ class Network(nn.Module):
 
 
 def canonical(name: str) -> str:
-    """The name as it is in `ARCHITECTURES`. Raises `Problem` architecture_unknown."""
-    found = match(name, ARCHITECTURES)
+    """The name as it is in `ARCHITECTURES`, else in the zoo, which takes a second to be looked at
+    the first time. Raises `Problem` architecture_unknown.
+    """
+    found = match(name, ARCHITECTURES) or match(name, zoo.names())
     if found is None:
         raise Problem(
             "architecture_unknown",
             f"There is no architecture named {name!r}.",
-            hint=did_you_mean(name, ARCHITECTURES),
+            hint=did_you_mean(name, [*ARCHITECTURES, *zoo.names()]),
             errors=[{"loc": ["body", "architecture"], "msg": "unknown architecture"}],
         )
     return found
@@ -155,6 +158,10 @@ def plan(architecture: str, *, channels: int, size: tuple[int, int], classes: in
     that reaches it.
     """
     name = canonical(architecture)
+    if name not in ARCHITECTURES:
+        parts = zoo.parts(name, channels=channels, size=size, classes=classes)
+        layers = tuple(Layer(index, *part) for index, part in enumerate(parts))
+        return Plan(name, (channels, *size), classes, layers, prefix="")
     try:
         return _plan(name, (channels, *size), classes)
     except _Misfit as misfit:
@@ -163,8 +170,18 @@ def plan(architecture: str, *, channels: int, size: tuple[int, int], classes: in
 
 def build(planned: Plan) -> nn.Module:
     """The network, its weights drawn from torch's global generator layer by layer."""
+    if planned.architecture not in ARCHITECTURES:
+        return zoo.build(planned.architecture, **_asked(planned))
     layers = [_LAYERS[layer.type](**layer.arguments) for layer in planned.layers]
     return Network(layers) if planned.prefix else nn.Sequential(*layers)
+
+
+def outline(planned: Plan) -> nn.Module:
+    """The network without memory for its weights, to be given some: they are on the meta device."""
+    if planned.architecture not in ARCHITECTURES:
+        return zoo.outline(planned.architecture, **_asked(planned))
+    with torch.device("meta"):
+        return build(planned)
 
 
 def flops(planned: Plan) -> int:
@@ -172,11 +189,19 @@ def flops(planned: Plan) -> int:
 
     As PyTorch's FlopCounterMode counts: convolutions and linear layers, without their biases.
     """
+    if planned.architecture not in ARCHITECTURES:
+        return zoo.flops(planned.architecture, **_asked(planned))
     return sum(
         2 * (layer.parameters - layer.output_shape[0]) * math.prod(layer.output_shape[1:])
         for layer in planned.layers
         if layer.type in _WEIGHTED
     )
+
+
+def _asked(planned: Plan) -> dict[str, Any]:
+    """What a plan was made for."""
+    channels, *size = planned.input_shape
+    return {"channels": channels, "size": tuple(size), "classes": planned.classes}
 
 
 def _completed(

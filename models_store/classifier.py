@@ -52,8 +52,7 @@ class Classifier:
             size=pre.input_size,
             classes=len(manifest.classes),
         )
-        with torch.device("meta"):
-            network = architectures.build(planned)
+        network = architectures.outline(planned)
         try:
             network.load_state_dict(state, assign=True)
         except RuntimeError as error:
