@@ -157,6 +157,14 @@ class SubmittedRecipe(BaseModel):
     dataset: Name | None = Field(None, description="A data set: GET /datasets lists them.")
     recipe: Name | None = Field(None, description="A ready-made recipe: GET /recipes lists them.")
     architecture: Name | None = Field(None, description="GET /architectures lists them.")
+    pretrained: bool | Literal["auto"] | None = Field(
+        None,
+        description="Start with torchvision's weights; auto: from scratch where there are none.",
+    )
+    freeze_backbone: bool | None = Field(None, description="Train nothing but the last layer.")
+    head_lr: arguments.Positive | None = Field(
+        None, description="Learning rate of the last layer, if it is to have another."
+    )
     epochs: Epochs | None = None
     batch_size: Batch | None = None
     optimizer: SubmittedOptimizer | None = Field(
@@ -240,6 +248,9 @@ class Recipe(BaseModel):
     precision: Precision
     seed: int
     checkpoints: Checkpoints
+    pretrained: bool | Literal["auto"] = False
+    freeze_backbone: bool = False
+    head_lr: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:

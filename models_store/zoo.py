@@ -17,6 +17,8 @@ from problems import Problem
 
 # What networks say, by raising, of images that they cannot take.
 _REFUSALS = (RuntimeError, ValueError, AssertionError)
+_UNHEARD_OF = 99_991  # classes: as many as no layer has channels
+_FILLING = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.zero_, torch.Tensor.fill_}
 _NATIVE_SIZE = 224  # of a network without published weights to tell
 
 
@@ -114,6 +116,8 @@ class _Unfilled(TorchFunctionMode):
     ) -> Any:
         if func is torch.empty:
             return func(*args, **{**(kwargs or {}), "device": "meta"})
+        if func in _FILLING and args[0].is_meta:  # a third of the time, for nothing
+            return args[0]
         return func(*args, **(kwargs or {}))
 
 
@@ -127,7 +131,7 @@ def _say_version(network: nn.Module) -> None:
     def told(state: Any, prefix: str, said: dict[str, Any], *rest: Any) -> None:
         load(state, prefix, ours | said, *rest)
 
-    network._load_from_state_dict = told  # type: ignore[method-assign]
+    network._load_from_state_dict = told  # type: ignore[assignment]
 
 
 def grey(kernels: torch.Tensor) -> torch.Tensor:
@@ -144,11 +148,9 @@ def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
 def head(name: str) -> frozenset[str]:
     """The parameters that depend on the number of classes, by their names in the state_dict."""
     side = native_size(name)
-    two, three = (
-        outline(name, channels=3, size=(side, side), classes=classes).state_dict()
-        for classes in (2, 3)
-    )
-    return frozenset(key for key, value in two.items() if value.shape != three[key].shape)
+    network = outline(name, channels=3, size=(side, side), classes=_UNHEARD_OF)
+    sizes = {key: value.shape for key, value in network.named_parameters()}
+    return frozenset(key for key, shape in sizes.items() if shape[0] == _UNHEARD_OF)
 
 
 def parts(name: str, *, channels: int, size: tuple[int, int], classes: int) -> list[Part]:
@@ -187,7 +189,7 @@ def flops(name: str, *, channels: int, size: tuple[int, int], classes: int) -> i
     network = _on_meta(name, channels, size, classes)
     with FlopCounterMode(display=False) as counted:
         _look(network, channels, size)
-    return counted.get_total_flops()
+    return int(counted.get_total_flops())
 
 
 @functools.cache
@@ -249,7 +251,7 @@ def _misfit(name: str, size: tuple[int, int]) -> Problem:
 
 
 def _note(
-    shapes: dict[str, tuple[int, ...]], name: str, module: nn.Module, given: Any, output: Any
+    shapes: dict[str, tuple[int, ...]], name: str, _module: nn.Module, _given: Any, output: Any
 ) -> None:
     """Called after a module's pass; attention gives its weights too, after its output."""
     first = output[0] if isinstance(output, tuple) else output

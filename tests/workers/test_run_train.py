@@ -119,6 +119,7 @@ class Work:
             datasets=self.root,
             cache=self.home / "cache",
             checkpoints=self.home / "checkpoints",
+            weights=self.home / "weights",
             runs=self.home / "runs",
         )
         return run_train.run(task, self.held, self.stop, **how)
