@@ -64,17 +64,23 @@ def published(name: str) -> Published | None:
 
 
 def completed(chosen: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:
-    """Fields that follow from a recipe's `pretrained`, `freeze_backbone` and `head_lr`: image size
-    and normalization of the weights, where nobody `said` others.
+    """Fields that follow from a recipe's `pretrained`, `freeze_backbone` and `head_lr`: the
+    network's name as the zoo has it, image size and normalization of the weights, where nobody
+    `said` others.
 
     Raises `Problem` invalid_request for what makes no sense together, and architecture_unknown.
     """
-    weights = _weights(chosen["architecture"])
-    _check(chosen, weights)
+    name = chosen["architecture"]
+    name = architectures.canonical(name) if isinstance(name, str) else None
+    ours = name not in zoo.names()
+    weights = None if ours else published(name)
+    _check(chosen, weights, ours=ours)
     if not chosen["pretrained"] or weights is None:
-        return {}
+        return {"architecture": name}
     follows: dict[str, Any] = {"image_size": weights.size, "normalize": _normalize(weights, chosen)}
-    return {field: value for field, value in follows.items() if field not in said}
+    return {key: value for key, value in follows.items() if key not in said} | {
+        "architecture": name
+    }
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
@@ -126,24 +132,18 @@ def _resized(
     return state
 
 
-def _weights(architecture: Any) -> Published | None:
-    """None for networks that have none: danlu's own, and lists of layers."""
-    name = architectures.canonical(architecture) if isinstance(architecture, str) else None
-    return published(name) if name in zoo.names() else None
-
-
 def _normalize(weights: Published, chosen: Mapping[str, Any]) -> dict[str, list[float]]:
     if chosen["channels"] == 3:
         return {"mean": list(weights.mean), "std": list(weights.std)}
     return {"mean": [round(sum(weights.mean) / 3, 4)], "std": [round(sum(weights.std) / 3, 4)]}
 
 
-def _check(chosen: Mapping[str, Any], weights: Published | None) -> None:
+def _check(chosen: Mapping[str, Any], weights: Published | None, *, ours: bool) -> None:
     name = chosen["architecture"]
     shown = name if isinstance(name, str) else "A network of one's own"
     if chosen["pretrained"] and weights is None:
         raise _senseless("pretrained", f"{shown} has no published weights", "GET /architectures")
-    if weights is None:
+    if ours:
         field = "freeze_backbone" if chosen["freeze_backbone"] else "head_lr"
         why = f"{shown} has no head apart from its backbone"
         raise _senseless(field, why, "GET /architectures")
