@@ -110,6 +110,7 @@ def test_two_steps_with_a_resume_between_and_back_from_its_weights(
     loaded.load_state_dict(dict(theirs), assign=True)
     image = torch.rand(1, 3, *asked.size)
     with torch.inference_mode():
-        logits = loaded.eval()(image)
+        logits, expected = loaded.eval()(image), whole.eval()(image)
     assert logits.shape == (1, 3)
-    assert torch.equal(logits, whole.eval()(image))
+    # Two steps leave statistics that are far from what the images have: some overflow.
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0, equal_nan=True)
