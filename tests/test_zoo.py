@@ -63,6 +63,15 @@ def chosen(name: str) -> Recipe:
     return recipe.resolve(SubmittedRecipe.model_validate(body), Facts())
 
 
+def test_the_page_of_the_zoo_is_of_what_is_installed() -> None:
+    page = (Path(__file__).parent.parent / "docs/zoo.md").read_text(encoding="utf-8")
+    lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    rows = {name.strip("|` "): [cell.strip(" |") for cell in rest] for name, *rest in lines}
+    assert tuple(rows) == zoo.names(), "make zoo renews it"
+    assert rows["resnet18"] == ["11.7 M", "3.6", "224", "1", "47 MB"]
+    assert rows["vgg16"][3] == "32"
+
+
 def samples(count: int, side: int) -> Samples:
     chance = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, side, side, 3), generator=chance, dtype=torch.uint8)
