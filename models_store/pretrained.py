@@ -73,7 +73,7 @@ def completed(chosen: Mapping[str, Any], said: Collection[str]) -> dict[str, Any
     name = chosen["architecture"]
     name = architectures.canonical(name) if isinstance(name, str) else None
     ours = name not in zoo.names()
-    weights = None if ours else published(name)
+    weights = None if name is None or ours else published(name)
     _check(chosen, weights, ours=ours)
     if not chosen["pretrained"] or weights is None:
         return {"architecture": name}
