@@ -54,7 +54,7 @@ def row(name: str) -> str:
 def train(name: str) -> None:
     """Two steps at a small size, and a look at the smallest. Raises what it finds wrong.
 
-    Gradients are clipped: those of deep networks, freshly drawn, that normalize over two numbers
+    Gradients are clipped: those of deep networks, freshly drawn, that normalize over four numbers
     are of any size.
     """
     side = max(32, zoo.smallest(name))
@@ -65,7 +65,7 @@ def train(name: str) -> None:
     assert head, "no head"
     assert all(value.shape[0] == CLASSES for value in head.values())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
-    images, labels = torch.rand(2, 3, side, side), torch.tensor([0, 1])
+    images, labels = torch.rand(4, 3, side, side), torch.tensor([0, 1, 2, 3])
     for _ in range(2):
         optimizer.zero_grad()
         loss = functional.cross_entropy(network(images), labels)
