@@ -6,7 +6,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Arguments for the server: make run ARGS="--port 9000"
 ARGS ?=
 
-.PHONY: setup demo run test faults wire check fix lock openapi image clean
+.PHONY: setup demo run test faults wire zoo check fix lock openapi image clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -44,6 +44,10 @@ faults: setup
 # The server held against its OpenAPI document, with other requests each time.
 wire: setup
 	DANLU_EXAMPLES=200 $(BIN)/python -m pytest tests/app/wire --no-cov $(ARGS)
+
+# Every network of torchvision below 100 M parameters trains two steps; renews docs/zoo.md.
+zoo: setup
+	$(BIN)/python -m benchmarks.zoo docs/zoo.md
 
 check: setup
 	$(BIN)/ruff format --check .

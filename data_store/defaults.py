@@ -7,22 +7,19 @@ import math
 from typing import Any
 
 _SMALL = 64  # px: up to here images are used about as they are
-_STEPS = 1500  # enough for a small network to settle on larger images
+_STEPS = 1500  # enough for a pretrained network to settle on other images
 
 
 def for_folder(*, height: int, width: int, images: int) -> dict[str, Any]:
     """A recipe, as it would be submitted, for a training part of `images` images of that size."""
     side = max(height, width)
+    return _small(side) if side <= _SMALL else _large(images)
+
+
+def _small(side: int) -> dict[str, Any]:
     return {
         "architecture": "cifar10_net",
         "image_size": 32 if side <= 40 else 64,
-        "optimizer": {"name": "Adam", "lr": 0.001},
-        **(_small() if side <= _SMALL else _large(images)),
-    }
-
-
-def _small() -> dict[str, Any]:
-    return {
         "epochs": 15,
         "optimizer": {"name": "Adam", "lr": 0.002},  # as cifar10's
         "scheduler": {"name": "OneCycleLR", "max_lr": 0.002},
@@ -35,6 +32,10 @@ def _small() -> dict[str, Any]:
 def _large(images: int) -> dict[str, Any]:
     batch = min(128, max(1, images // 4))  # what a recipe takes when it names none
     return {
+        "architecture": "mobilenet_v3_small",
+        "pretrained": "auto",
+        "image_size": 224,
+        "optimizer": {"name": "Adam", "lr": 0.001},
         "epochs": min(100, max(10, round(_STEPS / math.ceil(images / batch)))),
         "transforms": {"train": [{"type": "RandomResizedCrop"}, {"type": "RandomHorizontalFlip"}]},
     }

@@ -21,14 +21,14 @@ from data_store.progress import Progress, paced
 from problems import Problem
 
 # Without internet a person should hear so within seconds; a slow server may pause for longer.
-_CONNECT_SECONDS = 5.0
-_PAUSE_SECONDS = 30.0
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+CONNECT_SECONDS = 5.0
+PAUSE_SECONDS = 30.0
+FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _CHUNK = 1 << 18
 
 
-class _NotServed(Exception):
+class NotServed(Exception):
     """One address did not give the file."""
 
 
@@ -44,7 +44,7 @@ def is_local(wanted: BuiltIn, root: Path) -> bool:
 
 
 def fetch(
-    wanted: BuiltIn, root: Path, progress: Progress, *, connect_seconds: float = _CONNECT_SECONDS
+    wanted: BuiltIn, root: Path, progress: Progress, *, connect_seconds: float = CONNECT_SECONDS
 ) -> None:
     """Downloads and unpacks what is missing of a built-in set; does nothing when nothing is.
 
@@ -57,15 +57,15 @@ def fetch(
     needed = [file for file in absent if _md5(folder / file.name) != file.md5]
     try:
         if needed:
-            timeout = httpx.Timeout(_PAUSE_SECONDS, connect=connect_seconds)
-            with _client(timeout) as client:
-                _download(needed, wanted.mirrors, folder, client=client, progress=progress)
+            timeout = httpx.Timeout(PAUSE_SECONDS, connect=connect_seconds)
+            with client(timeout) as opened:
+                _download(needed, wanted.mirrors, folder, client=opened, progress=progress)
         for file in absent:
             _unpack(file, folder, root)
-    except _NotServed as error:
+    except NotServed as error:
         raise _unavailable(str(error), needed, folder) from error
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise Problem("disk_full", f"The disk filled up while writing to {root}.") from error
         if error.errno in _FORBIDDEN:
             detail = f"{root} cannot be written: {error.strerror}."
@@ -73,11 +73,12 @@ def fetch(
         raise
 
 
-def _client(timeout: httpx.Timeout) -> httpx.Client:
+def client(timeout: httpx.Timeout) -> httpx.Client:
+    """Follows redirects. Raises `NotServed` when the environment names a proxy of no use."""
     try:
         return httpx.Client(timeout=timeout, follow_redirects=True)
-    except (ImportError, ValueError) as error:  # the environment names a proxy that it cannot use
-        raise _NotServed(f"Nothing can be downloaded: {error}.") from error
+    except (ImportError, ValueError) as error:
+        raise NotServed(f"Nothing can be downloaded: {error}.") from error
 
 
 def _download(
@@ -97,16 +98,16 @@ def _download(
                 with durable.replacing(folder / file.name) as out:
                     _stream(client, mirror + file.name, file, out=out, advance=advance)
                 break
-            except _NotServed as error:
+            except NotServed as error:
                 answers.append(f"{mirror} {error}")
         else:
-            raise _NotServed(f"{file.name} could not be downloaded: {'; '.join(answers)}.")
+            raise NotServed(f"{file.name} could not be downloaded: {'; '.join(answers)}.")
 
 
 def _stream(
     client: httpx.Client, url: str, file: File, *, out: IO[bytes], advance: Callable[[int], None]
 ) -> None:
-    """Writes what is at `url`. Raises `_NotServed` when that is not `file`."""
+    """Writes what is at `url`. Raises `NotServed` when that is not `file`."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
@@ -119,16 +120,17 @@ def _stream(
                 digest.update(chunk)
                 advance(len(chunk))
         if digest.hexdigest() != file.md5:
-            raise _NotServed("gave another file: its md5 is wrong")
+            raise NotServed("gave another file: its md5 is wrong")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         advance(-out.tell())
-        raise _NotServed(f"says {_in_words(error)}") from error
-    except _NotServed:
+        raise NotServed(f"says {in_words(error)}") from error
+    except NotServed:
         advance(-out.tell())
         raise
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """What a server said, or what became of it."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"{error.response.status_code} {error.response.reason_phrase}"
     return f"{type(error).__name__}: {error}"

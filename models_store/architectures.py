@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from models_store import zoo
 from models_store.catalogue import ARCHITECTURES, Architecture
 from models_store.layers import LayerList
 from models_store.shapes import FORMULA, Layer, Misfit, trace, written
@@ -77,13 +78,15 @@ class Residual(nn.Module):
 
 
 def canonical(name: str) -> str:
-    """The name as it is in `ARCHITECTURES`. Raises `Problem` architecture_unknown."""
-    found = match(name, ARCHITECTURES)
+    """The name as it is in `ARCHITECTURES`, else in the zoo, which takes a second to be looked at
+    the first time. Raises `Problem` architecture_unknown.
+    """
+    found = match(name, ARCHITECTURES) or match(name, zoo.names())
     if found is None:
         raise Problem(
             "architecture_unknown",
             f"There is no architecture named {name!r}.",
-            hint=did_you_mean(name, ARCHITECTURES),
+            hint=did_you_mean(name, [*ARCHITECTURES, *zoo.names()]),
             errors=[{"loc": ["body", "architecture"], "msg": "unknown architecture"}],
         )
     return found
@@ -102,13 +105,20 @@ def plan(
     network_misfit, layers_misfit that name the layer and the shape that reaches it;
     network_too_large.
     """
-    if isinstance(architecture, str):
-        return _plan_named(canonical(architecture), (channels, *size), classes)
-    return _plan_own(LayerList.model_validate(architecture), (channels, *size), classes)
+    if not isinstance(architecture, str):
+        return _plan_own(LayerList.model_validate(architecture), (channels, *size), classes)
+    name = canonical(architecture)
+    if name in ARCHITECTURES:
+        return _plan_named(name, (channels, *size), classes)
+    parts = zoo.parts(name, channels=channels, size=size, classes=classes)
+    layers = tuple(Layer(index, *part) for index, part in enumerate(parts))
+    return Plan(name, (channels, *size), classes, layers, prefix="")
 
 
 def build(planned: Plan) -> nn.Module:
     """The network, its weights drawn from torch's global generator layer by layer."""
+    if of_zoo(planned):
+        return zoo.build(str(planned.architecture), **_asked(planned))
     network = Network() if planned.prefix else nn.Sequential()
     for layer in planned.layers:
         holder, _, name = layer.name.rpartition(".")
@@ -117,9 +127,30 @@ def build(planned: Plan) -> nn.Module:
     return network
 
 
+def outline(planned: Plan) -> nn.Module:
+    """The network without memory for its weights, to be given some: they are on the meta device."""
+    if of_zoo(planned):
+        return zoo.outline(str(planned.architecture), **_asked(planned))
+    with torch.device("meta"):
+        return build(planned)
+
+
 def flops(planned: Plan) -> int:
     """Floating point operations of one image's forward pass; a multiply-add counts as two."""
+    if of_zoo(planned):
+        return zoo.flops(str(planned.architecture), **_asked(planned))
     return sum(layer.flops for layer in planned.layers)
+
+
+def of_zoo(planned: Plan) -> bool:
+    """Whether it is one of torchvision's networks."""
+    return isinstance(planned.architecture, str) and planned.architecture not in ARCHITECTURES
+
+
+def _asked(planned: Plan) -> dict[str, Any]:
+    """What a plan was made for."""
+    channels, *size = planned.input_shape
+    return {"channels": channels, "size": tuple(size), "classes": planned.classes}
 
 
 def _made(layer: Layer) -> nn.Module:

@@ -56,8 +56,7 @@ class Classifier:
             )
         except ValidationError as error:  # a kind of layer that a newer danlu knows
             raise checkpoints.damaged(folder, "its network cannot be read") from error
-        with torch.device("meta"):
-            network = architectures.build(planned)
+        network = architectures.outline(planned)
         try:
             network.load_state_dict(state, assign=True)
         except RuntimeError as error:

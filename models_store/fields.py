@@ -160,6 +160,14 @@ class SubmittedRecipe(BaseModel):
     architecture: SubmittedArchitecture | None = Field(
         None, description="A name from GET /architectures, or a list of layers."
     )
+    pretrained: bool | Literal["auto"] | None = Field(
+        None,
+        description="Start with torchvision's weights; auto: from scratch where there are none.",
+    )
+    freeze_backbone: bool | None = Field(None, description="Train nothing but the last layer.")
+    head_lr: arguments.Positive | None = Field(
+        None, description="Learning rate of the last layer, if it is to have another."
+    )
     epochs: Epochs | None = None
     batch_size: Batch | None = None
     optimizer: SubmittedOptimizer | None = Field(
@@ -243,6 +251,9 @@ class Recipe(BaseModel):
     precision: Precision
     seed: int
     checkpoints: Checkpoints
+    pretrained: bool | Literal["auto"] = False
+    freeze_backbone: bool = False
+    head_lr: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ the network fits the images is `architectures.plan`'s to say.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from models_store import arguments, transform_rules
@@ -116,6 +116,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     if "train" in (given.get("transforms") or {}):  # a default eval goes with its train
         chosen["transforms"] = given["transforms"]
     chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
+    chosen |= _pretrained(chosen, defaults, said=_ready_made(submitted).keys() | given.keys())
     if chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(2**31)
     if isinstance(chosen["image_size"], list) and len(set(chosen["image_size"])) == 1:
@@ -125,7 +126,24 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     return recipe
 
 
-_NULLABLE = {"normalize", "seed"}
+_NULLABLE = {"normalize", "seed", "head_lr"}
+
+
+def _pretrained(
+    chosen: Mapping[str, Any], defaults: Mapping[str, Any], *, said: Collection[str]
+) -> dict[str, Any]:
+    """What follows from `pretrained`, `freeze_backbone` and `head_lr`."""
+    wanted = dict(chosen)
+    own = isinstance(wanted["architecture"], str) and match(
+        wanted["architecture"], [defaults["architecture"]]
+    )
+    if "pretrained" not in said and not own:
+        wanted["pretrained"] = False  # the default is about the default network
+    if wanted["pretrained"] or wanted["freeze_backbone"] or wanted["head_lr"] is not None:
+        from models_store import pretrained  # torch
+
+        return wanted | pretrained.completed(wanted, said)
+    return wanted
 
 
 def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:
@@ -152,6 +170,9 @@ def _general(facts: Facts) -> dict[str, Any]:
         "batch_size": max(1, min(128, images // 4)),
         "optimizer": {"name": "Adam", "lr": 0.001},
         "scheduler": None,
+        "pretrained": False,
+        "freeze_backbone": False,
+        "head_lr": None,
         "loss": Loss(),
         "image_size": [facts.height, facts.width],
         "channels": facts.channels,

@@ -78,6 +78,11 @@ KINDS: dict[str, Kind] = {
         "The data set could not be downloaded",
         "Try again when there is internet, or put the files there yourself.",
     ),
+    "weights_unavailable": Kind(
+        503,
+        "The pretrained weights could not be had",
+        "Put their file there yourself, or train with pretrained: false.",
+    ),
     "dataset_not_downloaded": Kind(
         409,
         "The images of the data set are not on this disk yet",

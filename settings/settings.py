@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         return self.home / "checkpoints"
 
     @property
+    def weights(self) -> Path:
+        """Folder of pretrained weights: what is not there is downloaded into it."""
+        return self.home / "weights"
+
+    @property
     def runs(self) -> Path:
         """Folder with one folder per job: process.json, exit.json, log.txt."""
         return self.home / "runs"

@@ -4,10 +4,11 @@ The one place where row, data set, training and store meet. Knows nothing of pro
 to stop through `Stop` and asks for its device through `Devices`.
 """
 
+import contextlib
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import arrays, catalog
 from data_store.parts import DataSet
+from data_store.progress import Progress
 from database import engine, jobs
 from models_store import architectures, checkpoints, preprocess
 from models_store.architectures import Plan
@@ -26,7 +28,7 @@ from models_store.layers import label
 from models_store.manifest import Preprocessing
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, state, training
+from workers import devices, pretraining, state, training
 from workers.journal import Journal
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
@@ -134,10 +136,14 @@ def _train(
     stop: Stop,
 ) -> str:
     """Returns why it ended, one of the contract's `stop_reason`."""
-    recipe, measured = _begin(task, sessions)
+    recipe, measured, warned = _begin(task, sessions)
     journal = Journal(sessions, task.fence, reporter, recipe, metrics=measured)
-    data, assigned = _load(task, recipe, journal, _Holding(task, sessions, held), stop)
-    device = devices.choose(recipe.device, assigned)
+    holding = _Holding(task, sessions, held, _progress(journal, stop))
+    weights = pretraining.obtain(recipe, task, holding, warn=journal.warn, warned=warned)
+    data = _load(task, recipe, holding)
+    if stop():
+        raise Stopped
+    device = devices.choose(recipe.device, holding.device)
     parts = split(data, recipe, device)
     _describe(journal, recipe, data, parts)
 
@@ -166,7 +172,9 @@ def _train(
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
-    _take_up(begun, task, recipe, saver)
+    if not _take_up(begun, task, recipe, saver) and weights is not None:
+        pretraining.load(network, recipe, weights)
+        log.info("starts from %s", weights.name)
     keeper = state.Keeper(task.run)
     journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
@@ -186,77 +194,82 @@ def _train(
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
 
 
-def _take_up(begun: Training, task: Task, recipe: Recipe, saver: Saver) -> None:
+def _take_up(begun: Training, task: Task, recipe: Recipe, saver: Saver) -> bool:
     """Goes on where an earlier attempt was; where its state is not there, from its last checkpoint
-    with a fresh optimizer.
+    with a fresh optimizer. False: there was none, or it had not come so far.
     """
     if state.restore(task.run, begun):
         log.info("goes on after epoch %d", begun.epoch)
-    elif (saved := saver.newest()) is not None:
+        return True
+    if (saved := saver.newest()) is not None:
         begun.epoch, folder = saved
         begun.step = begun.epoch * (begun.steps // recipe.epochs)
         weights = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
         begun.network.load_state_dict(weights)
         begun.advance_schedule()
         log.info("goes on after epoch %d with a fresh optimizer", begun.epoch)
+        return True
+    return False
 
 
 def _begin(
     task: Task, sessions: sessionmaker[Session]
-) -> tuple[Recipe, dict[str, float | None] | None]:
-    """What is to be done, and what an earlier attempt measured."""
+) -> tuple[Recipe, dict[str, float | None] | None, list[dict[str, Any]]]:
+    """What is to be done, and what an earlier attempt measured and warned of."""
     with sessions.begin() as session:
         row = jobs.get(session, task.fence.job_id)
         if not jobs.start(session, task.fence, pid=os.getpid(), device=task.device):
             raise Stopped
-        return Recipe.model_validate(row.recipe), row.metrics
+        return Recipe.model_validate(row.recipe), row.metrics, row.warnings
 
 
 class _Holding:
     """The held device, with what the job's row says of it."""
 
-    def __init__(self, task: Task, sessions: sessionmaker[Session], held: Devices) -> None:
+    def __init__(
+        self, task: Task, sessions: sessionmaker[Session], held: Devices, progress: Progress
+    ) -> None:
         self._task, self._sessions, self._held = task, sessions, held
+        self.device = task.device
+        self.progress = progress
 
-    def give_up(self) -> None:
+    @contextlib.contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Others may have the device meanwhile. What fails or stops inside needs none any more."""
         self._held.give_up()
         self._note(None)
-
-    def take(self) -> str:
-        device = self._held.take()
-        self._note(device)
-        return device
+        yield
+        self.device = self._held.take()
+        self._note(self.device)
 
     def _note(self, device: str | None) -> None:
         with self._sessions.begin() as session:
             jobs.assign(session, self._task.fence, device=device)
 
 
-def _load(
-    task: Task, recipe: Recipe, journal: Journal, holding: _Holding, stop: Stop
-) -> tuple[DataSet, str]:
-    """The decoded data set, and the device; while it is downloaded, others may have the device."""
+def _progress(journal: Journal, stop: Stop) -> Progress:
+    """Carries on how far loading is; raises `Stopped` out of it when told to stop."""
 
     def progress(phase: str, done: int, total: int) -> None:
         if stop():
             raise Stopped
         journal.loading(phase, done, total)
 
-    download = not arrays.is_local(recipe.dataset, task.datasets)
-    if download:
-        holding.give_up()
-    data = arrays.load(
-        recipe.dataset,
-        root=task.datasets,
-        cache=task.cache,
-        size=recipe.size,
-        channels=recipe.channels,
-        progress=progress,
-    )
-    device = holding.take() if download else task.device
-    if stop():
-        raise Stopped
-    return data, device
+    return progress
+
+
+def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
+    """The decoded data set; while it is downloaded, others may have the device."""
+    local = arrays.is_local(recipe.dataset, task.datasets)
+    with contextlib.nullcontext() if local else holding.given_up():
+        return arrays.load(
+            recipe.dataset,
+            root=task.datasets,
+            cache=task.cache,
+            size=recipe.size,
+            channels=recipe.channels,
+            progress=holding.progress,
+        )
 
 
 def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> None:

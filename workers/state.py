@@ -132,7 +132,7 @@ def _put_together(
     training: Training, tensors: dict[str, torch.Tensor], described: dict[str, Any]
 ) -> None:
     training.network.load_state_dict(_beneath(_NETWORK, tensors))
-    parameters = list(training.network.parameters())
+    parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {
         int(index): dict(values) for index, values in described["optimizer"].items()
     }

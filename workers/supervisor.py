@@ -154,6 +154,7 @@ class Supervisor:
             datasets=self._settings.datasets,
             cache=self._settings.cache,
             checkpoints=self._settings.checkpoints,
+            weights=self._settings.weights,
             runs=self._settings.runs,
         )
         process = self._context.Process(target=task.work, args=(given, self._host, theirs))

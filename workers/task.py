@@ -26,6 +26,7 @@ class Task:
     datasets: Path
     cache: Path
     checkpoints: Path
+    weights: Path
     runs: Path
 
     @property

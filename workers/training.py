@@ -19,7 +19,7 @@ from models_store.fields import Normalize, Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
 from models_store.transforms import ShapingTransform
-from workers import optimizers
+from workers import backbone, optimizers
 from workers.augmentation.augment import augment
 from workers.augmentation.mixing import mix
 
@@ -158,7 +158,7 @@ class Training:
 
 def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Training:
     """A training of `steps` steps before its first one."""
-    optimizer = optimizers.build(recipe.optimizer, network.parameters())
+    optimizer = optimizers.build(recipe.optimizer, backbone.parameters(network, recipe))
     return Training(
         network=network,
         optimizer=optimizer,
@@ -183,7 +183,7 @@ def fit(
     first, least = training.step + 1, smallest_batch(network)
     on_pixels, on_inputs = stages(recipe.transforms.train)
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
-        network.train()
+        backbone.train(network)
         totals = _totals(run.device)
         meter = _Meter(totals)
         for index in _batches(train, recipe, training.order, least):

@@ -37,18 +37,11 @@ class ArchitectureRead(ArchitectureItem):
 
 @router.get("", summary="List architectures", responses=responses("not_ready"))
 def list_architectures() -> Page[ArchitectureItem]:
-    """Every network that a recipe can name."""
-    from models_store.architectures import ARCHITECTURES  # torch
+    """Every network that a recipe can name: danlu's own, then those of torchvision."""
+    from models_store import architectures, zoo  # torch
 
-    items = [
-        ArchitectureItem(
-            name=name,
-            summary=one.summary,
-            input=f"{one.channels}x{one.input_size}x{one.input_size}",
-        )
-        for name, one in ARCHITECTURES.items()
-    ]
-    return Page(items=items, next_cursor=None)
+    known = [*architectures.ARCHITECTURES, *zoo.names()]
+    return Page(items=[ArchitectureItem(**_item(name)) for name in known], next_cursor=None)
 
 
 @router.get(
@@ -74,21 +67,30 @@ def get_architecture(
 
     try:
         known = architectures.canonical(name)
-        one = architectures.ARCHITECTURES[known]
-        shape = input_ or f"{one.channels}x{one.input_size}x{one.input_size}"
+        item = _item(known)
+        shape = input_ or item["input"]
         channels, height, width = map(int, shape.split("x"))
         plan = architectures.plan(known, channels=channels, size=(height, width), classes=classes)
     except Problem as problem:
         raise _located(problem) from None
     return ArchitectureRead(
-        name=known,
-        summary=one.summary,
-        input=shape,
+        **item | {"input": shape},
         classes=classes,
         layers=[LayerRead.model_validate(layer) for layer in plan.layers],
         parameters=plan.parameters,
         flops=architectures.flops(plan),
     )
+
+
+def _item(name: str) -> dict[str, str]:
+    """Name, summary and input that it was made for, of danlu's own or torchvision's."""
+    from models_store import zoo
+    from models_store.architectures import ARCHITECTURES
+
+    one = ARCHITECTURES.get(name)
+    channels, side = (one.channels, one.input_size) if one else (3, zoo.native_size(name))
+    summary = one.summary if one else zoo.summary(name)
+    return {"name": name, "summary": summary, "input": f"{channels}x{side}x{side}"}
 
 
 def _located(problem: Problem) -> Problem:

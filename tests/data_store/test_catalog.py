@@ -77,7 +77,7 @@ def test_facts_of_a_folder(write: Write, png) -> None:
     assert (facts.height, facts.width, facts.channels) == (200, 300, 1)
     assert facts.available
     assert facts.version is None
-    assert facts.defaults["image_size"] == 64
+    assert facts.defaults["image_size"] == 224
 
 
 @pytest.mark.parametrize("name", SETS)

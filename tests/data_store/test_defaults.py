@@ -23,5 +23,6 @@ def test_small_images_keep_about_their_size(height: int, width: int, side: int) 
 )
 def test_large_images_get_about_1500_steps(images: int, epochs: int) -> None:
     recipe = defaults.for_folder(height=480, width=640, images=images)
-    assert (recipe["image_size"], recipe["epochs"]) == (64, epochs)
+    assert (recipe["image_size"], recipe["epochs"]) == (224, epochs)
+    assert (recipe["architecture"], recipe["pretrained"]) == ("mobilenet_v3_small", "auto")
     assert recipe["transforms"]["train"][0] == {"type": "RandomResizedCrop"}

@@ -63,6 +63,9 @@ class TestDefaults:
         assert resolved.model_dump(mode="json", exclude={"seed", "optimizer"}) == {
             "dataset": "own",
             "architecture": "mnist_net",
+            "pretrained": False,
+            "freeze_backbone": False,
+            "head_lr": None,
             "epochs": 10,
             "batch_size": 128,
             "scheduler": None,

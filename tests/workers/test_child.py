@@ -79,7 +79,9 @@ def test_work_that_hangs_fails_the_job_and_ends_the_process(
 ) -> None:
     write_images("train")
     fence = claim(recipe())
-    folders = {name: tmp_path / name for name in ("datasets", "cache", "checkpoints", "runs")}
+    folders = {
+        name: tmp_path / name for name in ("datasets", "cache", "checkpoints", "weights", "runs")
+    }
     given = Task(fence=fence, device="cpu", database=url, **folders)
 
     done = subprocess.run(

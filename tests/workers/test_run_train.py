@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -17,12 +18,14 @@ from data_store import arrays, catalog
 from database import checkpoints as rows
 from database import events, history, jobs
 from database.jobs import Fence
-from models_store import checkpoints
+from models_store import checkpoints, pretrained, zoo
 from models_store import recipe as recipes
 from models_store.classifier import Classified, Classifier
 from models_store.fields import Normalize
 from models_store.manifest import Manifest
+from models_store.pretrained import Published
 from models_store.recipe import Recipe, SubmittedRecipe
+from tests.workers.conftest import half
 from workers import run_train
 from workers.reporter import Stop
 from workers.run_train import Outcome
@@ -119,6 +122,7 @@ class Work:
             datasets=self.root,
             cache=self.home / "cache",
             checkpoints=self.home / "checkpoints",
+            weights=self.home / "weights",
             runs=self.home / "runs",
         )
         return run_train.run(task, self.held, self.stop, **how)
@@ -884,3 +888,79 @@ def test_without_internet_the_missing_files_are_named(
     assert outcome.error["code"] == "dataset_unavailable"
     assert "train-images-idx3-ubyte.gz" in outcome.error["hint"]
     assert work.held.calls == ["give up"]
+
+
+@pytest.fixture
+def squeezenet(work: Work, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """What is published for squeezenet1_1, which lies in the home: a stand-in."""
+    torch.manual_seed(1)
+    state = zoo.build("squeezenet1_1", channels=3, size=(32, 32), classes=1000).state_dict()
+    folder = work.home / "weights"
+    folder.mkdir()
+    torch.save(state, folder / "file")
+    checksum = hashlib.sha256((folder / "file").read_bytes()).hexdigest()[:8]
+    path = (folder / "file").rename(folder / f"squeezenet1_1-{checksum}.pth")
+    url = f"http://127.0.0.1:9/{path.name}"
+    third = (1 / 3, 1 / 3, 1 / 3)
+    told = Published(path.name, url, checksum, path.stat().st_size, 32, third, third)
+    monkeypatch.setenv("TORCH_HOME", str(work.home / "torch"))
+    monkeypatch.setattr(pretrained, "published", lambda _: told)
+    return dict(state)
+
+
+SQUEEZENET = {
+    "architecture": "SqueezeNet1-1",
+    "pretrained": True,
+    "image_size": 32,
+    "channels": 3,
+    "normalize": None,
+    "optimizer": {"name": "Adam", "lr": 0.001},
+}
+
+
+def test_a_pretrained_network_learns_with_its_head_alone(
+    work: Work, write_images: WriteImages, squeezenet: dict[str, torch.Tensor]
+) -> None:
+    write_images("train", "test")
+
+    outcome = work.run(**SQUEEZENET, freeze_backbone=True, head_lr=0.01, epochs=2)
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    ours = checkpoints.read_state(work.best, work.manifest)
+    assert torch.equal(ours["features.3.squeeze.weight"], squeezenet["features.3.squeeze.weight"])
+    assert ours["classifier.1.weight"].shape[0] == 2
+    assert work.epochs()[0].lr == pytest.approx(0.01)
+    assert "weights_unavailable" not in work.warnings
+    classified = Classifier.load(work.best).classify([half("left", side=40)])
+    assert isinstance(classified[0], Classified)
+
+
+def test_an_interrupted_pretrained_training_goes_on_to_the_bit(
+    work: Work, write_images: WriteImages, squeezenet: dict[str, torch.Tensor]
+) -> None:
+    write_images("train")
+    assert work.run(**SQUEEZENET, head_lr=0.01, epochs=3).state == "succeeded"
+    whole = work.numbers()
+    work.run(**SQUEEZENET, head_lr=0.01, epochs=1)
+    shutil.rmtree(work.home / "weights")  # they have done their part
+    work.resume(epochs=3)
+
+    assert work.train().state == "succeeded"
+
+    assert {**work.numbers(1), **work.numbers(2)} == whole
+
+
+def test_weights_that_cannot_be_had(
+    work: Work, write_images: WriteImages, squeezenet: dict[str, torch.Tensor]
+) -> None:
+    write_images("train")
+    shutil.rmtree(work.home / "weights")
+
+    outcome = work.run(**SQUEEZENET, epochs=1)
+    assert (outcome.state, outcome.error["code"]) == ("failed", "weights_unavailable")
+    assert str(work.home / "weights") in outcome.error["hint"]
+
+    outcome = work.run(**{**SQUEEZENET, "pretrained": "auto"}, epochs=1)
+    assert outcome.state == "succeeded"
+    assert work.warnings["weights_unavailable"].startswith("Trained from scratch.")
+    assert work.held.calls == ["give up", "give up", "take"]

@@ -21,6 +21,7 @@ def given(tmp_path: Path) -> Task:
         datasets=tmp_path / "datasets",
         cache=tmp_path / "cache",
         checkpoints=tmp_path / "checkpoints",
+        weights=tmp_path / "weights",
         runs=tmp_path / "runs",
     )
 

@@ -38,6 +38,22 @@ def test_images_that_it_cannot_take(shared, problem):
     assert document["errors"][0]["loc"] == ["query", "input"]
 
 
+def test_torchvisions_networks_are_listed_too(shared):
+    items = {one["name"]: one for one in shared.get("/architectures").json()["items"]}
+    assert items["resnet18"]["input"] == "3x224x224"
+    assert "11.7 M parameters" in items["resnet18"]["summary"]
+    assert items["inception_v3"]["input"] == "3x299x299"
+
+
+def test_the_layers_of_one_of_torchvisions(shared, problem):
+    found = shared.get("/architectures/ResNet-18?classes=1000").json()
+    assert (found["name"], found["parameters"]) == ("resnet18", 11_689_512)
+    assert found["flops"] == 3_628_146_688
+    assert found["layers"][0]["output_shape"] == [64, 112, 112]
+    document = problem(shared.get("/architectures/vgg16?input=3x16x16"), 422, "network_misfit")
+    assert document["errors"] == [{"loc": ["query", "input"], "msg": "smaller than 32"}]
+
+
 @pytest.mark.parametrize(
     "query", ["input=28x28", "input=0x1x1", "input=1x99999x1", "classes=0", "classes=many"]
 )

@@ -32,6 +32,9 @@ REFUSED = {
     ("POST /train", "transforms_misfit", "transforms"): "each must take what the one before makes",
     ("POST /train", "transforms_misfit", "normalize"): "transforms may have a Normalize too",
     ("POST /train", "network_misfit", "transforms"): "each network has a size of its own",
+    ("POST /train", "invalid_request", "pretrained"): "not every network has published weights",
+    ("POST /train", "invalid_request", "freeze_backbone"): "it needs pretrained weights",
+    ("POST /train", "invalid_request", "head_lr"): "not every network has a head of its own",
 }
 
 
