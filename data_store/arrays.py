@@ -4,6 +4,7 @@ Knows nothing of tensors and augmentation: it gives uint8 images and their label
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -11,11 +12,14 @@ from PIL import Image
 from data_store import cache as decoded
 from data_store import catalog, downloads, folder, readers
 from data_store.built_in import SETS
-from data_store.parts import DataSet, Part, Skipped
+from data_store.parts import DataSet
 from data_store.progress import Progress, paced
 from data_store.sources import BuiltInSource, FolderSource, Source
 
-__all__ = ["DataSet", "Part", "Progress", "Skipped", "image_bytes", "is_local", "labels", "load"]
+__all__ = [
+    *("DataSet", "Part", "Progress", "Skipped"),
+    *("image_bytes", "is_local", "labels", "load", "places"),
+]
 
 
 def load(
@@ -65,6 +69,18 @@ def labels(name: str, root: Path, part: str) -> list[int]:
         raise KeyError(part)
     numbers: list[int] = readers.read(name, root, part).labels.tolist()
     return numbers
+
+
+def places(data: DataSet, root: Path, part: str) -> Sequence[int]:
+    """Where each decoded image of a part lies, as `image_bytes` counts: unreadable ones count too.
+
+    Raises what `image_bytes` raises.
+    """
+    if not data.skipped:
+        return range(len(data.parts[part].labels))
+    left_out = {each.file for each in data.skipped}
+    files = folder.scan(root / data.name).parts[part]
+    return [i for i, file in enumerate(files) if folder.shown(file.path) not in left_out]
 
 
 def image_bytes(name: str, root: Path, part: str, index: int) -> bytes:

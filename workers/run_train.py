@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -28,6 +27,7 @@ from models_store.recipe import check_batches
 from problems import Problem
 from workers import devices, state, training
 from workers.journal import Journal
+from workers.judging import Judge
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
@@ -182,7 +182,10 @@ def _train(
             break
     if stop():
         raise Stopped
-    _judge(network, parts, run_with, journal=journal, best=saver.best())
+    journal.evaluating()
+    judge = Judge(data, parts, recipe, run_with, task.datasets)
+    if (tested := judge.judge(network, saver.best())) is not None:
+        journal.tested(tested)
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
 
 
@@ -325,17 +328,3 @@ def _build(planned: Plan, seed: int, device: torch.device) -> torch.nn.Module:
     torch.manual_seed(seed)  # the last thing before the weights are drawn
     network = architectures.build(planned)
     return network.to(device).to(memory_format=torch.channels_last)
-
-
-def _judge(
-    network: torch.nn.Module, parts: Split, run_with: Run, *, journal: Journal, best: Path
-) -> None:
-    """The test part, once, on the best checkpoint as it was saved."""
-    if parts.test is None:
-        return
-    journal.evaluating()
-    network.load_state_dict(checkpoints.read_state(best, checkpoints.read_manifest(best)))
-    measured = training.evaluate(network, parts.test, run_with)
-    if measured is None:
-        raise Stopped
-    journal.tested(measured)

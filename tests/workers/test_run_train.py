@@ -17,7 +17,7 @@ from data_store import arrays, catalog
 from database import checkpoints as rows
 from database import events, history, jobs
 from database.jobs import Fence
-from models_store import checkpoints
+from models_store import checkpoints, report
 from models_store import recipe as recipes
 from models_store.classifier import Classified, Classifier
 from models_store.fields import Normalize
@@ -329,15 +329,22 @@ def test_an_own_validation_part_chooses(work: Work, write_images: WriteImages) -
     assert work.metrics["val_count"] == 20
 
 
-def test_without_a_test_part_nothing_is_judged(work: Work, write_images: WriteImages) -> None:
+def test_without_a_test_part_it_is_judged_on_the_validation_images(
+    work: Work, write_images: WriteImages
+) -> None:
     write_images("train")
 
     outcome = work.run(epochs=1)
 
     assert outcome.state == "succeeded"
     assert (work.metrics["test_loss"], work.metrics["test_accuracy"]) == (None, None)
-    assert work.job.progress is not None
-    assert work.job.progress["phase"] == "training"
+    said = report.read(work.best)
+    assert said is not None
+    assert (said.judged_on, said.count, said.accuracy) == (
+        "validation",
+        6,
+        work.metrics["val_accuracy"],
+    )
 
 
 def test_choosing_on_the_test_part_is_warned_of(work: Work, write_images: WriteImages) -> None:
