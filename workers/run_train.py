@@ -33,6 +33,7 @@ from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.task import Task
 from workers.training import Run, Tick, Training
+from workers.watching import watch
 
 log = logging.getLogger(__name__)
 
@@ -168,12 +169,13 @@ def _train(
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
     _take_up(begun, task, recipe, saver)
     keeper = state.Keeper(task.run)
+    watching = watch(task, sessions, journal, begun, recipe, parts)
     journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
-            journal.tick(event)
+            watching.tick(event)
             continue
-        journal.epoch(event, len(parts.validation))
+        watching.epoch(event)
         finishing = reporter.finishing or event.epoch == recipe.epochs
         if finishing or event.epoch % recipe.checkpoints.every_epochs == 0:
             saver.save(network, event, journal.metrics())
@@ -185,7 +187,7 @@ def _train(
     journal.evaluating()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
     if (tested := judge.judge(network, saver.best())) is not None:
-        journal.tested(tested)
+        watching.tested(tested)
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
 
 
