@@ -891,3 +891,43 @@ def test_without_internet_the_missing_files_are_named(
     assert outcome.error["code"] == "dataset_unavailable"
     assert "train-images-idx3-ubyte.gz" in outcome.error["hint"]
     assert work.held.calls == ["give up"]
+
+
+def test_a_job_that_diverges_is_told_and_goes_on(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    outcome = work.run(optimizer={"name": "SGD", "lr": 1e6}, epochs=3)
+
+    assert outcome.state == "succeeded"
+    assert list(work.warnings) == ["validation_tiny", "loss_diverged"]
+    with work.sessions() as session:
+        told = events.since(session, 0, job_id=work.fence.job_id, limit=10_000)
+    (advice,) = [one.data for one in told if one.type == "coach"]
+    assert advice["recipe"]["optimizer"]["lr"] == 0.1
+    submitted = SubmittedRecipe.model_validate(advice["recipe"])
+    assert recipes.resolve(submitted, catalog.facts("shapes", work.root)).epochs == 3
+
+
+def test_the_report_is_of_the_best_checkpoint_and_its_temperature_is_used(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test", count=60)
+
+    work.run(epochs=3, checkpoints={"keep": "all"})
+
+    folders = sorted((work.home / "checkpoints").iterdir())
+    assert [folder for folder in folders if report.read(folder)] == [work.best]
+    said = report.read(work.best)
+    assert said is not None
+    assert said.accuracy == work.metrics["test_accuracy"]
+    assert (said.judged_on, said.count) == ("test", 120)
+    assert said.dataset == work.manifest.dataset
+
+
+def test_files_for_tensorboard_lie_in_the_run(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    work.run(tensorboard={"histograms": True})
+
+    assert len(list((work.home / "runs" / work.fence.job_id).glob("events.out.tfevents.*"))) == 1
+    assert work.manifest.recipe["tensorboard"] == {"histograms": True}

@@ -68,10 +68,6 @@ def test_histograms_are_read_back(tmp_path: Path) -> None:
     assert [one.num for one in found] == [1200, 1198, 1]
     assert sum(found[0].bucket) == 1200
     assert (found[0].min, found[0].max) == (lowest, highest)
-        values[2:].min(),
-        pytest.approx(values[2:].max(), abs=1),
-    )
-
 
 
 def test_pictures_are_read_back(tmp_path: Path) -> None:
