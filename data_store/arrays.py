@@ -4,9 +4,11 @@ Knows nothing of tensors and augmentation: it gives uint8 images and their label
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from data_store import cache as decoded
@@ -18,7 +20,7 @@ from data_store.sources import BuiltInSource, FolderSource, Source
 
 __all__ = [
     *("DataSet", "Part", "Progress", "Skipped"),
-    *("image_bytes", "is_local", "labels", "load", "places"),
+    *("image_bytes", "is_local", "labels", "load", "places", "some_bytes"),
 ]
 
 
@@ -89,13 +91,37 @@ def image_bytes(name: str, root: Path, part: str, index: int) -> bytes:
     Images are counted as they lie, those that cannot be read too. Reads a built-in part as a whole
     (MNIST: 50 ms). Raises `IndexError`, `KeyError` for a part that is not there, `dataset_unknown`.
     """
+    return _files(name, root, part)(index)
+
+
+def some_bytes(name: str, root: Path, part: str, indices: Sequence[int]) -> list[bytes | None]:
+    """Several images as `image_bytes` gives each, None for one that is not there any more; the part
+    is read once. Raises `KeyError`, `dataset_unknown`.
+    """
+    file = _files(name, root, part)
+    found: list[bytes | None] = []
+    for index in indices:
+        try:
+            found.append(file(index))
+        except (IndexError, OSError):
+            found.append(None)
+    return found
+
+
+def _files(name: str, root: Path, part: str) -> Callable[[int], bytes]:
+    """Who gives each image of a part as a file."""
     name = catalog.canonical(name, root)
     if name not in SETS:
         path = root / name
-        return (path / folder.scan(path).parts[part][index].path).read_bytes()
+        files = folder.scan(path).parts[part]
+        return lambda index: (path / files[index].path).read_bytes()
     if part not in SETS[name].counts:
         raise KeyError(part)
-    pixels = readers.read(name, root, part).images[index]
+    pixels = readers.read(name, root, part).images
+    return lambda index: _as_png(pixels[index])
+
+
+def _as_png(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(file, "PNG")
     return file.getvalue()
