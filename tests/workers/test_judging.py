@@ -13,10 +13,11 @@ from torch import nn
 
 from data_store import arrays
 from data_store.parts import DataSet, Part, Skipped
-from models_store import checkpoints, report
+from models_store import architectures, checkpoints, report
 from models_store.manifest import Manifest, Preprocessing
 from models_store.recipe import Recipe
 from models_store.report import Evaluation
+from workers import training
 from workers.judging import Judge
 from workers.reporter import Stopped
 from workers.split import split
@@ -110,6 +111,52 @@ def test_the_test_part_is_judged_and_equals_scikit_learn(recipe: Make, best: Pat
     assert said.calibration is not None
     assert said.calibration.fitted_count == 80
     assert said.calibration.temperature > 1.5
+    assert said.calibration.ece_after < said.calibration.ece_before
+
+
+def test_a_real_network_that_is_too_sure_is_calibrated_and_equals_scikit_learn(
+    recipe: Make, tmp_path: Path, best: Path
+) -> None:
+    """A hundred digits learned by heart."""
+    digits = arrays.load(
+        "digits",
+        root=tmp_path / "datasets",
+        cache=tmp_path / "cache",
+        size=(12, 12),
+        channels=1,
+        progress=lambda *_: None,
+    )
+    train = digits.parts["train"]
+    few, rest = (
+        replace(train, **{n: getattr(train, n)[rows] for n in ("images", "labels", "borders")})
+        for rows in (slice(100), slice(100, 700))
+    )
+    found = replace(digits, parts={"train": few, "val": rest, "test": digits.parts["test"]})
+    given = recipe(epochs=60, batch_size=16, lr=0.003).model_copy(update={"validation": "val"})
+    judging = judge(found, given)
+    torch.manual_seed(0)
+    plan = architectures.plan("mnist_net", channels=1, size=(12, 12), classes=10)
+    begun = training.begin(architectures.build(plan), given, judging.run, steps=60 * 7)
+    for _ in training.fit(
+        begun, judging.parts.train, judging.parts.validation, recipe=given, run=judging.run
+    ):
+        pass
+    manifest = checkpoints.read_manifest(best).model_copy(update={"id": "ckpt_2"})
+    folder = checkpoints.save(tmp_path, begun.network.state_dict(), manifest)
+
+    measured = judging.judge(begun.network, folder)
+
+    said, test = read(folder), found.parts["test"]
+    with torch.no_grad():
+        images = torch.from_numpy(test.images).permute(0, 3, 1, 2).float() / 255
+        predicted = begun.network(images).argmax(1).numpy()
+    assert measured is not None
+    assert said.accuracy == measured.accuracy == metrics.accuracy_score(test.labels, predicted)
+    assert said.confusion == metrics.confusion_matrix(test.labels, predicted).tolist()
+    expected = metrics.f1_score(test.labels, predicted, average="macro")
+    assert said.averages.f1 == pytest.approx(expected, abs=1e-12)
+    assert said.calibration is not None
+    assert said.calibration.temperature > 1.1
     assert said.calibration.ece_after < said.calibration.ece_before
 
 
