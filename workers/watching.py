@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from database import history, jobs
 from database.tables import Epoch, Job
 from models_store.fields import Recipe
-from workers.augment import augment
+from models_store.pipeline import stages
+from workers.augmentation.augment import augment
 from workers.board import Board
 from workers.coach import CODES, Advice, Coach, Lesson, Row
 from workers.journal import Journal
@@ -63,7 +64,8 @@ class Watching:
 
     def _samples(self) -> None:
         """Draws from a generator of its own: the training's are left as they are."""
-        train, transforms = self._parts.train, self._recipe.transforms.train
+        train = self._parts.train
+        transforms, _ = stages(self._recipe.transforms.train)
         chance = torch.Generator(device=train.pixels.device).manual_seed(self._recipe.seed)
         changed = partial(augment, transforms=transforms, generator=chance)
         self._board.samples(train, changed if transforms else None)
