@@ -94,6 +94,30 @@ MANIFEST: dict[str, Any] = {
     "created_at": "2026-11-23T08:00:02Z", "files": {"model.safetensors": "9f86d081884c7d65…"},
 }  # fmt: skip
 
+_BIN: dict[str, Any] = {
+    "lower": 0.9333333333333333, "upper": 1.0, "count": 340, "confidence": 0.993,
+    "accuracy": 0.994,
+}  # fmt: skip
+REPORT: dict[str, Any] = {
+    "format": 1, "checkpoint_id": _CHECKPOINT_ID,
+    "dataset": {"name": "digits", "version": "5c1d0a2b9e7f4c33"}, "judged_on": "test",
+    "count": 360, "accuracy": 0.9806, "top5_accuracy": 1.0,
+    "averages": {"precision": 0.981, "recall": 0.9805, "f1": 0.9806},
+    "classes": [
+        {"index": 0, "label": "0", "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 36}
+    ],
+    "confusion": [[36]],
+    "calibration": {
+        "temperature": 1.3, "fitted_on": "validation", "fitted_count": 144, "ece_before": 0.012,
+        "ece_after": 0.008, "nll_before": 0.071, "nll_after": 0.066, "bins_before": [_BIN],
+        "bins_after": [_BIN],
+    },
+    "mistakes": [
+        {"part": "test", "index": 183, "label": "8", "predicted": "1", "probability": 0.97}
+    ],
+    "parity": None,
+}  # fmt: skip
+
 ANSWER: dict[str, Any] = {
     "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID, "model": None,
     "predictions": [

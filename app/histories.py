@@ -50,3 +50,18 @@ def since(session: Session, job: Job, *, mark: str | None, max_points: int | Non
         steps=[StepRead.model_validate(row) for row in steps],
         next=str(has) if any(has) else None,
     )
+
+
+def drawn(session: Session, job: Job) -> bytes:
+    """The curves as a PNG."""
+    from app import pictures  # matplotlib
+
+    rows = [
+        pictures.Curve(
+            row.epoch, row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy
+        )
+        for row in history.curve(session, job.id)
+    ]
+    metrics = job.metrics or {}
+    tested = (metrics.get("test_loss"), metrics.get("test_accuracy"))
+    return pictures.curves(rows, name=job.name, job_id=job.id, tested=tested)

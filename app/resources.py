@@ -31,6 +31,7 @@ class Resources:
     warmup: Warmup
     predictor: Predictor
     predicting: anyio.CapacityLimiter
+    drawing: anyio.CapacityLimiter
     feed: Feed
 
     @classmethod
@@ -47,5 +48,7 @@ class Resources:
             warmup=Warmup(device=settings.predict_device),
             predictor=Predictor(settings.checkpoints, device=settings.predict_device),
             predicting=anyio.CapacityLimiter(_PREDICTIONS_AT_ONCE),
+            # Who waits for a picture holds no thread: one is drawn at a time anyway.
+            drawing=anyio.CapacityLimiter(1),
             feed=Feed(reading),
         )

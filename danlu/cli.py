@@ -14,6 +14,7 @@ import typer.core
 from rich.text import Text
 
 from danlu import admin, follow, ids, programs, recipe, screen
+from danlu import report as reports
 from danlu.client import Client
 from danlu.errors import NO_SERVER, DanluError
 from danlu.programs import DETACHED, FAILED, NO_SERVER_FOUND, USAGE, AsJson
@@ -206,6 +207,18 @@ def checkpoints(
         typer.echo("There are no checkpoints. Each epoch of a job saves one.")
         return
     _show(page, screen.checkpoints(page["items"], full_ids=_piped()), as_json=as_json)
+
+
+@app.command()
+def report(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(help="A checkpoint, or a job: its best.")] = ids.LAST,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a checkpoint is worth."""
+    client = _client(ctx)
+    found = client.report(reports.checkpoint(client, model))
+    _show(found, reports.shown(found), as_json=as_json)
 
 
 @app.command()

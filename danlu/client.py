@@ -33,6 +33,7 @@ from danlu.wire import (
     Page,
     Plan,
     Prediction,
+    Report,
 )
 
 LONGEST_WAIT = 55  # seconds that the server holds a long poll at most
@@ -192,6 +193,10 @@ class Client:
         with self._connection.stream("GET", path, headers=headers, timeout=timeout) as response:
             yield from sse.parse(response.iter_lines())
 
+    def plot(self, job_id: str) -> bytes:
+        """The curves of the job as a PNG."""
+        return self._connection.send("GET", _path("jobs", job_id, "plot.png")).content
+
     def cancel(self, job_id: str, *, finish: bool = False) -> Job:
         """Cancel a job: a queued one at once, a running one as soon as its worker hears of it.
 
@@ -225,6 +230,20 @@ class Client:
     def checkpoint(self, checkpoint_id: str) -> dict[str, Any]:
         """The manifest of a checkpoint: network, classes, preprocessing, recipe, metrics."""
         return self._connection.json("GET", _path("checkpoints", checkpoint_id))
+
+    def report(self, checkpoint_id: str) -> Report:
+        """What the best checkpoint of a job that has ended is worth."""
+        return self._connection.json("GET", _path("checkpoints", checkpoint_id, "report"))
+
+    def confusion(self, checkpoint_id: str) -> bytes:
+        """Its confusion matrix as a PNG."""
+        path = _path("checkpoints", checkpoint_id, "confusion.png")
+        return self._connection.send("GET", path).content
+
+    def mistakes(self, checkpoint_id: str) -> bytes:
+        """The images that it was surest about and wrong, as a PNG."""
+        path = _path("checkpoints", checkpoint_id, "mistakes.png")
+        return self._connection.send("GET", path).content
 
     def download(
         self, checkpoint_id: str, *, to: str | os.PathLike[str] = ".", format: str | None = None

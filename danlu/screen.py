@@ -104,7 +104,7 @@ def network(job: Job) -> str | None:
 
 def jobs(items: Sequence[Job], *, full_ids: bool) -> Table:
     """Jobs, one row each."""
-    table = _table(
+    table = new_table(
         "job", "state", "data set", "network", ">epoch", ">val accuracy", "owner", "made"
     )
     shown = _ids((job["id"] for job in items), full=full_ids)
@@ -125,7 +125,7 @@ def jobs(items: Sequence[Job], *, full_ids: bool) -> Table:
 
 def checkpoints(items: Sequence[Checkpoint], *, full_ids: bool) -> Table:
     """Checkpoints of any jobs, one row each."""
-    table = _table("checkpoint", "job", ">epoch", ">val accuracy", "", ">size", "made")
+    table = new_table("checkpoint", "job", ">epoch", ">val accuracy", "", ">size", "made")
     shown = _ids((item["id"] for item in items), full=full_ids)
     trained_by = _ids((item["job_id"] for item in items), full=full_ids)
     for item in items:
@@ -143,7 +143,7 @@ def checkpoints(items: Sequence[Checkpoint], *, full_ids: bool) -> Table:
 
 def job_checkpoints(items: Sequence[JobCheckpoint]) -> Table:
     """The checkpoints of one job, with whole ids: they are there to be copied."""
-    table = _table("checkpoint", ">epoch", ">val accuracy", "")
+    table = new_table("checkpoint", ">epoch", ">val accuracy", "")
     for item in items:
         best = Text("best" if item["best"] else "", style="green")
         table.add_row(item["id"], str(item["epoch"]), figure(item["val_accuracy"]), best)
@@ -152,7 +152,7 @@ def job_checkpoints(items: Sequence[JobCheckpoint]) -> Table:
 
 def datasets(items: Sequence[DataSet]) -> Table:
     """Data sets, one row each."""
-    table = _table("data set", "from", ">classes", ">train", ">val", ">test", ">size", "on disk")
+    table = new_table("data set", "from", ">classes", ">train", ">val", ">test", ">size", "on disk")
     for item in items:
         counts = [item["counts"].get(part) for part in ("train", "val", "test")]
         colour = "grey" if item["channels"] == 1 else "colour"
@@ -169,7 +169,7 @@ def datasets(items: Sequence[DataSet]) -> Table:
 
 def plan(plan: Plan) -> Group:
     """The layers of a planned network with the shapes that leave them, and what they cost."""
-    table = _table(">", "layer", "type", "output", ">parameters")
+    table = new_table(">", "layer", "type", "output", ">parameters")
     for layer in plan["layers"]:
         shape = "×".join(str(side) for side in layer["output_shape"])
         parameters = f"{layer['parameters']:,}"
@@ -183,7 +183,7 @@ def plan(plan: Plan) -> Group:
 
 def predictions(items: Sequence[Prediction]) -> Table:
     """Predictions, one row for each file: label, probability, runners-up or what was wrong."""
-    table = _table("file", "label", ">probability", "then", "")
+    table = new_table("file", "label", ">probability", "then", "")
     for item in items:
         name = Text(Path(item.get("filename") or "–").name)
         if "error" in item:
@@ -199,7 +199,8 @@ def predictions(items: Sequence[Prediction]) -> Table:
     return table
 
 
-def _table(*titles: str) -> Table:
+def new_table(*titles: str) -> Table:
+    """An empty table; a title that begins with `>` stands over figures."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in titles:
         right = title.startswith(">")

@@ -183,6 +183,77 @@ class Checkpoint(TypedDict):
     created_at: str
 
 
+class ClassReport(TypedDict):
+    """How one class did; None where nothing is to be divided by."""
+
+    index: int
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+class Averages(TypedDict):
+    """Means over the classes."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class Bin(TypedDict):
+    """Images of about one confidence."""
+
+    lower: float
+    upper: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class Calibration(TypedDict):
+    """Whether probabilities keep what they promise, before and after the temperature."""
+
+    temperature: float
+    fitted_on: str
+    fitted_count: int
+    ece_before: float
+    ece_after: float
+    nll_before: float
+    nll_after: float
+    bins_before: list[Bin]
+    bins_after: list[Bin]
+
+
+class Mistake(TypedDict):
+    """An image of a part of the data set that was taken for something else."""
+
+    part: str
+    index: int
+    label: str
+    predicted: str
+    probability: float | None
+
+
+class Report(TypedDict):
+    """What a checkpoint is worth; `confusion` counts by true class, then by predicted one."""
+
+    format: int
+    checkpoint_id: str
+    dataset: DataSetVersion
+    judged_on: str
+    count: int
+    accuracy: float
+    top5_accuracy: float | None
+    averages: Averages
+    classes: list[ClassReport]
+    confusion: list[list[int]]
+    calibration: Calibration | None
+    mistakes: list[Mistake]
+    parity: dict[str, Any] | None
+
+
 class Guess(TypedDict):
     """One class and how probable it is, from 0 to 1; `index` counts the model's classes."""
 

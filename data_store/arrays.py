@@ -4,18 +4,24 @@ Knows nothing of tensors and augmentation: it gives uint8 images and their label
 """
 
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from data_store import cache as decoded
 from data_store import catalog, downloads, folder, readers
 from data_store.built_in import SETS
-from data_store.parts import DataSet, Part, Skipped
+from data_store.parts import DataSet
 from data_store.progress import Progress, paced
 from data_store.sources import BuiltInSource, FolderSource, Source
 
-__all__ = ["DataSet", "Part", "Progress", "Skipped", "image_bytes", "is_local", "labels", "load"]
+__all__ = [
+    *("DataSet", "Part", "Progress", "Skipped"),
+    *("image_bytes", "is_local", "labels", "load", "places", "some_bytes"),
+]
 
 
 def load(
@@ -67,19 +73,55 @@ def labels(name: str, root: Path, part: str) -> list[int]:
     return numbers
 
 
+def places(data: DataSet, root: Path, part: str) -> Sequence[int]:
+    """Where each decoded image of a part lies, as `image_bytes` counts: unreadable ones count too.
+
+    Raises what `image_bytes` raises.
+    """
+    if not data.skipped:
+        return range(len(data.parts[part].labels))
+    left_out = {each.file for each in data.skipped}
+    files = folder.scan(root / data.name).parts[part]
+    return [i for i, file in enumerate(files) if folder.shown(file.path) not in left_out]
+
+
 def image_bytes(name: str, root: Path, part: str, index: int) -> bytes:
     """One image as a file: the file itself of a folder, a PNG of a built-in set.
 
     Images are counted as they lie, those that cannot be read too. Reads a built-in part as a whole
     (MNIST: 50 ms). Raises `IndexError`, `KeyError` for a part that is not there, `dataset_unknown`.
     """
+    return _files(name, root, part)(index)
+
+
+def some_bytes(name: str, root: Path, part: str, indices: Sequence[int]) -> list[bytes | None]:
+    """Several images as `image_bytes` gives each, None for one that is not there any more; the part
+    is read once. Raises `KeyError`, `dataset_unknown`.
+    """
+    file = _files(name, root, part)
+    found: list[bytes | None] = []
+    for index in indices:
+        try:
+            found.append(file(index))
+        except (IndexError, OSError):
+            found.append(None)
+    return found
+
+
+def _files(name: str, root: Path, part: str) -> Callable[[int], bytes]:
+    """Who gives each image of a part as a file."""
     name = catalog.canonical(name, root)
     if name not in SETS:
         path = root / name
-        return (path / folder.scan(path).parts[part][index].path).read_bytes()
+        files = folder.scan(path).parts[part]
+        return lambda index: (path / files[index].path).read_bytes()
     if part not in SETS[name].counts:
         raise KeyError(part)
-    pixels = readers.read(name, root, part).images[index]
+    pixels = readers.read(name, root, part).images
+    return lambda index: _as_png(pixels[index])
+
+
+def _as_png(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(file, "PNG")
     return file.getvalue()

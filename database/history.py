@@ -43,6 +43,14 @@ def add_log(session: Session, fence: Fence, line: str) -> bool:
     return True
 
 
+def add_coach(session: Session, fence: Fence, advice: Mapping[str, Any]) -> bool:
+    """Tells those who listen what the coach says: code, message, recipe; False: fence lost."""
+    if hold(session, fence) is None:
+        return False
+    events.add(session, fence.job_id, "coach", advice)
+    return True
+
+
 def add_step(session: Session, fence: Fence, values: Mapping[str, Any]) -> bool:
     """Writes one point of the line, `values` = step, epoch, train_loss, lr; False: fence lost."""
     if hold(session, fence) is None:
@@ -58,6 +66,16 @@ def epochs(session: Session, job_id: str, *, since: int | None = None) -> list[E
     if since is not None:
         found = found.where(Epoch.epoch > since)
     return list(session.scalars(found.order_by(Epoch.attempt, Epoch.epoch)))
+
+
+def curve(session: Session, job_id: str) -> list[Epoch]:
+    """The epochs of all attempts as one line: where a later one begins, what lay beyond is gone."""
+    line: list[Epoch] = []
+    for row in epochs(session, job_id):
+        while line and line[-1].epoch >= row.epoch:
+            line.pop()
+        line.append(row)
+    return line
 
 
 def steps(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from images import Decoded
-from models_store import architectures, checkpoints, preprocess
+from models_store import architectures, checkpoints, preprocess, report
 from models_store.manifest import Manifest, Preprocessing
 from problems import Problem
 
@@ -36,10 +36,12 @@ class Classified:
 class Classifier:
     """A network in eval mode with the preprocessing it was judged with; threads may share it."""
 
-    def __init__(self, manifest: Manifest, network: nn.Module, device: str) -> None:
+    def __init__(self, manifest: Manifest, network: nn.Module, device: str, folder: Path) -> None:
         self.manifest = manifest
         self._network = network
         self._device = device
+        self._folder = folder
+        self._fitted: float | None = None  # not judged yet
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -63,7 +65,9 @@ class Classifier:
             raise checkpoints.damaged(folder, "its weights do not fit its manifest") from error
         network.eval().requires_grad_(False)
         network.to(device).to(memory_format=torch.channels_last)
-        return cls(manifest, network, device)
+        loaded = cls(manifest, network, device, folder)
+        loaded._temperature()
+        return loaded
 
     def classify(self, files: Sequence[bytes]) -> list[Classified | Problem]:
         """One result per file, in order; a file that is no image gives its `Problem` instead."""
@@ -78,13 +82,30 @@ class Classifier:
         ]
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, H, W, C) uint8 to (N, classes) float32."""
+        """(N, H, W, C) uint8 to (N, classes) float32, calibrated once the checkpoint was judged.
+
+        Dividing by the temperature puts no class before another. Raises `Problem`
+        checkpoint_damaged.
+        """
+        temperature = self._temperature()
         pre = self.manifest.preprocessing
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device)
             logits = self._network(preprocess.to_input(batch, pre.normalize, pre.transforms))
-            result: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+            calibrated = (logits.float() / temperature).softmax(dim=1)
+            result: NDArray[np.float32] = calibrated.cpu().numpy()
         return result
+
+    def _temperature(self) -> float:
+        """A job's best checkpoint is judged at its end, while it may be in use already."""
+        if self._fitted is None:
+            try:
+                self._fitted = report.read_temperature(self._folder)
+            except ValueError as error:
+                raise checkpoints.damaged(
+                    self._folder, f"{report.EVALUATION} cannot be read"
+                ) from error
+        return self._fitted or 1.0
 
     def _decode(self, file: bytes) -> Decoded | Problem:
         try:

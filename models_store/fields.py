@@ -48,6 +48,12 @@ class Checkpoints(_Part):
     keep: Epochs | Literal["all"] = 5
 
 
+class TensorBoard(_Part):
+    """What the files for TensorBoard hold beside the curves."""
+
+    histograms: bool = Field(False, description="How the weights are distributed, each epoch.")
+
+
 class Normalize(_Part):
     """Mean and standard deviation of each channel, of pixels from 0 to 1."""
 
@@ -201,6 +207,7 @@ class SubmittedRecipe(BaseModel):
     precision: Precision | None = None
     seed: Seed | None = Field(None, description="null: drawn, and recorded in the job.")
     checkpoints: Checkpoints | None = None
+    tensorboard: TensorBoard | None = None
     name: JobName | None = Field(None, description="Of the job.")
     tags: Tags = []
     priority: Priority = Field(0, description="Higher runs first.")
@@ -254,6 +261,7 @@ class Recipe(BaseModel):
     pretrained: bool | Literal["auto"] = False
     freeze_backbone: bool = False
     head_lr: float | None = None
+    tensorboard: TensorBoard = TensorBoard(histograms=False)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from models_store.fields import (
     Recipe,
     SubmittedOptimizer,
     SubmittedRecipe,
+    TensorBoard,
 )
 from models_store.layers import LayerList
 from problems import Problem, did_you_mean, match
@@ -111,7 +112,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     chosen["dataset"] = facts.name
     if isinstance(submitted.architecture, LayerList):
         chosen["architecture"] = submitted.architecture.canonical()
-    for part in ("transforms", "data_loader", "checkpoints"):
+    for part in ("transforms", "data_loader", "checkpoints", "tensorboard"):
         chosen[part] = {**defaults[part], **(given.get(part) or {})}
     if "train" in (given.get("transforms") or {}):  # a default eval goes with its train
         chosen["transforms"] = given["transforms"]
@@ -185,6 +186,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "precision": "auto",
         "seed": None,
         "checkpoints": Checkpoints().model_dump(),
+        "tensorboard": TensorBoard(histograms=False).model_dump(),
     }
 
 

@@ -93,6 +93,11 @@ KINDS: dict[str, Kind] = {
         "The data set cannot be used as it is",
         "GET /datasets lists the sets that can be used.",
     ),
+    "dataset_changed": Kind(
+        409,
+        "The data set is not what it was",
+        "Train again on it as it is now, or put the images back.",
+    ),
     "architecture_unknown": Kind(
         404, "No architecture of that name", "GET /architectures lists what there is."
     ),
@@ -175,6 +180,11 @@ KINDS: dict[str, Kind] = {
         500,
         "The files of the checkpoint are damaged",
         "Use another checkpoint of the job, or train again.",
+    ),
+    "not_evaluated": Kind(
+        409,
+        "The checkpoint has not been judged",
+        "The best checkpoint of a job is, when the job ends: GET /jobs/{id} names it.",
     ),
     "not_exported": Kind(
         409,

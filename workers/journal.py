@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from database import history, jobs
 from database.jobs import Fence
 from models_store.fields import Recipe
+from workers.coach import CODES, Advice
 from workers.reporter import Reporter, Stopped
 from workers.training import EpochEnd, Metrics, Tick
 
@@ -59,9 +61,27 @@ class Journal:
         self._warnings.append({"code": code, "message": message})
 
     def describe(self, version: str) -> None:
-        """Writes the version of the data and the warnings so far."""
+        """Writes the version of the data and the warnings so far, in place of those of an earlier
+        attempt; what the coach has said stays.
+        """
         with self._sessions.begin() as session:
+            earlier = jobs.get(session, self._fence.job_id).warnings
+            self._warnings += [dict(one) for one in earlier if one["code"] in CODES]
             jobs.describe(session, self._fence, dataset_version=version, warnings=self._warnings)
+
+    def notice(self, code: str, message: str) -> None:
+        """A warning from the middle of the work, written at once."""
+        self.warn(code, message)
+        with self._sessions.begin() as session:
+            jobs.describe(session, self._fence, warnings=self._warnings)
+
+    def advise(self, advice: Advice) -> None:
+        """What the coach says: an event with the recipe to try next, and a warning that stays."""
+        log.warning("%s: %s", advice.code, advice.message)
+        self.warn(advice.code, advice.message)
+        with self._sessions.begin() as session:
+            history.add_coach(session, self._fence, asdict(advice))
+            jobs.describe(session, self._fence, warnings=self._warnings)
 
     def training(self, steps: int, *, done: int = 0, epoch: int = 0) -> None:
         """The next of `steps` steps is about to begin. Told with its tick, which follows at once:

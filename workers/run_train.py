@@ -30,11 +30,13 @@ from models_store.recipe import check_batches
 from problems import Problem
 from workers import devices, pretraining, state, training
 from workers.journal import Journal
+from workers.judging import Judge
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.task import Task
 from workers.training import Run, Tick, Training
+from workers.watching import watch
 
 log = logging.getLogger(__name__)
 
@@ -172,16 +174,15 @@ def _train(
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
-    if not _take_up(begun, task, recipe, saver) and weights is not None:
-        pretraining.load(network, recipe, weights)
-        log.info("starts from %s", weights.name)
+    _take_up(begun, task, recipe, saver, weights)
     keeper = state.Keeper(task.run)
+    watching = watch(task, sessions, journal, begun, recipe, parts)
     journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
-            journal.tick(event)
+            watching.tick(event)
             continue
-        journal.epoch(event, len(parts.validation))
+        watching.epoch(event)
         finishing = reporter.finishing or event.epoch == recipe.epochs
         if finishing or event.epoch % recipe.checkpoints.every_epochs == 0:
             saver.save(network, event, journal.metrics())
@@ -190,26 +191,31 @@ def _train(
             break
     if stop():
         raise Stopped
-    _judge(network, parts, run_with, journal=journal, best=saver.best())
+    journal.evaluating()
+    judge = Judge(data, parts, recipe, run_with, task.datasets)
+    if (tested := judge.judge(network, saver.best())) is not None:
+        watching.tested(tested)
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
 
 
-def _take_up(begun: Training, task: Task, recipe: Recipe, saver: Saver) -> bool:
+def _take_up(
+    begun: Training, task: Task, recipe: Recipe, saver: Saver, weights: Path | None
+) -> None:
     """Goes on where an earlier attempt was; where its state is not there, from its last checkpoint
-    with a fresh optimizer. False: there was none, or it had not come so far.
+    with a fresh optimizer; at the very beginning from pretrained `weights`, if there are any.
     """
     if state.restore(task.run, begun):
         log.info("goes on after epoch %d", begun.epoch)
-        return True
-    if (saved := saver.newest()) is not None:
+    elif (saved := saver.newest()) is not None:
         begun.epoch, folder = saved
         begun.step = begun.epoch * (begun.steps // recipe.epochs)
-        weights = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
-        begun.network.load_state_dict(weights)
+        saved_weights = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
+        begun.network.load_state_dict(saved_weights)
         begun.advance_schedule()
         log.info("goes on after epoch %d with a fresh optimizer", begun.epoch)
-        return True
-    return False
+    elif weights is not None:
+        pretraining.load(begun.network, recipe, weights)
+        log.info("starts from %s", weights.name)
 
 
 def _begin(
@@ -338,17 +344,3 @@ def _build(planned: Plan, seed: int, device: torch.device) -> torch.nn.Module:
     torch.manual_seed(seed)  # the last thing before the weights are drawn
     network = architectures.build(planned)
     return network.to(device).to(memory_format=torch.channels_last)
-
-
-def _judge(
-    network: torch.nn.Module, parts: Split, run_with: Run, *, journal: Journal, best: Path
-) -> None:
-    """The test part, once, on the best checkpoint as it was saved."""
-    if parts.test is None:
-        return
-    journal.evaluating()
-    network.load_state_dict(checkpoints.read_state(best, checkpoints.read_manifest(best)))
-    measured = training.evaluate(network, parts.test, run_with)
-    if measured is None:
-        raise Stopped
-    journal.tested(measured)

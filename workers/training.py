@@ -231,9 +231,17 @@ def fit(
         )
 
 
+Heed = Callable[[torch.Tensor, torch.Tensor], object]
+
+
 @torch.inference_mode()
-def evaluate(network: nn.Module, samples: Samples, run: Run) -> Metrics | None:
-    """Mean loss and accuracy in float32, as predictions are made; None once `run.stopped()`."""
+def evaluate(
+    network: nn.Module, samples: Samples, run: Run, *, heed: Heed | None = None
+) -> Metrics | None:
+    """Mean loss and accuracy in float32, as predictions are made; None once `run.stopped()`.
+
+    `heed` gets the logits (n, classes) and labels (n,) of each batch, in the order of the samples.
+    """
     network.eval()
     totals = _totals(run.device)
     for index in torch.split(samples.index, _EVALUATION_BATCH):
@@ -244,6 +252,8 @@ def evaluate(network: nn.Module, samples: Samples, run: Run) -> Metrics | None:
         logits = network(to_input(pixels, run.normalize, run.transforms))
         totals[0] += functional.cross_entropy(logits, labels, reduction="sum")
         totals[1] += (logits.argmax(1) == labels).sum()
+        if heed is not None:
+            heed(logits, labels)
     return _means(totals, len(samples))
 
 

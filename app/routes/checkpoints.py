@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any, Literal
 
+import anyio.to_thread
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
-from app import examples, views
+from app import examples, judged, png, views
 from app.dependencies import (
     JOB_ID,
     CheckpointId,
@@ -19,11 +20,14 @@ from app.dependencies import (
     job_id_of,
 )
 from app.errors import responses
+from app.png import Png
+from app.resources import Resources
 from app.schemas import CheckpointItem, Page
 from database import checkpoints, jobs
 from database.tables import Checkpoint
 from models_store.layers import label
 from models_store.manifest import Manifest
+from models_store.report import Evaluation
 from problems import Problem
 
 router = APIRouter(prefix="/checkpoints", tags=["Checkpoints"])
@@ -112,6 +116,72 @@ def download_checkpoint(
     return Response(weights, media_type="application/octet-stream", headers=disposition)
 
 
+@router.get(
+    "/{id}/report",
+    summary="What a checkpoint is worth",
+    responses={
+        200: {"content": {"application/json": {"example": examples.REPORT}}},
+        **responses("checkpoint_not_found", "not_evaluated", "checkpoint_damaged"),
+    },
+)
+def get_checkpoint_report(
+    checkpoint_id: CheckpointId, session: Reading, settings: Setup
+) -> Evaluation:
+    """Accuracy, top-5, figures of each class, confusions, calibration, and the 20 mistakes that it
+    was surest of. The best checkpoint of a job is judged when the job ends, on the test part or,
+    without one, on the validation images.
+    """
+    checkpoints.get(session, checkpoint_id)
+    return judged.read(settings.checkpoints / checkpoint_id)
+
+
+@router.get(
+    "/{id}/confusion.png",
+    summary="The confusion matrix as a picture",
+    response_class=Response,
+    responses={
+        **png.described("The matrix."),
+        **responses("checkpoint_not_found", "not_evaluated", "checkpoint_damaged"),
+    },
+)
+async def get_checkpoint_confusion(checkpoint_id: CheckpointId, held: Held) -> Png:
+    """Rows are true classes, columns predicted ones. Names that no font of the server can write
+    are numbered, as `index` in the report.
+    """
+
+    def draw() -> bytes:
+        return judged.confusion(_judged(held, checkpoint_id))
+
+    return Png(await anyio.to_thread.run_sync(draw, limiter=held.drawing))
+
+
+@router.get(
+    "/{id}/mistakes.png",
+    summary="The surest mistakes as a picture",
+    response_class=Response,
+    responses={
+        **png.described("The images, five in a row."),
+        **responses(
+            *("checkpoint_not_found", "not_evaluated", "checkpoint_damaged", "not_ready"),
+            *("dataset_unknown", "dataset_invalid", "dataset_not_downloaded", "dataset_changed"),
+        ),
+    },
+    dependencies=[Warm],
+)
+async def get_checkpoint_mistakes(checkpoint_id: CheckpointId, held: Held) -> Png:
+    """The images of the report's `mistakes`, read from the data set as it is now, each with its
+    class and what it was taken for.
+    """
+    from models_store import checkpoints as files  # torch
+
+    def draw() -> bytes:
+        found = _judged(held, checkpoint_id)
+        manifest = files.read_manifest(held.settings.checkpoints / checkpoint_id)
+        return judged.mistakes(found, manifest.preprocessing, held.settings)
+
+    return Png(await anyio.to_thread.run_sync(draw, limiter=held.drawing))
+
+
 @router.delete(
     "/{id}",
     status_code=204,
@@ -139,6 +209,12 @@ def delete_checkpoint(checkpoint_id: CheckpointId, held: Held) -> None:
         checkpoints.remove(session, checkpoint_id)
     held.predictor.forget(checkpoint_id)
     files.remove(held.settings.checkpoints / checkpoint_id)
+
+
+def _judged(held: Resources, checkpoint_id: str) -> Evaluation:
+    with held.reading() as session:
+        checkpoints.get(session, checkpoint_id)
+    return judged.read(held.settings.checkpoints / checkpoint_id)
 
 
 def _stem(row: Checkpoint, manifest: Manifest, job_name: str | None) -> str:

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import examples, histories, views
+from app import examples, histories, png, views
 from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, Writing
 from app.errors import responses
+from app.png import Png
 from app.schemas import HistoryRead, JobItem, JobRead, Page
 from data_store import catalog
 from database import events, jobs
@@ -159,13 +160,35 @@ def get_job_history(
 
 
 @router.get(
+    "/{id}/plot.png",
+    summary="The curves of a job as a picture",
+    response_class=Response,
+    responses={
+        **png.described("Loss and accuracy by epoch."),
+        **responses("job_not_found"),
+    },
+)
+async def get_job_plot(job_id: JobId, held: Held) -> Png:
+    """Loss and accuracy of the training and the validation images, all attempts as one line, and
+    those of the test part once it was measured. The title is the job's name, where a font of the
+    server can write it, and its id.
+    """
+
+    def draw() -> bytes:
+        with held.reading() as session:
+            return histories.drawn(session, jobs.get(session, job_id))
+
+    return Png(await anyio.to_thread.run_sync(draw, limiter=held.drawing))
+
+
+@router.get(
     "/{id}/events",
     summary="What happens to a job, as it happens",
     response_class=StreamingResponse,
     responses={
         200: {
             "description": "Server-sent events: `state`, `progress`, `epoch`, `checkpoint`, `log`, "
-            "and at last `end`; then the stream ends.",
+            "`coach`, and at last `end`; then the stream ends.",
             "content": {"text/event-stream": {"itemSchema": _EVENT, "example": examples.EVENTS}},
         },
         204: {"description": "The job has ended, and the caller has heard of it."},

@@ -14,7 +14,7 @@ def test_every_operation_is_called(server, train, png):
     """Show 7. The table is what the document lists; each call answers as the document says."""
     made = train(server.settings)
     queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
-    weights, job = made.checkpoint_ids[0], made.job_id
+    weights, best, job = made.checkpoint_ids[0], made.best, made.job_id
     calls = [
         ("POST", "/train", "/train", {"json": {"dataset": "digits"}}, 202),
         ("GET", "/jobs", "/jobs?state=queued&limit=1", {}, 200),
@@ -22,6 +22,7 @@ def test_every_operation_is_called(server, train, png):
         ("GET", "/jobs/{id}/history", f"/jobs/{job}/history", {}, 200),
         ("GET", "/jobs/{id}/logs", f"/jobs/{job}/logs", {}, 200),
         ("GET", "/jobs/{id}/events", f"/jobs/{job}/events", {}, 200),
+        ("GET", "/jobs/{id}/plot.png", f"/jobs/{job}/plot.png", {}, 200),
         ("POST", "/jobs/{id}/cancel", f"/jobs/{queued}/cancel", {}, 202),
         ("POST", "/jobs/{id}/resume", f"/jobs/{queued}/resume", {}, 202),
         ("PATCH", "/jobs/{id}", f"/jobs/{queued}", {"json": {"name": "again"}}, 200),
@@ -29,6 +30,9 @@ def test_every_operation_is_called(server, train, png):
         ("GET", "/checkpoints", "/checkpoints", {}, 200),
         ("GET", "/checkpoints/{id}", f"/checkpoints/{weights}", {}, 200),
         ("GET", "/checkpoints/{id}/download", f"/checkpoints/{weights}/download", {}, 200),
+        ("GET", "/checkpoints/{id}/report", f"/checkpoints/{best}/report", {}, 200),
+        ("GET", "/checkpoints/{id}/confusion.png", f"/checkpoints/{best}/confusion.png", {}, 200),
+        ("GET", "/checkpoints/{id}/mistakes.png", f"/checkpoints/{best}/mistakes.png", {}, 200),
         ("DELETE", "/checkpoints/{id}", f"/checkpoints/{weights}", {}, 204),
         ("DELETE", "/jobs/{id}", f"/jobs/{job}", {}, 204),
         ("GET", "/datasets", "/datasets", {}, 200),

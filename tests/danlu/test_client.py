@@ -307,3 +307,17 @@ def test_a_name_and_fields_are_a_recipe(server: Any, client: Client, made: Any) 
 
     body = json.loads(server.last.content)
     assert body == {"dataset": "digits", "epochs": 3, "name": "short"}
+
+
+def test_reports_and_pictures(server: Any, client: Client) -> None:
+    server.answers["GET /checkpoints/ckpt_1/report"] = {"accuracy": 0.9}
+    pictures = {
+        f"GET /jobs/{JOB}/plot.png": lambda: client.plot(JOB),
+        "GET /checkpoints/ckpt_1/confusion.png": lambda: client.confusion("ckpt_1"),
+        "GET /checkpoints/ckpt_1/mistakes.png": lambda: client.mistakes("ckpt_1"),
+    }
+    server.answers |= {path: httpx.Response(200, content=path.encode()) for path in pictures}
+
+    assert client.report("ckpt_1")["accuracy"] == 0.9
+    for path, call in pictures.items():
+        assert call() == path.encode()

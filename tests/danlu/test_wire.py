@@ -7,6 +7,7 @@ import pytest
 from app import predictions, schemas
 from app.routes.datasets import DataSetImageRead, DataSetRead
 from danlu import wire
+from models_store import report
 
 # A prediction is one of two things on the wire: an answer, or why there is none.
 PREDICTION = {**predictions.PredictionRead.model_fields, **predictions.RefusedRead.model_fields}
@@ -31,6 +32,12 @@ PREDICTION = {**predictions.PredictionRead.model_fields, **predictions.RefusedRe
         (wire.Prediction, PREDICTION),
         (wire.Answer, predictions.AnswerRead.model_fields),
         (wire.DataSetImage, DataSetImageRead.model_fields),
+        (wire.Report, report.Evaluation.model_fields),
+        (wire.ClassReport, report.ClassReport.model_fields),
+        (wire.Averages, report.Averages.model_fields),
+        (wire.Calibration, report.Calibration.model_fields),
+        (wire.Bin, report.Bin.model_fields),
+        (wire.Mistake, report.Mistake.model_fields),
     ],
 )
 def test_a_record_has_the_names_of_the_wire(record: type, fields: dict[str, object]) -> None:

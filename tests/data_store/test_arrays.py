@@ -128,6 +128,24 @@ def test_one_image_as_a_file(pets: Path, write: Write, mnist_files: dict[str, by
             arrays.image_bytes(name, pets, "extra", 0)
 
 
+def test_some_images_as_files(pets: Path, write: Write, mnist_files: dict[str, bytes]) -> None:
+    write(mnist_files)
+    for name, part in (("mnist", "test"), ("pets", "train")):
+        found = arrays.some_bytes(name, pets, part, [3, 0, 99])
+        assert found[:2] == [arrays.image_bytes(name, pets, part, n) for n in (3, 0)]
+        assert found[2] is None
+    with pytest.raises(KeyError):
+        arrays.some_bytes("pets", pets, "extra", [0])
+
+
+def test_places_count_images_that_cannot_be_read(pets: Path) -> None:
+    broken = load("pets", pets)
+    assert arrays.places(broken, pets, "train") == [0, 1, 3]  # cat/broken.png lies between
+    assert list(arrays.places(broken, pets, "test")) == [0]
+    (pets / "pets/train/cat/broken.png").unlink()
+    assert list(arrays.places(load("pets", pets), pets, "train")) == [0, 1, 2]
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     found = os.environ.get("DANLU_TEST_DATA")

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import history, jobs
+from database import events, history, jobs
 
 Sessions = sessionmaker[Session]
 
@@ -93,3 +93,27 @@ def test_a_job_that_does_not_exist_has_no_history(sessions: Sessions) -> None:
     with sessions() as session:
         assert history.epochs(session, "job_none") == []
         assert history.steps(session, "job_none", max_points=5) == []
+
+
+def test_attempts_are_one_curve_without_what_was_taken_back(
+    sessions: Sessions, running: jobs.Fence, claim: Callable[..., jobs.Job]
+) -> None:
+    with sessions.begin() as session:
+        for number in (1, 2, 3, 4):
+            history.add_epoch(session, running, {"epoch": number})
+        jobs.lose(session, running, reason="of a crash")
+    again = jobs.fence_of(claim())
+    with sessions.begin() as session:
+        history.add_epoch(session, again, {"epoch": 3})
+    with sessions() as session:
+        curve = history.curve(session, running.job_id)
+    assert [(row.epoch, row.attempt) for row in curve] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_advice_is_told_to_those_who_listen(sessions: Sessions, running: jobs.Fence) -> None:
+    with sessions.begin() as session:
+        assert history.add_coach(session, running, {"code": "overfitting"})
+        jobs.release(session, running)
+        assert not history.add_coach(session, running, {"code": "overfitting"})
+        told = events.since(session, 0, job_id=running.job_id, limit=99)
+    assert [one.data for one in told if one.type == "coach"] == [{"code": "overfitting"}]

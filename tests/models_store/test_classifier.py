@@ -314,3 +314,49 @@ class TestWarnings:
             "extreme_aspect_ratio",
             "first_frame_only",
         )
+
+
+class TestCalibration:
+    def test_logits_are_divided_by_the_temperature_and_no_class_passes_another(
+        self, manifest: Make, saved: Save, digits: Pixels
+    ) -> None:
+        folder = saved(manifest())
+        plain = Classifier.load(folder).probabilities(digits[..., None])
+        calibrate(folder, '{"temperature": 0.02}')
+
+        calibrated = Classifier.load(folder).probabilities(digits[..., None])
+
+        expected = torch.from_numpy(plain).double().log().div(0.02).softmax(1)
+        np.testing.assert_allclose(calibrated, expected, atol=1e-4)
+        assert np.abs(calibrated - plain).max() > 0.1
+        np.testing.assert_array_equal(np.argsort(-calibrated), np.argsort(-plain))
+
+    def test_a_checkpoint_that_is_judged_while_in_use_is_calibrated_from_then_on(
+        self, classifier: Classifier, tmp_path: Path, digits: Pixels
+    ) -> None:
+        before = classifier.probabilities(digits[..., None])
+        calibrate(tmp_path / "ckpt_1", '{"temperature": 0.5}')
+
+        after = classifier.probabilities(digits[..., None])
+
+        assert np.abs(after - before).max() > 1e-3
+
+    def test_one_without_calibration_stays_as_it_is(
+        self, classifier: Classifier, tmp_path: Path, digits: Pixels
+    ) -> None:
+        before = classifier.probabilities(digits[..., None])
+        calibrate(tmp_path / "ckpt_1", "null")
+
+        np.testing.assert_array_equal(classifier.probabilities(digits[..., None]), before)
+
+    def test_a_damaged_report_is_a_damaged_checkpoint(self, manifest: Make, saved: Save) -> None:
+        folder = saved(manifest())
+        calibrate(folder, "")
+
+        with pytest.raises(Problem, match=r"evaluation\.json") as caught:
+            Classifier.load(folder)
+        assert caught.value.code == "checkpoint_damaged"
+
+
+def calibrate(folder: Path, calibration: str) -> None:
+    (folder / "evaluation.json").write_text(f'{{"calibration": {calibration}}}')

@@ -80,6 +80,7 @@ class TestDefaults:
             "device": "auto",
             "precision": "auto",
             "checkpoints": {"every_epochs": 1, "keep": 5},
+            "tensorboard": {"histograms": False},
         }
         assert resolved.optimizer["name"] == "Adam"
         assert resolved.optimizer["lr"] == 0.001

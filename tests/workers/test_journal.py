@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import history, jobs
+from database import events, history, jobs
 from database.jobs import Fence
 from models_store.recipe import Recipe
+from workers.coach import Advice
 from workers.journal import Journal
 from workers.reporter import Reporter, Stop, Stopped
 from workers.training import EpochEnd, Metrics, Tick
@@ -252,3 +253,44 @@ def test_the_test_part_is_measured_at_the_end(
     assert (metrics["test_loss"], metrics["test_accuracy"]) == (0.3, 0.9)
     assert metrics["val_accuracy"] == 0.8
     assert (progress["phase"], progress["eta_seconds"]) == ("evaluating", None)
+
+
+ADVICE = Advice("loss_diverged", "Too fast.", {"dataset": "shapes", "lr": 0.1})
+
+
+def test_advice_is_an_event_with_a_recipe_and_a_warning_that_stays(
+    journal: NewJournal, running: Fence, job: Job, sessions: Sessions
+) -> None:
+    first = journal()
+    first.warn("validation_tiny", "Few.")
+    first.describe("v1")
+
+    first.advise(ADVICE)
+
+    with sessions() as session:
+        told = [e for e in events.since(session, 0, limit=99) if e.type == "coach"]
+    assert [one.data for one in told] == [
+        {
+            "code": "loss_diverged",
+            "message": "Too fast.",
+            "recipe": {"dataset": "shapes", "lr": 0.1},
+        }
+    ]
+    said = [
+        {"code": "validation_tiny", "message": "Few."},
+        {"code": "loss_diverged", "message": "Too fast."},
+    ]
+    assert job(running).warnings == said
+
+    journal().describe("v1")  # the next attempt
+    assert job(running).warnings == said[1:]
+
+
+def test_a_notice_is_written_at_once(journal: NewJournal, running: Fence, job: Job) -> None:
+    told = journal()
+    told.describe("v1")
+    told.notice("tensorboard_unwritten", "The disk is full.")
+
+    assert job(running).warnings == [
+        {"code": "tensorboard_unwritten", "message": "The disk is full."}
+    ]

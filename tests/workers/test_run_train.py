@@ -18,7 +18,7 @@ from data_store import arrays, catalog
 from database import checkpoints as rows
 from database import events, history, jobs
 from database.jobs import Fence
-from models_store import checkpoints, pretrained, zoo
+from models_store import checkpoints, pretrained, report, zoo
 from models_store import recipe as recipes
 from models_store.classifier import Classified, Classifier
 from models_store.fields import Normalize
@@ -333,15 +333,22 @@ def test_an_own_validation_part_chooses(work: Work, write_images: WriteImages) -
     assert work.metrics["val_count"] == 20
 
 
-def test_without_a_test_part_nothing_is_judged(work: Work, write_images: WriteImages) -> None:
+def test_without_a_test_part_it_is_judged_on_the_validation_images(
+    work: Work, write_images: WriteImages
+) -> None:
     write_images("train")
 
     outcome = work.run(epochs=1)
 
     assert outcome.state == "succeeded"
     assert (work.metrics["test_loss"], work.metrics["test_accuracy"]) == (None, None)
-    assert work.job.progress is not None
-    assert work.job.progress["phase"] == "training"
+    said = report.read(work.best)
+    assert said is not None
+    assert (said.judged_on, said.count, said.accuracy) == (
+        "validation",
+        6,
+        work.metrics["val_accuracy"],
+    )
 
 
 def test_choosing_on_the_test_part_is_warned_of(work: Work, write_images: WriteImages) -> None:
@@ -964,3 +971,43 @@ def test_weights_that_cannot_be_had(
     assert outcome.state == "succeeded"
     assert work.warnings["weights_unavailable"].startswith("Trained from scratch.")
     assert work.held.calls == ["give up", "give up", "take"]
+
+
+def test_a_job_that_diverges_is_told_and_goes_on(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    outcome = work.run(optimizer={"name": "SGD", "lr": 1e6}, epochs=3)
+
+    assert outcome.state == "succeeded"
+    assert list(work.warnings) == ["validation_tiny", "loss_diverged"]
+    with work.sessions() as session:
+        told = events.since(session, 0, job_id=work.fence.job_id, limit=10_000)
+    (advice,) = [one.data for one in told if one.type == "coach"]
+    assert advice["recipe"]["optimizer"]["lr"] == 0.1
+    submitted = SubmittedRecipe.model_validate(advice["recipe"])
+    assert recipes.resolve(submitted, catalog.facts("shapes", work.root)).epochs == 3
+
+
+def test_the_report_is_of_the_best_checkpoint_and_its_temperature_is_used(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test", count=60)
+
+    work.run(epochs=3, checkpoints={"keep": "all"})
+
+    folders = sorted((work.home / "checkpoints").iterdir())
+    assert [folder for folder in folders if report.read(folder)] == [work.best]
+    said = report.read(work.best)
+    assert said is not None
+    assert said.accuracy == work.metrics["test_accuracy"]
+    assert (said.judged_on, said.count) == ("test", 120)
+    assert said.dataset == work.manifest.dataset
+
+
+def test_files_for_tensorboard_lie_in_the_run(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    work.run(tensorboard={"histograms": True})
+
+    assert len(list((work.home / "runs" / work.fence.job_id).glob("events.out.tfevents.*"))) == 1
+    assert work.manifest.recipe["tensorboard"] == {"histograms": True}

@@ -199,7 +199,7 @@ def test_a_long_list_of_damage_is_cut(
 ) -> None:
     shutil.rmtree(backed_up / "checkpoints")
 
-    with pytest.raises(Refused, match="and 3 more"):
+    with pytest.raises(Refused, match="and 4 more"):
         bring_back(new, backed_up)
 
 

@@ -4,9 +4,10 @@ import io
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load as load_safetensors
 
-from models_store import architectures
+from models_store import architectures, report
 
 
 def test_a_list_newest_first(shared, trained):
@@ -123,3 +124,36 @@ def test_damaged_files_are_told(server, train, problem):
     problem(server.get(url), 500, "checkpoint_damaged")
     (server.settings.checkpoints / made.best / "manifest.json").write_text("{")
     problem(server.get(f"/checkpoints/{made.best}"), 500, "checkpoint_damaged")
+
+
+def test_the_report_is_what_the_worker_left(shared, trained, judged):
+    response = shared.get(f"/checkpoints/{trained.best}/report")
+    assert response.status_code == 200
+    assert response.json() == judged(trained.best).model_dump(mode="json")
+    assert response.json()["parity"] is None
+
+
+@pytest.mark.parametrize("picture", ["confusion.png", "mistakes.png"])
+def test_pictures_of_a_report(shared, trained, picture):
+    response = shared.get(f"/checkpoints/{trained.best}/{picture}")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(response.content)).size > (300, 300)
+
+
+@pytest.mark.parametrize("what", ["report", "confusion.png", "mistakes.png"])
+def test_only_the_best_at_the_end_of_a_job_is_judged(shared, trained, problem, what):
+    other = trained.checkpoint_ids[0]
+    said = problem(shared.get(f"/checkpoints/{other}/{what}"), 409, "not_evaluated")
+    assert "best checkpoint" in said["hint"]
+    missing = "ckpt_01K00000000000000000000000"
+    problem(shared.get(f"/checkpoints/{missing}/{what}"), 404, "checkpoint_not_found")
+    problem(shared.get(f"/checkpoints/..%2F/{what}"), 404, "not_found")
+
+
+def test_mistakes_in_a_data_set_that_is_not_there(server, train, judged, problem):
+    made = train(server.settings)
+    gone = judged(made.best, dataset={"name": "gone", "version": None})
+    report.write(server.settings.checkpoints / made.best, gone)
+    problem(server.get(f"/checkpoints/{made.best}/mistakes.png"), 404, "dataset_unknown")
+    assert server.get(f"/checkpoints/{made.best}/confusion.png").status_code == 200

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import insert
 
-from database import jobs
+from database import history, jobs
 from database.tables import Epoch, State
 
 
@@ -214,3 +214,20 @@ def test_deleting_frees_what_it_says(server, train, problem):
     problem(server.get(f"/jobs/{job_id}"), 404, "job_not_found")
     problem(server.delete(f"/jobs/{job_id}"), 404, "job_not_found")
     assert server.get("/checkpoints").json()["items"] == []
+
+
+def test_the_curves_as_a_picture(server, train, problem):
+    job = train(server.settings, end=None).job_id
+    before = server.get(f"/jobs/{job}/plot.png")
+    assert (before.status_code, before.headers["content-type"]) == (200, "image/png")
+    holder = fence(server, job)
+    with server.sessions.begin() as session:
+        for epoch in (1, 2):
+            values = {"epoch": epoch, "train_loss": 1 / epoch, "val_loss": None}
+            history.add_epoch(session, holder, values)
+    after = server.get(f"/jobs/{job}/plot.png")
+    assert after.content.startswith(b"\x89PNG")
+    assert after.content != before.content
+    finish(server, job)
+    assert server.get(f"/jobs/{job}/plot.png").content == after.content
+    problem(server.get("/jobs/job_01K00000000000000000000000/plot.png"), 404, "job_not_found")
