@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from data_store import arrays, catalog
 from data_store.parts import DataSet
 from database import engine, jobs
-from models_store import architectures, checkpoints, preprocess
+from models_store import architectures, checkpoints, misfits, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.layers import label
 from models_store.manifest import Preprocessing
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, state, training
+from workers import devices, losses, state, training
 from workers.journal import Journal
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
@@ -141,14 +141,7 @@ def _train(
     parts = split(data, recipe, device)
     _describe(journal, recipe, data, parts)
 
-    run_with = Run(
-        device=device,
-        bf16=devices.computes_bf16(recipe.precision, device),
-        normalize=_normalize(recipe, data),
-        stopped=stop,
-        transforms=recipe.transforms.shaping,
-        classes=len(data.classes),
-    )
+    run_with = _run_with(recipe, data, parts, device, stop)
     planned = architectures.plan(
         recipe.architecture,
         channels=recipe.channels,
@@ -168,13 +161,15 @@ def _train(
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
     _take_up(begun, task, recipe, saver)
     keeper = state.Keeper(task.run)
-    journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
+    left = (recipe.epochs - begun.epoch) * (begun.steps // recipe.epochs)
+    journal.training(begun.step + left, done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
             journal.tick(event)
             continue
         journal.epoch(event, len(parts.validation))
-        finishing = reporter.finishing or event.epoch == recipe.epochs
+        over = event.stop_reason is not None or event.epoch == recipe.epochs
+        finishing = reporter.finishing or over
         if finishing or event.epoch % recipe.checkpoints.every_epochs == 0:
             saver.save(network, event, journal.metrics())
             keeper.keep(begun, last=finishing)
@@ -183,7 +178,26 @@ def _train(
     if stop():
         raise Stopped
     _judge(network, parts, run_with, journal=journal, best=saver.best())
+    if begun.limits.ended:
+        state.settle(task.run, begun)
+        return begun.limits.ended
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
+
+
+def _run_with(recipe: Recipe, data: DataSet, parts: Split, device: torch.device, stop: Stop) -> Run:
+    labels = parts.train.labels[parts.train.index]
+    loss = losses.build(recipe.loss, recipe.class_weights, labels, classes=len(data.classes))
+    precision = devices.precision(recipe.precision, device)
+    devices.set_up(precision, device)
+    return Run(
+        device=device,
+        precision=precision,
+        normalize=_normalize(recipe, data),
+        stopped=stop,
+        transforms=recipe.transforms.shaping,
+        classes=len(data.classes),
+        loss=loss,
+    )
 
 
 def _take_up(begun: Training, task: Task, recipe: Recipe, saver: Saver) -> None:
@@ -191,13 +205,16 @@ def _take_up(begun: Training, task: Task, recipe: Recipe, saver: Saver) -> None:
     with a fresh optimizer.
     """
     if state.restore(task.run, begun):
+        if state.is_settled(task.run, begun):
+            begun.limits.renew()
         log.info("goes on after epoch %d", begun.epoch)
     elif (saved := saver.newest()) is not None:
         begun.epoch, folder = saved
         begun.step = begun.epoch * (begun.steps // recipe.epochs)
         weights = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
         begun.network.load_state_dict(weights)
-        begun.advance_schedule()
+        if begun.scheduler is not None:
+            begun.scheduler.advance(begun.epoch)
         log.info("goes on after epoch %d with a fresh optimizer", begun.epoch)
 
 
@@ -242,6 +259,7 @@ def _load(
             raise Stopped
         journal.loading(phase, done, total)
 
+    workers = recipe.data_loader.num_workers
     download = not arrays.is_local(recipe.dataset, task.datasets)
     if download:
         holding.give_up()
@@ -252,6 +270,7 @@ def _load(
         size=recipe.size,
         channels=recipe.channels,
         progress=progress,
+        threads=None if workers == "auto" else workers,
     )
     device = holding.take() if download else task.device
     if stop():
@@ -276,6 +295,8 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
         named = ", ".join(one.file for one in data.skipped[:5])
         more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""
         journal.warn("unreadable_images", f"Left out, because unreadable: {named}{more}.")
+    if schedule := misfits.schedule_length(recipe, images=len(parts.train)):
+        journal.warn("schedule_length", schedule)
     journal.describe(data.version)
 
 
