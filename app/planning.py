@@ -12,6 +12,7 @@ from data_store import catalog
 from data_store.catalog import Facts
 from database import jobs
 from database.tables import State
+from models_store import misfits
 from models_store import recipe as recipes
 from models_store.fields import Recipe, SubmittedRecipe
 from problems import Problem
@@ -50,9 +51,7 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     resolved = recipes.resolve(submitted, facts)
     network = _network(resolved, classes=len(facts.classes))
     recipe = resolved.model_copy(update={"architecture": network.architecture})
-    images = facts.counts["train"]
-    if isinstance(recipe.validation, float):
-        images -= max(1, round(images * recipe.validation))
+    images = misfits.trained(recipe, facts.counts["train"])
     if network.normalises_batches:
         recipes.check_batches(recipe, images)
     return Planned(recipe, network, images)
@@ -102,5 +101,6 @@ def estimated_seconds(session: Session, planned: Planned) -> float | None:
             and (recipe.get("transforms") or {}).get("eval", []) == judged
         )
         if alike and speed:
-            return round(planned.images * wanted.epochs / float(speed), 1)
+            seconds = planned.images * wanted.epochs / float(speed)
+            return round(min(seconds, wanted.max_seconds or seconds), 1)
     return None

@@ -118,7 +118,7 @@ def advice(case: Case, root: Path, cache: Path) -> tuple[list[coach.Advice], flo
     planned = architectures.plan(
         wanted.architecture, channels=wanted.channels, size=wanted.size, classes=len(data.classes)
     )
-    run = Run(device=CPU, bf16=False, normalize=None, stopped=lambda: False)
+    run = Run(device=CPU, precision="fp32", normalize=None, stopped=lambda: False)
     steps = training.steps_per_epoch(len(parts.train), wanted) * wanted.epochs
     begun = training.begin(architectures.build(planned), wanted, run, steps=steps)
     hears = listener(wanted, parts, classes=len(data.classes), steps=steps, earlier=Earlier())

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def load(
+def load(  # noqa: PLR0913 - where it lies, and how it is wanted
     name: str,
     *,
     root: Path,
@@ -32,17 +32,21 @@ def load(
     size: tuple[int, int],
     channels: int,
     progress: Progress,
+    threads: int | None = None,
 ) -> DataSet:
     """The data set with every image at `size` (height, width) and `channels` (1 or 3).
 
     Downloads and decodes what is not there yet, then maps it from `cache`; two processes may do so
-    at once. Whatever `progress` raises stops the work and leaves nothing behind. Raises
+    at once. So many `threads` decode the files of a folder: 0: none but the caller's, None: as many
+    as pays. Whatever `progress` raises stops the work and leaves nothing behind. Raises
     `dataset_unknown`, `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`.
     """
     name = catalog.canonical(name, root)
     if name in SETS:
         downloads.fetch(SETS[name], root, progress)
-    source = BuiltInSource(name, root) if name in SETS else FolderSource(root / name)
+    source = (
+        BuiltInSource(name, root) if name in SETS else FolderSource(root / name, threads=threads)
+    )
     place = decoded.place(cache, source.key, size=size, channels=channels)
     found = decoded.read(place, name)
     if found is None:

@@ -4,7 +4,8 @@ Knows nothing of pixels: `arrays` reads them.
 """
 
 import copy
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
@@ -138,6 +139,11 @@ def _look(path: Path) -> _Seen:
     return seen
 
 
+def _imbalance(images: Sequence[folder.Image]) -> float:
+    counts = Counter(image.label for image in images).values()
+    return max(counts) / min(counts)
+
+
 def _unchanged(stamps: Mapping[str, int]) -> bool:
     try:
         return all(Path(path).stat().st_mtime_ns == stamp for path, stamp in stamps.items())
@@ -163,6 +169,8 @@ def _read(path: Path) -> _Seen:
         channels=channels,
         available=True,
         version=None,
-        defaults=defaults.for_folder(height=height, width=width, images=len(train)),
+        defaults=defaults.for_folder(
+            height=height, width=width, images=len(train), imbalance=_imbalance(train)
+        ),
     )
     return _Seen(found, sources.folder_key(path, scan), scan.stamps)

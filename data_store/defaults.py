@@ -8,12 +8,16 @@ from typing import Any
 
 _SMALL = 64  # px: up to here images are used about as they are
 _STEPS = 1500  # enough for a pretrained network to settle on other images
+_UNEVEN = 3  # images of the most frequent class for each of the rarest: from there on they count
 
 
-def for_folder(*, height: int, width: int, images: int) -> dict[str, Any]:
-    """A recipe, as it would be submitted, for a training part of `images` images of that size."""
+def for_folder(*, height: int, width: int, images: int, imbalance: float = 1.0) -> dict[str, Any]:
+    """A recipe, as it would be submitted, for a training part of `images` images of that size.
+
+    `imbalance` is how many images the most frequent class has for each of the rarest one.
+    """
     side = max(height, width)
-    return _small(side) if side <= _SMALL else _large(images)
+    return _small(side) if side <= _SMALL else _large(images, imbalance)
 
 
 def _small(side: int) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def _small(side: int) -> dict[str, Any]:
     }
 
 
-def _large(images: int) -> dict[str, Any]:
+def _large(images: int, imbalance: float) -> dict[str, Any]:
     batch = min(128, max(1, images // 4))  # what a recipe takes when it names none
     return {
         "architecture": "mobilenet_v3_small",
@@ -38,4 +42,6 @@ def _large(images: int) -> dict[str, Any]:
         "optimizer": {"name": "Adam", "lr": 0.001},
         "epochs": min(100, max(10, round(_STEPS / math.ceil(images / batch)))),
         "transforms": {"train": [{"type": "RandomResizedCrop"}, {"type": "RandomHorizontalFlip"}]},
+        "early_stopping": {"metric": "val_loss", "patience": 10},
+        "class_weights": "balanced" if imbalance > _UNEVEN else None,
     }

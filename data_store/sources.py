@@ -74,10 +74,14 @@ class BuiltInSource:
 
 
 class FolderSource:
-    """A folder per class. Files that cannot be read are skipped."""
+    """A folder per class. Files that cannot be read are skipped.
 
-    def __init__(self, path: Path) -> None:
+    `threads` decode it, 0: none but the caller's; None: as many as there are cores where that pays.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         scan = folder.scan(path)
+        self._threads = threads
         self._path = path
         self._parts = scan.parts
         self._digest = sha256("\0".join(scan.classes).encode())
@@ -92,7 +96,7 @@ class FolderSource:
         """
         files = self._parts[part]
         found: set[int] = set()
-        with _mapping(files) as mapping:
+        with _mapping(files, self._threads) as mapping:
             for start in range(0, len(files), _BATCH):
                 batch = files[start : start + _BATCH]
                 read = mapping(lambda file: self._decoded(file, size, channels), batch)
@@ -157,12 +161,15 @@ _Map = Callable[..., Iterable[tuple[bytes, images.Decoded | Problem]]]
 
 
 @contextmanager
-def _mapping(files: Sequence[folder.Image]) -> Iterator[_Map]:
-    """`map`, on threads where that is faster."""
-    if sum(file.size for file in files) < _LARGE * len(files):
+def _mapping(files: Sequence[folder.Image], threads: int | None) -> Iterator[_Map]:
+    """`map`, on threads: so many, or if nobody said where that is faster."""
+    if threads is None:
+        large = sum(file.size for file in files) >= _LARGE * len(files)
+        threads = (os.cpu_count() or 1) if large else 0
+    if threads == 0:
         yield map
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         yield pool.map
 
 

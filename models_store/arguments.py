@@ -1,93 +1,30 @@
-"""The arguments of PyTorch's optimizers and schedulers, with PyTorch's names and defaults.
+"""The arguments of PyTorch's optimizers, schedulers and losses: filled in and checked by name.
 
-Torch-free, so that a request can be checked before torch is loaded; a test holds every model
-against the signature of its PyTorch class. What danlu sets itself is listed in `FIXED`.
+Torch-free, so that a request can be checked before torch is loaded. What there is and which
+arguments it takes is told by `optimizers`, `schedulers` and `losses`; what danlu sets itself is
+listed in `FIXED`.
 """
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
+from models_store.losses import LOSSES
+from models_store.optimizers import OPTIMIZERS, UNFIT
+from models_store.schedulers import SCHEDULERS
+from models_store.signatures import Arguments
 from problems import FieldError, Problem, did_you_mean, match
 
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+__all__ = ["FIXED", "LOSSES", "OPTIMIZERS", "SCHEDULERS", "UNFIT", "Part", "complete"]
 
+Part = Literal["optimizer", "scheduler", "loss"]
 
-Betas = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-
-
-class Arguments(BaseModel):
-    """Base of all argument models: unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Optimizer(Arguments):
-    """What PyTorch's optimizers have in common."""
-
-    lr: NonNegative = 0.001
-    weight_decay: NonNegative = 0.0
-    maximize: bool = False
-    foreach: bool | None = None
-    fused: bool | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.foreach and self.fused:
-            raise ValueError("foreach and fused cannot both be true")
-        return self
-
-
-class SGD(Optimizer):
-    """torch.optim.SGD."""
-
-    momentum: NonNegative = 0.0
-    dampening: float = 0.0
-    nesterov: bool = False
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
-        return self
-
-
-class Adam(Optimizer):
-    """torch.optim.Adam."""
-
-    betas: Betas = [0.9, 0.999]
-    eps: NonNegative = 1e-8
-    amsgrad: bool = False
-    decoupled_weight_decay: bool = False
-
-
-class AdamW(Optimizer):
-    """torch.optim.AdamW."""
-
-    weight_decay: NonNegative = 0.01
-    betas: Betas = [0.9, 0.999]
-    eps: NonNegative = 1e-8
-    amsgrad: bool = False
-
-
-class OneCycleLR(Arguments):
-    """torch.optim.lr_scheduler.OneCycleLR; `max_lr` left out is the optimizer's `lr`."""
-
-    max_lr: NonNegative
-    pct_start: Fraction = 0.3  # at 1 PyTorch divides by zero: no step is left to come down
-    anneal_strategy: Literal["cos", "linear"] = "cos"
-    cycle_momentum: bool = True
-    base_momentum: Fraction = 0.85
-    max_momentum: Fraction = 0.95
-    div_factor: Positive = 25.0
-    final_div_factor: Positive = 1e4
-    three_phase: bool = False
-
-
-OPTIMIZERS: dict[str, type[Arguments]] = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
-SCHEDULERS: dict[str, type[Arguments]] = {"OneCycleLR": OneCycleLR}
+_KNOWN: Mapping[Part, Mapping[str, type[Arguments]]] = {
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+    "loss": LOSSES,
+}
 
 # Arguments that PyTorch has and danlu sets itself: said by name when someone gives them.
 FIXED: dict[str, str] = {
@@ -99,35 +36,38 @@ FIXED: dict[str, str] = {
     "epochs": "danlu takes the recipe's epochs",
     "steps_per_epoch": "danlu counts the steps of the run",
     "last_epoch": "danlu keeps the place in the schedule",
+    "size_average": "PyTorch has put reduction in its place",
+    "reduce": "PyTorch has put reduction in its place",
 }
 
 
-def complete(
-    part: Literal["optimizer", "scheduler"], name: str, given: dict[str, Any]
-) -> dict[str, Any]:
+def complete(part: Part, name: str, given: dict[str, Any]) -> dict[str, Any]:
     """`{"name": …}` and every argument, those not given filled in with PyTorch's defaults.
 
-    Raises `Problem`: optimizer_unknown or scheduler_unknown, unknown_field, invalid_request.
+    Raises `Problem`: optimizer_unknown, scheduler_unknown or loss_unknown, unknown_field,
+    invalid_request.
     """
-    known = OPTIMIZERS if part == "optimizer" else SCHEDULERS
-    found = match(name, known)
+    found = match(name, _KNOWN[part])
     if found is None:
-        raise Problem(
-            f"{part}_unknown",
-            f"There is no {part} named {name!r}.",
-            hint=did_you_mean(name, known),
-            errors=[{"loc": ["body", part, "name"], "msg": f"unknown {part}"}],
-        )
+        raise _unknown(part, name)
     try:
-        return {"name": found, **known[found].model_validate(given).model_dump()}
+        return {"name": found, **_KNOWN[part][found].model_validate(given).model_dump()}
     except ValidationError as error:
         raise _problem(part, found, error) from None
 
 
-def _problem(part: str, name: str, error: ValidationError) -> Problem:
+def _unknown(part: Part, name: str) -> Problem:
+    detail, hint = f"There is no {part} named {name!r}.", did_you_mean(name, _KNOWN[part])
+    unfit = match(name, UNFIT) if part == "optimizer" else None
+    if unfit is not None:
+        detail, hint = f"danlu does not train with {unfit}: {UNFIT[unfit]}.", "Take another one."
+    errors: list[FieldError] = [{"loc": ["body", part, "name"], "msg": f"unknown {part}"}]
+    return Problem(f"{part}_unknown", detail, hint=hint, errors=errors)
+
+
+def _problem(part: Part, name: str, error: ValidationError) -> Problem:
     """The first kind of trouble decides the code: an unknown argument, or a value out of range."""
-    known = list((OPTIMIZERS | SCHEDULERS)[name].model_fields)
-    unknown = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden"]
+    unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
     errors: list[FieldError] = [
         {"loc": ["body", part, *e["loc"]], "msg": _message(name, e["loc"], e["type"], e["msg"])}
         for e in error.errors()
@@ -136,14 +76,25 @@ def _problem(part: str, name: str, error: ValidationError) -> Problem:
         first = errors[0]
         where = ".".join(str(step) for step in first["loc"][1:])
         return Problem("invalid_request", f"{where}: {first['msg']}", errors=errors)
-    wanted = unknown[0]
+    *path, wanted = map(str, unknown[0])
+    known = _fields(_KNOWN[part][name], path)
     hint = f"Leave it out: {FIXED[wanted]}." if wanted in FIXED else did_you_mean(wanted, known)
     return Problem(
-        "unknown_field", f"{name} has no argument {wanted!r} here.", hint=hint, errors=errors
+        "unknown_field",
+        f"{'.'.join([name, *path])} has no argument {wanted!r} here.",
+        hint=hint,
+        errors=errors,
     )
+
+
+def _fields(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The arguments at a place inside: Muon has an AdamW."""
+    for step in path:
+        model = model.model_fields[step].annotation  # type: ignore[assignment]
+    return list(model.model_fields)
 
 
 def _message(name: str, loc: tuple[int | str, ...], kind: str, message: str) -> str:
     if kind != "extra_forbidden":
         return message.removeprefix("Value error, ")
-    return f"{name} takes no {loc[0]!r}"
+    return f"{'.'.join([name, *map(str, loc[:-1])])} takes no {loc[-1]!r}"

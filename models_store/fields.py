@@ -3,15 +3,18 @@
 Knows ranges and types; defaults and what fields mean together are `recipe.resolve`'s.
 """
 
-from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models_store import arguments
 from models_store.layers import SubmittedArchitecture
+from models_store.losses import Weights
+from models_store.named import SubmittedLoss, SubmittedOptimizer, SubmittedScheduler, or_the_name
 from models_store.numbers import Side, Whole
 from models_store.pipeline import Pair, Transforms, size_of
+from models_store.schedulers import Metric
+from models_store.signatures import NonNegative, Positive
 from problems import Problem
 
 Size = Side
@@ -25,9 +28,16 @@ Tags = Annotated[list[Name], Field(max_length=20)]
 Priority = Annotated[int, Field(ge=-100, le=100), Whole]
 Channels = Annotated[Literal[1, 3], Whole]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+# What `auto` becomes on a device.
+Computed = Literal["fp32", "tf32", "bf16", "fp16"]
 # An own `val` part; the test part, as the notes do; or a fraction of the training images.
-Validation = Literal["val", "test"] | Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Validation = Literal["val", "test"] | Share
+ClassWeights = Literal["balanced"] | Weights
+Accumulation = Annotated[int, Field(ge=1, le=10_000), Whole]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Workers = Annotated[int, Field(ge=0, le=64), Whole]
 
 
 class _Part(BaseModel):
@@ -39,6 +49,11 @@ class DataLoader(_Part):
 
     shuffle: bool = True
     drop_last: bool = False
+    num_workers: Workers | Literal["auto"] = Field(
+        "auto",
+        description="Threads that decode the files of a folder, when they are decoded. 0: none "
+        "but the job's own; auto: as many as there are cores, where the images are large.",
+    )
 
 
 class Checkpoints(_Part):
@@ -54,87 +69,19 @@ class TensorBoard(_Part):
     histograms: bool = Field(False, description="How the weights are distributed, each epoch.")
 
 
+class EarlyStopping(_Part):
+    """Ends a run whose `metric` was not better by more than `min_delta` for `patience` epochs."""
+
+    metric: Metric = "val_loss"
+    patience: Epochs = 10
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
 class Normalize(_Part):
     """Mean and standard deviation of each channel, of pixels from 0 to 1."""
 
     mean: Annotated[list[float], Field(min_length=1, max_length=3)]
     std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=3)]
-
-
-def _from_name(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict) and "type" in value and "name" not in value:
-        return {"name": value["type"]} | {k: v for k, v in value.items() if k != "type"}
-    return value
-
-
-def _describe(schema: dict[str, Any], known: Mapping[str, type[arguments.Arguments]]) -> None:
-    """Lists the arguments of all kinds together: which of them go together, the name decides."""
-    schema["additionalProperties"] = False
-    schema["properties"]["name"] = {"type": ["string", "null"], "enum": [*known, None]}
-    for kind in known.values():
-        for name, argument in kind.model_json_schema()["properties"].items():
-            said = {key: value for key, value in argument.items() if key != "default"}
-            schema["properties"].setdefault(name, said)
-
-
-def _describe_optimizer(schema: dict[str, Any]) -> None:
-    _describe(schema, arguments.OPTIMIZERS)
-    schema["examples"] = [{"name": "AdamW", "lr": 0.001, "weight_decay": 0.05}]
-
-
-def _describe_scheduler(schema: dict[str, Any]) -> None:
-    _describe(schema, arguments.SCHEDULERS)
-    schema["examples"] = [{"name": "OneCycleLR", "max_lr": 0.01}]
-
-
-def _or_the_name(known: Iterable[str]) -> Callable[[dict[str, Any]], None]:
-    """A bare name is taken too, though the model has fields."""
-    return lambda schema: schema["anyOf"].append({"type": "string", "enum": list(known)})
-
-
-class Named(BaseModel):
-    """An optimizer or scheduler: its name and PyTorch's arguments. A bare string is the name.
-
-    `type`, the word that layers and transforms use, is taken for `name` too.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: Name | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return _from_name(value)
-
-    def arguments(self) -> dict[str, Any]:
-        """Everything given but the name."""
-        return dict(self.__pydantic_extra__ or {})
-
-
-class SubmittedOptimizer(Named):
-    """`{"name": "SGD", "lr": 0.1}`; without a name the default optimizer's arguments change."""
-
-    model_config = ConfigDict(json_schema_extra=_describe_optimizer)
-
-
-class SubmittedScheduler(Named):
-    """`{"name": "OneCycleLR", "max_lr": 0.01}`; without a name the default's arguments change."""
-
-    model_config = ConfigDict(json_schema_extra=_describe_scheduler)
-
-
-class Loss(_Part):
-    """The loss, by its PyTorch name; the mean over the images."""
-
-    name: Literal["CrossEntropyLoss"] = "CrossEntropyLoss"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return _from_name(value)
 
 
 class SubmittedRecipe(BaseModel):
@@ -171,23 +118,40 @@ class SubmittedRecipe(BaseModel):
         description="Start with torchvision's weights; auto: from scratch where there are none.",
     )
     freeze_backbone: bool | None = Field(None, description="Train nothing but the last layer.")
-    head_lr: arguments.Positive | None = Field(
+    head_lr: Positive | None = Field(
         None, description="Learning rate of the last layer, if it is to have another."
     )
     epochs: Epochs | None = None
     batch_size: Batch | None = None
     optimizer: SubmittedOptimizer | None = Field(
         None,
-        description="SGD, Adam or AdamW with PyTorch's arguments. A bare string is the name.",
-        json_schema_extra=_or_the_name(arguments.OPTIMIZERS),
+        description="One of torch.optim with its arguments. A bare string is the name.",
+        json_schema_extra=or_the_name(arguments.OPTIMIZERS),
     )
     scheduler: SubmittedScheduler | None = Field(
         None,
-        description="OneCycleLR with PyTorch's arguments; null for none.",
-        json_schema_extra=_or_the_name(arguments.SCHEDULERS),
+        description="PyTorch's arguments, interval and warmup_epochs; null for none.",
+        json_schema_extra=or_the_name(arguments.SCHEDULERS),
     )
-    lr: arguments.NonNegative | None = Field(None, description="Short for optimizer.lr.")
-    loss: Loss | None = None
+    lr: NonNegative | None = Field(None, description="Short for optimizer.lr.")
+    loss: SubmittedLoss | None = Field(
+        None,
+        description="With PyTorch's arguments. A bare string is the name.",
+        json_schema_extra=or_the_name(arguments.LOSSES),
+    )
+    class_weights: ClassWeights | None = Field(
+        None, description="balanced: rare classes count more; or a weight for each class."
+    )
+    grad_accumulation: Accumulation | None = Field(
+        None, description="Batches for each step of the optimizer."
+    )
+    clip_grad_norm: Positive | None = Field(
+        None, description="The norm that gradients are cut to; null: they are left as they are."
+    )
+    max_seconds: Seconds | None = Field(
+        None, description="Time to train in, over all attempts; null: as long as it takes."
+    )
+    early_stopping: EarlyStopping | None = None
     image_size: Size | Annotated[list[Size], Field(min_length=2, max_length=2)] | None = Field(
         None, description="Side in pixels, or [height, width]. Images are resized to it whole."
     )
@@ -202,6 +166,9 @@ class SubmittedRecipe(BaseModel):
     data_loader: DataLoader | None = None
     validation: Validation | None = Field(
         None, description="Fraction of the training images, or val, or test as the notes do."
+    )
+    test: Share | None = Field(
+        None, description="Fraction of the training images of a set without a test part."
     )
     device: Device | None = None
     precision: Precision | None = None
@@ -246,7 +213,12 @@ class Recipe(BaseModel):
     batch_size: int
     optimizer: dict[str, Any]
     scheduler: dict[str, Any] | None
-    loss: Loss
+    loss: dict[str, Any]
+    class_weights: ClassWeights | None = None
+    grad_accumulation: int = 1
+    clip_grad_norm: float | None = None
+    max_seconds: float | None = None
+    early_stopping: EarlyStopping | None = None
     image_size: int | list[int]
     channels: Literal[1, 3]
     normalize: Literal["auto"] | Normalize | None
@@ -254,6 +226,7 @@ class Recipe(BaseModel):
     transforms: Transforms
     data_loader: DataLoader
     validation: Validation
+    test: float | None = None
     device: Device
     precision: Precision
     seed: int

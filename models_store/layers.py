@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from models_store.arguments import Arguments, Positive
 from models_store.numbers import Share, Whole
+from models_store.signatures import Arguments, Positive
 
 MOST_LAYERS = 500
 MOST_DEPTH = 20

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
-from models_store.arguments import Arguments
+from models_store.signatures import Arguments
 from models_store.transforms import (
     FIXED,
     CenterCrop,

@@ -5,22 +5,20 @@ the network fits the images is `architectures.plan`'s to say.
 """
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from models_store import arguments, transform_rules
+from models_store import arguments, misfits, transform_rules
 from models_store.fields import (
     Checkpoints,
     DataLoader,
-    Loss,
-    Named,
     Normalize,
     Recipe,
-    SubmittedOptimizer,
     SubmittedRecipe,
     TensorBoard,
 )
 from models_store.layers import LayerList
+from models_store.named import Named, SubmittedLoss, SubmittedOptimizer
 from problems import Problem, did_you_mean, match
 
 __all__ = [
@@ -39,6 +37,8 @@ class Facts(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
     @property
     def counts(self) -> Mapping[str, int]: ...
     @property
@@ -97,8 +97,9 @@ def wanted_dataset(submitted: SubmittedRecipe) -> str:
 def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     """Fills in every default: the body's words come first, then the recipe's, then the data set's.
 
-    Raises `Problem` (recipe_unknown, optimizer_unknown, scheduler_unknown, unknown_field,
-    invalid_request, dataset_invalid, transforms_misfit) with the place of each wrong field.
+    Raises `Problem` (recipe_unknown, optimizer_unknown, scheduler_unknown, loss_unknown,
+    unknown_field, invalid_request, dataset_invalid, transforms_misfit) with the place of each
+    wrong field.
     """
     given = {
         key: value
@@ -116,8 +117,14 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
         chosen[part] = {**defaults[part], **(given.get(part) or {})}
     if "train" in (given.get("transforms") or {}):  # a default eval goes with its train
         chosen["transforms"] = given["transforms"]
+    if chosen["early_stopping"] is not None:
+        chosen["early_stopping"] = {
+            **(defaults["early_stopping"] or {}),
+            **chosen["early_stopping"],
+        }
     chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
     chosen |= _pretrained(chosen, defaults, said=_ready_made(submitted).keys() | given.keys())
+    chosen |= _loss(submitted, defaults)
     if chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(2**31)
     if isinstance(chosen["image_size"], list) and len(set(chosen["image_size"])) == 1:
@@ -127,7 +134,10 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
     return recipe
 
 
-_NULLABLE = {"normalize", "seed", "head_lr"}
+_NULLABLE = {
+    *("normalize", "seed", "class_weights", "clip_grad_norm", "max_seconds", "early_stopping"),
+    *("test", "head_lr"),
+}
 
 
 def _pretrained(
@@ -174,7 +184,12 @@ def _general(facts: Facts) -> dict[str, Any]:
         "pretrained": False,
         "freeze_backbone": False,
         "head_lr": None,
-        "loss": Loss(),
+        "loss": {"name": "CrossEntropyLoss"},
+        "class_weights": None,
+        "grad_accumulation": 1,
+        "clip_grad_norm": None,
+        "max_seconds": None,
+        "early_stopping": None,
         "image_size": [facts.height, facts.width],
         "channels": facts.channels,
         "normalize": None,
@@ -182,6 +197,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "transforms": {"train": []},
         "data_loader": DataLoader().model_dump(),
         "validation": "val" if own_validation else 0.2 if images < 1000 else 0.1,
+        "test": None,
         "device": "auto",
         "precision": "auto",
         "seed": None,
@@ -226,6 +242,16 @@ def _tuned(
     return complete, arguments.complete("scheduler", name, scheduler)
 
 
+def _loss(submitted: SubmittedRecipe, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The loss; one that has a weight of its own, or takes none, leaves default weights behind."""
+    wanted = _merged(submitted.loss or SubmittedLoss(), defaults["loss"])
+    loss = arguments.complete("loss", wanted.pop("name"), wanted)
+    said = submitted.class_weights is not None or "class_weights" in _ready_made(submitted)
+    if said or loss.get("weight", ()) is None:
+        return {"loss": loss}
+    return {"loss": loss, "class_weights": None}
+
+
 def _merged(given: Named, default: Mapping[str, Any]) -> dict[str, Any]:
     """The given arguments: beside a name they stand alone, else they change the default's."""
     if given.name is not None:
@@ -235,34 +261,16 @@ def _merged(given: Named, default: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(recipe: Recipe, facts: Facts) -> None:
     """What only recipe and data set together can tell."""
-    train = facts.counts.get("train", 0)
-    if train == 0:
+    if not facts.counts.get("train", 0):
         raise Problem("dataset_invalid", f"{facts.name} has no training images.")
-    if isinstance(recipe.validation, str) and not facts.counts.get(recipe.validation):
-        raise _invalid(
-            ["validation"],
-            f"{facts.name} has no {recipe.validation} part.",
-            "Give a fraction, such as 0.1.",
-        )
-    kept = train
-    if isinstance(recipe.validation, float):
-        kept = train - max(1, round(train * recipe.validation))
-        if kept < 1:
-            raise _invalid(
-                ["validation"],
-                f"No image of {train} is left to train on.",
-                "Add images, or give a smaller fraction.",
-            )
-    if recipe.data_loader.drop_last and recipe.batch_size > kept:
-        raise _invalid(
-            ["batch_size"],
-            f"drop_last leaves no batch of {recipe.batch_size}: there are {kept} training images.",
-            "Give a smaller batch_size, or drop_last: false.",
-        )
+    misfits.check_parts(recipe, facts.counts, name=facts.name)
+    misfits.check_loss(recipe, classes=len(facts.classes))
+    misfits.check_schedule(recipe, images=misfits.trained(recipe, facts.counts["train"]))
+    misfits.check_precision(recipe)
     if isinstance(recipe.normalize, Normalize):
         lengths = {len(recipe.normalize.mean), len(recipe.normalize.std)}
         if lengths != {recipe.channels}:
-            raise _invalid(
+            raise misfits.invalid(
                 ["normalize"],
                 f"mean and std need one number for each of {recipe.channels} channels.",
                 "Give as many numbers as there are channels, or auto.",
@@ -276,14 +284,8 @@ def check_batches(recipe: Recipe, images: int) -> None:
     """
     for place, count in (("batch_size", recipe.batch_size), ("dataset", images)):
         if count < 2:
-            raise _invalid(
+            raise misfits.invalid(
                 [place],
                 "A network with BatchNorm is trained on two images at a time or more.",
                 "Give a larger batch_size, more images, or a network without BatchNorm.",
             )
-
-
-def _invalid(where: list[str | int], message: str, hint: str) -> Problem:
-    return Problem(
-        "invalid_request", message, hint=hint, errors=[{"loc": ["body", *where], "msg": message}]
-    )

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models_store.arguments import Arguments
 from models_store.numbers import Share, Side, Whole
+from models_store.signatures import Arguments
 
 # One number for a square or the shorter side, as torchvision has it, or [height, width].
 Size = Side | Annotated[list[Side], Field(min_length=1, max_length=2)]

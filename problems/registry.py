@@ -105,11 +105,12 @@ KINDS: dict[str, Kind] = {
         404, "No ready-made recipe of that name", "GET /recipes lists what there is."
     ),
     "optimizer_unknown": Kind(
-        422, "No optimizer of that name", "Take one of torch.optim: SGD, Adam, AdamW."
+        422, "No optimizer of that name", "Take one of torch.optim, such as SGD, Adam or AdamW."
     ),
     "scheduler_unknown": Kind(
-        422, "No scheduler of that name", "Take OneCycleLR, or null for none."
+        422, "No scheduler of that name", "Take one of PyTorch's, such as OneCycleLR, or null."
     ),
+    "loss_unknown": Kind(422, "No loss of that name", "Take CrossEntropyLoss, L1Loss or MSELoss."),
     "lr_twice": Kind(
         422, "The learning rate is given twice", "Give either lr or optimizer.lr, not both."
     ),

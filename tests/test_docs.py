@@ -1,5 +1,6 @@
 """The documentation says what the code does: nothing that it names is missing, and nothing less."""
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from app.main import create_app
 from data_store.built_in import SETS
-from models_store import layers
+from models_store import arguments, layers
 from models_store.architectures import ARCHITECTURES
 from models_store.fields import SubmittedRecipe
 from models_store.pipeline import EVAL, TRAIN
@@ -294,3 +295,30 @@ def test_the_functions_of_the_job_states_exist() -> None:
 
 def test_the_architecture_fits_on_two_screens() -> None:
     assert len(text("ARCHITECTURE.md").splitlines()) <= 110
+
+
+# The arguments of PyTorch's parts
+
+
+@pytest.mark.parametrize(
+    ("kinds", "apart"),
+    [
+        (arguments.OPTIMIZERS, ["lr"]),
+        (arguments.SCHEDULERS, ["interval"]),
+        (arguments.LOSSES, []),
+    ],
+    ids=["optimizers", "schedulers", "losses"],
+)
+def test_every_argument_is_described_with_its_default(
+    kinds: dict[str, Any], apart: list[str]
+) -> None:
+    described = {row[0]: row for row in rows("docs/guide/training.md")}
+
+    for name, kind in kinds.items():
+        fields = {k: v for k, v in kind.model_fields.items() if k not in [*apart, "adamw"]}
+        said = [
+            f"`{key}`" if field.is_required() else f"`{key}` {json.dumps(field.default)}"
+            for key, field in fields.items()
+        ]
+        first = [json.dumps(kind.model_fields[key].default) for key in apart]
+        assert described[name][1:] == [*first, ", ".join(said).strip("` ")]

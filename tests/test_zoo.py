@@ -35,7 +35,7 @@ MEMBERS = {
     "vgg11": 32,
     "vit_b_32": 32,
 }
-RUN = Run(device=torch.device("cpu"), bf16=False, normalize=None, stopped=lambda: False)
+RUN = Run(device=torch.device("cpu"), precision="fp32", normalize=None, stopped=lambda: False)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Asked in a throw-away child only: CUDA must not be touched in a process that for
 
 import torch
 
-from models_store.fields import Device, Precision
+from models_store.fields import Computed, Device, Precision
 from problems import Problem
 
 
@@ -35,10 +35,33 @@ def choose(wanted: Device, assigned: str) -> torch.device:
     return device
 
 
-def computes_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether to train in bf16: when asked to, or when `auto` meets hardware that has it."""
-    if precision != "auto":
-        return precision == "bf16"
+def precision(wanted: Precision, device: torch.device) -> Computed:
+    """What to train in: what was asked for, or for `auto` bf16 where the hardware has it.
+
+    Raises `Problem` device_unavailable for tf32 and fp16 on anything but CUDA.
+    """
+    if wanted in ("tf32", "fp16") and device.type != "cuda":
+        raise Problem(
+            "device_unavailable",
+            f"The recipe wants {wanted}, which needs a CUDA GPU; this worker has {device}.",
+            hint='Use precision "auto".',
+        )
+    if wanted != "auto":
+        return wanted
+    return "bf16" if _has_bf16(device) else "fp32"
+
+
+def set_up(computed: Computed, device: torch.device) -> None:
+    """For the whole process: products of float32 are rounded to TensorFloat-32, or they are not,
+    where PyTorch alone would round those of convolutions.
+    """
+    if device.type == "cuda" and computed in ("fp32", "tf32"):
+        rounding = "tf32" if computed == "tf32" else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = rounding
+        torch.backends.cudnn.conv.fp32_precision = rounding  # type: ignore[attr-defined]
+
+
+def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":

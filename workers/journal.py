@@ -157,7 +157,10 @@ class Journal:
         self, step: int, epochs: int, speed: float, *, step_row: dict[str, Any] | None = None
     ) -> None:
         here = step - self._first
-        seconds = (time.perf_counter() - self._began) / here
+        spent = time.perf_counter() - self._began
+        left = spent / here * (self._steps - step)
+        if self._recipe.max_seconds is not None:
+            left = min(left, max(0.0, self._recipe.max_seconds - spent))
         self._tell(
             step_row=step_row,
             epoch=epochs,
@@ -165,7 +168,7 @@ class Journal:
             fraction=step / self._steps,
             images_per_second=speed,
             # The first step warms caches up and foretells nothing.
-            eta_seconds=seconds * (self._steps - step) if here > 1 else None,
+            eta_seconds=left if here > 1 else None,
         )
 
     def _tell(self, *, step_row: dict[str, Any] | None = None, **progress: Any) -> None:

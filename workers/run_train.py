@@ -21,14 +21,14 @@ from data_store import arrays, catalog
 from data_store.parts import DataSet
 from data_store.progress import Progress
 from database import engine, jobs
-from models_store import architectures, checkpoints, preprocess
+from models_store import architectures, checkpoints, misfits, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.layers import label
 from models_store.manifest import Preprocessing
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, pretraining, state, training
+from workers import devices, losses, pretraining, state, training
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
@@ -149,22 +149,14 @@ def _train(
     parts = split(data, recipe, device)
     _describe(journal, recipe, data, parts)
 
-    run_with = Run(
-        device=device,
-        bf16=devices.computes_bf16(recipe.precision, device),
-        normalize=_normalize(recipe, data),
-        stopped=stop,
-        transforms=recipe.transforms.shaping,
-        classes=len(data.classes),
-    )
+    run_with = _run_with(recipe, data, parts, device, stop)
     planned = architectures.plan(
         recipe.architecture,
         channels=recipe.channels,
         size=recipe.input_size,
         classes=len(data.classes),
     )
-    network = _build(planned, recipe.seed, device)
-    log.info("%s on %s in %s", label(planned.architecture), device, run_with.precision)
+    network = _build(planned, recipe.seed, run_with)
     origin = Origin(
         architecture=planned.architecture,
         classes=data.classes,
@@ -177,13 +169,15 @@ def _train(
     _take_up(begun, task, recipe, saver, weights)
     keeper = state.Keeper(task.run)
     watching = watch(task, sessions, journal, begun, recipe, parts)
-    journal.training(begun.steps, done=begun.step, epoch=begun.epoch)
+    left = (recipe.epochs - begun.epoch) * (begun.steps // recipe.epochs)
+    journal.training(begun.step + left, done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
             watching.tick(event)
             continue
         watching.epoch(event)
-        finishing = reporter.finishing or event.epoch == recipe.epochs
+        over = event.stop_reason is not None or event.epoch == recipe.epochs
+        finishing = reporter.finishing or over
         if finishing or event.epoch % recipe.checkpoints.every_epochs == 0:
             saver.save(network, event, journal.metrics())
             keeper.keep(begun, last=finishing)
@@ -195,7 +189,30 @@ def _train(
     judge = Judge(data, parts, recipe, run_with, task.datasets)
     if (tested := judge.judge(network, saver.best())) is not None:
         watching.tested(tested)
+    return _why_it_ended(begun, task, recipe)
+
+
+def _why_it_ended(begun: Training, task: Task, recipe: Recipe) -> str:
+    if begun.limits.ended:
+        state.settle(task.run, begun)
+        return begun.limits.ended
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
+
+
+def _run_with(recipe: Recipe, data: DataSet, parts: Split, device: torch.device, stop: Stop) -> Run:
+    labels = parts.train.labels[parts.train.index]
+    loss = losses.build(recipe.loss, recipe.class_weights, labels, classes=len(data.classes))
+    precision = devices.precision(recipe.precision, device)
+    devices.set_up(precision, device)
+    return Run(
+        device=device,
+        precision=precision,
+        normalize=_normalize(recipe, data),
+        stopped=stop,
+        transforms=recipe.transforms.shaping,
+        classes=len(data.classes),
+        loss=loss,
+    )
 
 
 def _take_up(
@@ -205,13 +222,16 @@ def _take_up(
     with a fresh optimizer; at the very beginning from pretrained `weights`, if there are any.
     """
     if state.restore(task.run, begun):
+        if state.is_settled(task.run, begun):
+            begun.limits.renew()
         log.info("goes on after epoch %d", begun.epoch)
     elif (saved := saver.newest()) is not None:
         begun.epoch, folder = saved
         begun.step = begun.epoch * (begun.steps // recipe.epochs)
         saved_weights = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
         begun.network.load_state_dict(saved_weights)
-        begun.advance_schedule()
+        if begun.scheduler is not None:
+            begun.scheduler.advance(begun.epoch)
         log.info("goes on after epoch %d with a fresh optimizer", begun.epoch)
     elif weights is not None:
         pretraining.load(begun.network, recipe, weights)
@@ -266,6 +286,7 @@ def _progress(journal: Journal, stop: Stop) -> Progress:
 
 def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
     """The decoded data set; while it is downloaded, others may have the device."""
+    workers = recipe.data_loader.num_workers
     local = arrays.is_local(recipe.dataset, task.datasets)
     with contextlib.nullcontext() if local else holding.given_up():
         return arrays.load(
@@ -275,6 +296,7 @@ def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
             size=recipe.size,
             channels=recipe.channels,
             progress=holding.progress,
+            threads=None if workers == "auto" else workers,
         )
 
 
@@ -295,6 +317,8 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
         named = ", ".join(one.file for one in data.skipped[:5])
         more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""
         journal.warn("unreadable_images", f"Left out, because unreadable: {named}{more}.")
+    if schedule := misfits.schedule_length(recipe, images=len(parts.train)):
+        journal.warn("schedule_length", schedule)
     journal.describe(data.version)
 
 
@@ -340,7 +364,8 @@ def _steps(parts: Split, recipe: Recipe, network: torch.nn.Module) -> int:
     return steps * recipe.epochs
 
 
-def _build(planned: Plan, seed: int, device: torch.device) -> torch.nn.Module:
+def _build(planned: Plan, seed: int, run_with: Run) -> torch.nn.Module:
     torch.manual_seed(seed)  # the last thing before the weights are drawn
     network = architectures.build(planned)
-    return network.to(device).to(memory_format=torch.channels_last)
+    log.info("%s on %s in %s", label(planned.architecture), run_with.device, run_with.precision)
+    return network.to(run_with.device).to(memory_format=torch.channels_last)

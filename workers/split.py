@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from data_store.parts import DataSet, Part
 from models_store.fields import Recipe
 from problems import Problem
-from workers.training import Samples
+from workers.batches import Samples
+
+_TEST = 1  # beside the seed: the test images are not drawn like those to validate on
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`test` is None when there is no test part, or when it is the validation part already."""
+    """`test` is None when there is no test part and none was held out, or when it is the
+    validation part already.
+    """
 
     train: Samples
     validation: Samples
@@ -25,7 +29,8 @@ class Split:
 
 
 def split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
-    """The split that `recipe.validation` asks for; pixels move to an accelerator once, whole.
+    """The split that `recipe.validation` and `recipe.test` ask for; pixels move to an accelerator
+    once, whole. Both fractions are of the whole training part.
 
     Raises `Problem` dataset_invalid when there is no such part, or when no image is left to train
     or to validate on.
@@ -34,19 +39,31 @@ def split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
     test = _samples(data.parts["test"], device) if "test" in data.parts else None
     if recipe.validation == "test" and test is not None:
         return Split(train, test, None)
+    if recipe.test is not None and test is None:
+        train, test = _hold_out(train, data, recipe.test, (recipe.seed, _TEST))
     if isinstance(recipe.validation, str):
         if recipe.validation not in data.parts:
             raise Problem("dataset_invalid", f"{data.name} has no {recipe.validation} part.")
         return Split(train, _samples(data.parts[recipe.validation], device), test)
-    held_out = stratified(data.parts["train"].labels, fraction=recipe.validation, seed=recipe.seed)
+    rest, validation = _hold_out(train, data, recipe.validation, recipe.seed)
+    return Split(rest, validation, test)
+
+
+def _hold_out(
+    samples: Samples, data: DataSet, fraction: float, seed: int | tuple[int, int]
+) -> tuple[Samples, Samples]:
+    """What stays of the samples, and a fraction of the data set's training part taken from them."""
+    labels = samples.labels[samples.index].cpu().numpy()
+    wanted = max(1, round(len(data.parts["train"].labels) * fraction))
+    held_out = _drawn(labels, wanted, np.random.default_rng(seed))
     if held_out.all() or not held_out.any():
         raise Problem(
             "dataset_invalid",
             f"The training part of {data.name} has too few images to hold some out.",
-            hint="Add images, or change validation.",
+            hint="Add images, or change validation and test.",
         )
-    mask = torch.from_numpy(held_out).to(device)
-    return Split(_where(train, ~mask), _where(train, mask), test)
+    mask = torch.from_numpy(held_out).to(samples.index.device)
+    return _where(samples, ~mask), _where(samples, mask)
 
 
 def stratified(labels: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -55,9 +72,14 @@ def stratified(labels: NDArray[np.int64], *, fraction: float, seed: int) -> NDAr
     Every class gives its share to within one image; what rounding leaves over goes to the classes
     that lost most by it. No class gives its last image.
     """
-    chance = np.random.default_rng(seed)
-    classes, counts = np.unique(labels, return_counts=True)
     wanted = max(1, round(len(labels) * fraction))
+    return _drawn(labels, wanted, np.random.default_rng(seed))
+
+
+def _drawn(
+    labels: NDArray[np.int64], wanted: int, chance: np.random.Generator
+) -> NDArray[np.bool_]:
+    classes, counts = np.unique(labels, return_counts=True)
     shares = counts * (wanted / len(labels))
     quota = np.minimum(np.floor(shares).astype(np.int64), counts - 1)
     order = np.lexsort((chance.random(len(classes)), -(shares - np.floor(shares))))

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "state"
 _FILE = "training.safetensors"
+_SETTLED = "settled"
 _NETWORK, _OPTIMIZER, _RANDOM = "network.", "optimizer.", "random."
 # Of the time of a training that may go into its state: kept after each epoch of digits, which
 # lasts 0.15 s, it would be a tenth. What is interrupted repeats a second or two then, to the bit.
@@ -87,6 +88,22 @@ def restore(run: Path, training: Training) -> bool:
     return True
 
 
+def settle(run: Path, training: Training) -> None:
+    """Notes that a run which a limit had ended was judged too, so that nothing is left to do of it.
+    Raises `OSError`.
+    """
+    (run / FOLDER).mkdir(parents=True, exist_ok=True)
+    (run / FOLDER / _SETTLED).write_text(str(training.epoch))
+
+
+def is_settled(run: Path, training: Training) -> bool:
+    """Whether it was noted: who trains on now was asked to go on after the end."""
+    try:
+        return (run / FOLDER / _SETTLED).read_text() == str(training.epoch)
+    except OSError:
+        return False
+
+
 def disk_bytes(run: Path) -> int:
     """Bytes of the kept state; 0 if there is none."""
     try:
@@ -124,6 +141,8 @@ def _taken_apart(training: Training) -> tuple[dict[str, torch.Tensor], dict[str,
         "param_groups": whole["param_groups"],
         "optimizer": numbers,
         "scheduler": training.scheduler.state_dict() if training.scheduler else None,
+        "limits": training.limits.state_dict(),
+        "scaler": training.scaler.state_dict() if training.scaler else None,
     }
     return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, described
 
@@ -132,7 +151,7 @@ def _put_together(
     training: Training, tensors: dict[str, torch.Tensor], described: dict[str, Any]
 ) -> None:
     training.network.load_state_dict(_beneath(_NETWORK, tensors))
-    parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
+    parameters = [one for group in training.optimizer.param_groups for one in group["params"]]
     state: dict[int, dict[str, Any]] = {
         int(index): dict(values) for index, values in described["optimizer"].items()
     }
@@ -146,12 +165,22 @@ def _put_together(
     training.epoch, training.step = described["epoch"], described["step"]
     if training.device.type == described["device"]:  # others draw other numbers from it
         training.set_random_states(_beneath(_RANDOM, tensors))
-    if training.scheduler is None:
+    if "limits" in described:  # not in a state of before there were any
+        training.limits.load_state_dict(described["limits"])
+    if training.scaler is not None and described.get("scaler"):
+        training.scaler.load_state_dict(described["scaler"])
+    _take_up_schedule(training, described)
+
+
+def _take_up_schedule(training: Training, described: dict[str, Any]) -> None:
+    """A schedule that fills the run is another one in a longer run."""
+    schedule, kept = training.scheduler, described["scheduler"]
+    if schedule is None:
         return
-    if described["scheduler"] is not None and described["steps"] == training.steps:
-        training.scheduler.load_state_dict(described["scheduler"])
+    if kept is None or (schedule.fills_the_run and described["steps"] != training.steps):
+        schedule.advance(training.epoch)
     else:
-        training.advance_schedule()
+        schedule.load_state_dict(kept, updates=training.step)
 
 
 def _beneath(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

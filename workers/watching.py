@@ -120,7 +120,7 @@ def listener(recipe: Recipe, parts: Split, *, steps: int, earlier: Earlier) -> L
         validation_count=len(parts.validation),
         steps=steps,
         epochs=recipe.epochs,
-        cross_entropy=recipe.loss.name == "CrossEntropyLoss",
+        cross_entropy=recipe.loss["name"] == "CrossEntropyLoss",
         first_loss=earlier.first_loss,
     )
     coach = Coach(recipe, lesson, said=set(earlier.said), rows=earlier.rows)

@@ -64,6 +64,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "unknown_field",
         "optimizer_unknown",
         "scheduler_unknown",
+        "loss_unknown",
         "lr_twice",
         "transform_unknown",
         "transforms_misfit",

@@ -26,3 +26,10 @@ def test_large_images_get_about_1500_steps(images: int, epochs: int) -> None:
     assert (recipe["image_size"], recipe["epochs"]) == (224, epochs)
     assert (recipe["architecture"], recipe["pretrained"]) == ("mobilenet_v3_small", "auto")
     assert recipe["transforms"]["train"][0] == {"type": "RandomResizedCrop"}
+
+
+@pytest.mark.parametrize(("imbalance", "weights"), [(1.0, None), (3.0, None), (3.1, "balanced")])
+def test_rare_classes_of_large_images_count_more(imbalance: float, weights: str | None) -> None:
+    recipe = defaults.for_folder(height=480, width=640, images=1000, imbalance=imbalance)
+    assert recipe["class_weights"] == weights
+    assert recipe["early_stopping"] == {"metric": "val_loss", "patience": 10}

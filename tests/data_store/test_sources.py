@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +40,23 @@ def test_files_are_decoded_by_images(write: Write, png, channels: int, large: bo
     np.testing.assert_allclose(found["spreads"], [each.border_spread for each in expected])
     assert found["labels"].tolist() == [0] * 75 + [1] * 75
     assert source.skipped == []
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_as_many_threads_as_asked_for_decode_the_same(write: Write, png, threads: int) -> None:
+    root = write({f"set/{'ab'[n % 2]}/{n}.png": png(n, (9, 5)) for n in range(6)}) / "set"
+    counted: set[int] = set()
+
+    class Noting(FolderSource):
+        def _decoded(self, *args: Any) -> Any:
+            counted.add(get_ident())
+            return super()._decoded(*args)
+
+    found, _ = read(Noting(root, threads=threads))
+    expected, _ = read(FolderSource(root))
+    np.testing.assert_array_equal(found["images"], expected["images"])
+    assert (get_ident() in counted) == (threads == 0)
+    assert len(counted) <= max(1, threads)
 
 
 def test_what_cannot_be_read_is_skipped(write: Write, png) -> None:

@@ -1,7 +1,7 @@
 """Made-up facts, the notes' own networks, images and checkpoints; torch keeps to one thread."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ class Facts:
     """A data set of grey 28 px images without defaults of its own."""
 
     name: str = "own"
+    classes: Sequence[str] = tuple("0123456789")
     counts: Mapping[str, int] = field(default_factory=lambda: {"train": 1000, "test": 100})
     height: int = 28
     width: int = 28

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models_store.fields import (
-    Loss,
     Normalize,
     Recipe,
     SubmittedRecipe,
@@ -53,8 +52,22 @@ def _refused(body: dict[str, Any]) -> list[tuple[str | int, ...]]:
         ("lr", math.inf),
         ("lr", 10**400),
         ("lr", True),
-        ("loss", "MSELoss"),
-        ("loss", {"name": "CrossEntropyLoss", "label_smoothing": 0.1}),
+        ("loss", 5),
+        ("class_weights", "even"),
+        ("class_weights", []),
+        ("class_weights", [1.0, -1.0]),
+        ("class_weights", [math.inf, 1.0]),
+        ("grad_accumulation", 0),
+        ("grad_accumulation", 1.5),
+        ("clip_grad_norm", 0),
+        ("clip_grad_norm", -1),
+        ("max_seconds", 0),
+        ("max_seconds", math.inf),
+        ("early_stopping", "val_loss"),
+        ("early_stopping", {"metric": "train_loss"}),
+        ("early_stopping", {"patience": 0}),
+        ("early_stopping", {"min_delta": -0.1}),
+        ("early_stopping", {"wait": 3}),
         ("image_size", 0),
         ("image_size", 2049),
         ("image_size", 28.5),
@@ -83,12 +96,17 @@ def _refused(body: dict[str, Any]) -> list[tuple[str | int, ...]]:
         ("transforms", {"train": [{"type": "RandomResizedCrop", "ratio": [1, math.inf]}]}),
         ("transforms", {"train": [{"type": "RandomHorizontalFlip"}] * 17}),
         ("data_loader", {"shuffle": 1}),
-        ("data_loader", {"num_workers": 4}),
+        ("data_loader", {"num_workers": 65}),
+        ("data_loader", {"num_workers": -1}),
+        ("data_loader", {"num_workers": "some"}),
         ("validation", 0),
         ("validation", 1),
         ("validation", math.nan),
         ("validation", True),
         ("validation", "train"),
+        ("test", 0),
+        ("test", 1),
+        ("test", "test"),
         ("device", "tpu"),
         ("precision", "fp8"),
         ("seed", -1),
@@ -151,32 +169,6 @@ def test_the_learning_rate_is_given_once() -> None:
     assert _parse(dataset="mnist", lr=0.1, optimizer="SGD").lr == 0.1
 
 
-@pytest.mark.parametrize(
-    "given",
-    ["SGD", {"name": "SGD"}, {"type": "SGD"}],
-)
-def test_an_optimizer_is_named_in_three_ways(given: object) -> None:
-    optimizer = _parse(optimizer=given).optimizer
-    assert optimizer is not None
-    assert (optimizer.name, optimizer.arguments()) == ("SGD", {})
-
-
-def test_arguments_are_all_but_the_name() -> None:
-    optimizer = _parse(optimizer={"type": "SGD", "lr": 0.1, "arguments": 1}).optimizer
-    assert optimizer is not None
-    assert optimizer.arguments() == {"lr": 0.1, "arguments": 1}
-    unnamed = _parse(optimizer={"name": None, "lr": 0.1}).optimizer
-    assert unnamed is not None
-    assert (unnamed.name, unnamed.arguments()) == (None, {"lr": 0.1})
-
-
-@pytest.mark.parametrize(
-    "given", ["CrossEntropyLoss", {"name": "CrossEntropyLoss"}, {"type": "CrossEntropyLoss"}, {}]
-)
-def test_the_loss_is_cross_entropy(given: object) -> None:
-    assert _parse(loss=given).loss == Loss()
-
-
 def test_what_is_taken() -> None:
     submitted = _parse(
         image_size=[20, 30],
@@ -222,3 +214,20 @@ def test_any_json_is_taken_or_refused(body: dict[str, Any]) -> None:
         _parse(**body)
     except (ValidationError, Problem):
         return
+
+
+def test_a_recipe_of_an_older_danlu_still_means_what_it_meant() -> None:
+    """As it lies in the row of a job."""
+    stored = {
+        "dataset": "mnist", "architecture": "mnist_net", "epochs": 2, "batch_size": 128,
+        "optimizer": {"name": "SGD", "lr": 0.01}, "scheduler": None,
+        "loss": {"name": "CrossEntropyLoss"}, "image_size": 28, "channels": 1, "normalize": None,
+        "invert": "auto", "transforms": {"train": []},
+        "data_loader": {"shuffle": False, "drop_last": False}, "validation": "test",
+        "device": "auto", "precision": "fp32", "seed": 0,
+        "checkpoints": {"every_epochs": 1, "keep": "all"},
+    }  # fmt: skip
+    recipe = Recipe.model_validate(stored)
+    assert (recipe.grad_accumulation, recipe.clip_grad_norm, recipe.max_seconds) == (1, None, None)
+    assert (recipe.class_weights, recipe.early_stopping, recipe.test) == (None, None, None)
+    assert recipe.data_loader.num_workers == "auto"

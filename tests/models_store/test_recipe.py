@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,15 +24,23 @@ ONE_CYCLE = {
     "transforms": {"train": [{"type": "RandomCrop", "padding": 2}]},
 }
 
+CROSS_ENTROPY = {
+    "name": "CrossEntropyLoss",
+    "weight": None,
+    "ignore_index": -100,
+    "label_smoothing": 0.0,
+    "reduction": "mean",
+}
+
 NOTES = {  # what both scripts of the notes say
     "scheduler": None,
     "normalize": None,
     "transforms": {"train": [], "eval": []},
-    "data_loader": {"shuffle": False, "drop_last": False},
+    "data_loader": {"shuffle": False, "drop_last": False, "num_workers": "auto"},
     "validation": "test",
     "precision": "fp32",
     "seed": 0,
-    "loss": {"name": "CrossEntropyLoss"},
+    "loss": CROSS_ENTROPY,
     "checkpoints": {"every_epochs": 1, "keep": "all"},
 }
 
@@ -69,14 +77,20 @@ class TestDefaults:
             "epochs": 10,
             "batch_size": 128,
             "scheduler": None,
-            "loss": {"name": "CrossEntropyLoss"},
+            "loss": CROSS_ENTROPY,
+            "class_weights": None,
+            "grad_accumulation": 1,
+            "clip_grad_norm": None,
+            "max_seconds": None,
+            "early_stopping": None,
             "image_size": 28,
             "channels": 1,
             "normalize": None,
             "invert": "auto",
             "transforms": {"train": [], "eval": []},
-            "data_loader": {"shuffle": True, "drop_last": False},
+            "data_loader": {"shuffle": True, "drop_last": False, "num_workers": "auto"},
             "validation": 0.1,
+            "test": None,
             "device": "auto",
             "precision": "auto",
             "checkpoints": {"every_epochs": 1, "keep": 5},
@@ -197,7 +211,11 @@ class TestMerging:
         resolved = resolve(
             recipe="notes-mnist", data_loader={"drop_last": True}, checkpoints={"every_epochs": 5}
         )
-        assert resolved.data_loader.model_dump() == {"shuffle": False, "drop_last": True}
+        assert resolved.data_loader.model_dump() == {
+            "shuffle": False,
+            "drop_last": True,
+            "num_workers": "auto",
+        }
         assert resolved.checkpoints.model_dump() == {"every_epochs": 5, "keep": "all"}
 
     def test_transforms_are_replaced_as_a_list(self, tuned: Any) -> None:
@@ -305,9 +323,60 @@ class TestScheduler:
 
     def test_unknown(self, resolve: Any) -> None:
         with pytest.raises(Problem) as caught:
-            resolve(scheduler="StepLR")
+            resolve(scheduler="StepsLR")
         assert caught.value.code == "scheduler_unknown"
         assert caught.value.errors[0]["loc"] == ["body", "scheduler", "name"]
+
+
+class TestLoss:
+    def test_arguments_without_a_name_change_the_default(self, resolve: Any) -> None:
+        smoothed = resolve(loss={"label_smoothing": 0.1}).loss
+        assert smoothed == CROSS_ENTROPY | {"label_smoothing": 0.1}
+
+    def test_a_name_takes_the_rest_from_pytorch(self, resolve: Any) -> None:
+        assert resolve(loss="mse_loss").loss == {"name": "MSELoss", "reduction": "mean"}
+
+    @pytest.mark.parametrize(
+        ("loss", "weights"),
+        [
+            ("CrossEntropyLoss", "balanced"),
+            ({"label_smoothing": 0.1}, "balanced"),
+            ({"weight": [1.0] * 10}, None),
+            ("MSELoss", None),
+        ],
+    )
+    def test_default_weights_go_with_a_loss_that_takes_them(
+        self, resolve: Any, loss: Any, weights: str | None
+    ) -> None:
+        facts = {"defaults": {"class_weights": "balanced"}}
+        assert resolve(_facts=facts, loss=loss).class_weights == weights
+
+    def test_unknown(self, resolve: Any) -> None:
+        with pytest.raises(Problem) as caught:
+            resolve(loss="HuberLoss")
+        assert caught.value.code == "loss_unknown"
+        assert caught.value.errors[0]["loc"] == ["body", "loss", "name"]
+
+
+class TestEarlyStopping:
+    DEFAULT: ClassVar = {"early_stopping": {"metric": "val_accuracy", "patience": 7}}
+
+    def test_what_is_given_changes_the_default(self, resolve: Any) -> None:
+        assert resolve(early_stopping={}).early_stopping.model_dump() == {
+            "metric": "val_loss",
+            "patience": 10,
+            "min_delta": 0.0,
+        }
+        changed = resolve(_facts={"defaults": self.DEFAULT}, early_stopping={"patience": 3})
+        assert changed.early_stopping.model_dump(exclude={"min_delta"}) == {
+            "metric": "val_accuracy",
+            "patience": 3,
+        }
+
+    def test_null_is_none(self, resolve: Any) -> None:
+        facts = {"defaults": self.DEFAULT}
+        assert resolve(_facts=facts).early_stopping.patience == 7
+        assert resolve(_facts=facts, early_stopping=None).early_stopping is None
 
 
 class TestReadyMade:
@@ -434,10 +503,18 @@ optimizers = st.sampled_from(
         {"name": "Adam", "betas": [0.5, 0.9]},
         {"type": "AdamW", "amsgrad": True},
         {"name": "sgd", "lr": 1, "momentum": 0.9, "nesterov": True},
+        {"name": "Muon", "adamw": {"lr": 0.002}},
+        {"name": "Adafactor", "eps": [1e-8, 0.001]},
     ]
 )
 schedulers = st.sampled_from(
-    [None, "OneCycleLR", {"name": "one_cycle_lr", "max_lr": 1, "pct_start": 0.1}]
+    [
+        None,
+        {"name": "OneCycleLR", "cycle_momentum": False},
+        {"name": "one_cycle_lr", "max_lr": 1, "pct_start": 0.1, "cycle_momentum": False},
+        {"name": "CosineAnnealingLR", "interval": "step", "warmup_epochs": 0.5},
+        {"name": "ReduceLROnPlateau", "metric": "val_accuracy", "mode": "max"},
+    ]
 )
 flip = st.builds(lambda p: {"type": "RandomHorizontalFlip", "p": p}, st.floats(0, 1))
 crop = st.builds(lambda padding: {"type": "RandomCrop", "padding": padding}, st.integers(0, 9))
@@ -461,7 +538,11 @@ bodies = st.fixed_dictionaries(
         "batch_size": st.integers(1, 900),
         "optimizer": optimizers,
         "scheduler": schedulers,
-        "loss": st.just("CrossEntropyLoss"),
+        "loss": st.sampled_from(["CrossEntropyLoss", {"label_smoothing": 0.1}, "L1Loss"]),
+        "grad_accumulation": st.integers(1, 9),
+        "clip_grad_norm": st.none() | st.floats(0.1, 10),
+        "max_seconds": st.none() | st.integers(1, 100),
+        "early_stopping": st.sampled_from([None, {}, {"metric": "val_accuracy", "patience": 2}]),
         "image_size": st.integers(1, 2048) | st.lists(st.integers(1, 64), min_size=2, max_size=2),
         "channels": st.sampled_from([1, 3]),
         "normalize": st.sampled_from(["auto", None]),

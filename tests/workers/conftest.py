@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +35,7 @@ class Facts:
     """What `resolve` asks of a data set."""
 
     name: str = "shapes"
+    classes: Sequence[str] = tuple("0123456789")
     counts: Mapping[str, int] = field(default_factory=lambda: {"train": 64, "test": 16})
     height: int = 12
     width: int = 12

@@ -14,7 +14,7 @@ from workers import backbone, state, training
 from workers.training import Run, Samples, Training
 
 MakeRecipe = Callable[..., Recipe]
-RUN = Run(device=torch.device("cpu"), bf16=False, normalize=None, stopped=lambda: False)
+RUN = Run(device=torch.device("cpu"), precision="fp32", normalize=None, stopped=lambda: False)
 NAME = "mobilenet_v3_small"
 
 

@@ -254,7 +254,7 @@ def heard_of(
         recipe = recipe.model_copy(update={"validation": "val"})
     data = replace(data, parts=parts)
     device = torch.device("cpu")
-    run = Run(device=device, bf16=False, normalize=None, stopped=lambda: False)
+    run = Run(device=device, precision="fp32", normalize=None, stopped=lambda: False)
     found = split(data, recipe, device)
     torch.manual_seed(recipe.seed)
     plan = architectures.plan("mnist_net", channels=1, size=(12, 12), classes=10)

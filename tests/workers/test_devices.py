@@ -54,8 +54,24 @@ def test_a_device_that_is_not_here_is_refused(wanted: devices.Device, assigned: 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0", "mps"])
 def test_a_precision_that_is_asked_for_is_taken(device: str) -> None:
-    assert devices.computes_bf16("bf16", torch.device(device))
-    assert not devices.computes_bf16("fp32", torch.device(device))
+    assert devices.precision("bf16", torch.device(device)) == "bf16"
+    assert devices.precision("fp32", torch.device(device)) == "fp32"
+
+
+@pytest.mark.parametrize("wanted", ["tf32", "fp16"])
+def test_some_precisions_need_cuda(wanted: devices.Precision) -> None:
+    assert devices.precision(wanted, torch.device("cuda:0")) == wanted
+    with pytest.raises(Problem, match=f"wants {wanted}, which needs a CUDA GPU") as raised:
+        devices.precision(wanted, torch.device("cpu"))
+
+    assert raised.value.code == "device_unavailable"
+
+
+def test_a_cpu_is_not_set_up() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    devices.set_up("tf32", torch.device("cpu"))
+
+    assert torch.backends.cuda.matmul.fp32_precision == before
 
 
 @pytest.mark.parametrize(
@@ -72,7 +88,8 @@ def test_auto_takes_bf16_where_the_cpu_has_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
 
-    assert devices.computes_bf16("auto", torch.device("cpu")) is bf16
+    expected = "bf16" if bf16 else "fp32"
+    assert devices.precision("auto", torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -85,11 +102,12 @@ def test_auto_takes_bf16_where_the_gpu_has_it_natively(
         lambda *, including_emulation: native or including_emulation,
     )
 
-    assert devices.computes_bf16("auto", torch.device("cuda")) is native
+    expected = "bf16" if native else "fp32"
+    assert devices.precision("auto", torch.device("cuda")) == expected
 
 
 def test_auto_is_fp32_elsewhere() -> None:
-    assert not devices.computes_bf16("auto", torch.device("mps"))
+    assert devices.precision("auto", torch.device("mps")) == "fp32"
 
 
 @pytest.mark.gpu

@@ -44,7 +44,7 @@ def data(**parts: int) -> DataSet:
 def judge(
     found: DataSet, recipe: Recipe, *, stopped: bool = False, datasets: Path = Path()
 ) -> Judge:
-    run = Run(device=CPU, bf16=False, normalize=None, stopped=lambda: stopped)
+    run = Run(device=CPU, precision="fp32", normalize=None, stopped=lambda: stopped)
     return Judge(found, split(found, recipe, CPU), recipe, run, datasets)
 
 

@@ -726,6 +726,95 @@ def test_a_job_that_is_to_finish_early_ends_after_its_epoch_like_any_other(
     assert list(work.numbers(attempt=2)) == [last + 1]
 
 
+# Never better by so much: over after two epochs.
+STOPPING: dict[str, Any] = {
+    "epochs": 9,
+    "early_stopping": {"patience": 1, "min_delta": 100},
+    "checkpoints": {"every_epochs": 5},
+}
+
+
+def test_a_job_that_gets_no_better_ends_like_any_other(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test")
+
+    outcome = work.run(**STOPPING)
+
+    assert outcome == Outcome("succeeded", stop_reason="early_stopping")
+    assert list(work.numbers()) == [1, 2]
+    assert work.saved() == [2]
+    assert work.metrics["test_accuracy"] is not None
+
+    # Whoever resumes it wants it to go on, with all its patience.
+    work.resume()
+    assert work.train() == Outcome("succeeded", stop_reason="early_stopping")
+    assert list(work.numbers(attempt=2)) == [3, 4]
+
+
+def test_a_job_that_was_over_and_interrupted_before_it_was_judged_is_judged(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train", "test")
+    with monkeypatch.context() as broken:
+        broken.setattr(run_train.state, "settle", crash)
+        assert work.run(**STOPPING).state == "failed"
+    work.claim_again()
+
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="early_stopping")
+    assert list(work.numbers(attempt=2)) == []
+    assert work.metrics["test_accuracy"] is not None
+
+
+def crash(*_: Any) -> None:
+    raise RuntimeError("interrupted")
+
+
+def test_a_job_whose_time_is_up_has_a_checkpoint_and_is_judged(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test")
+
+    outcome = work.run(**FOREVER, max_seconds=0.2, checkpoints={"every_epochs": 100_000})
+
+    assert outcome == Outcome("succeeded", stop_reason="max_seconds")
+    assert work.saved() == [max(work.numbers())]
+    assert work.metrics["test_accuracy"] is not None
+    assert work.job.progress is not None
+    assert (work.job.progress["eta_seconds"] or 0) <= 0.2
+
+
+def test_a_cosine_of_another_length_is_warned_of(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    work.run(scheduler={"name": "CosineAnnealingLR", "T_max": 1})
+
+    assert work.warnings["schedule_length"].endswith("rises again before the end.")
+
+
+def test_a_flat_folder_is_split_in_three(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+
+    work.run(validation=0.25, test=0.25, class_weights="balanced", loss={"label_smoothing": 0.1})
+
+    assert work.metrics["val_count"] == 8
+    assert work.metrics["test_accuracy"] is not None
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_a_precision_that_is_not_here_is_a_problem(
+    work: Work, write_images: WriteImages, precision: str
+) -> None:
+    write_images("train")
+
+    outcome = work.run(precision=precision)
+
+    assert outcome.error is not None
+    assert outcome.error["code"] == "device_unavailable"
+
+
 def test_work_that_hangs_is_noticed(
     work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,3 +142,31 @@ def test_classes_of_one_image_leave_nothing_to_validate_on(recipe: MakeRecipe) -
         split(data(train=[0, 1, 2]), recipe(validation=0.5), CPU)
 
     assert raised.value.code == "dataset_invalid"
+
+
+def test_a_test_part_is_held_out_of_a_set_that_has_none(recipe: MakeRecipe) -> None:
+    whole = data(train=[0, 1, 1, 1] * 20)
+    asked = recipe(validation=0.1).model_copy(update={"test": 0.25})
+
+    found, again = split(whole, asked, CPU), split(whole, asked, CPU)
+
+    assert found.test is not None
+    assert again.test is not None
+    assert sorted(labels_of(found.test)) == [0] * 5 + [1] * 15
+    assert sorted(labels_of(found.validation)) == [0] * 2 + [1] * 6
+    together = torch.cat([found.train.index, found.validation.index, found.test.index])
+    assert together.sort().values.tolist() == list(range(80))
+    assert found.test.index.tolist() == again.test.index.tolist()
+    assert found.validation.index.tolist() == again.validation.index.tolist()
+    other = split(whole, asked.model_copy(update={"seed": 1}), CPU)
+    assert other.test is not None
+    assert other.test.index.tolist() != found.test.index.tolist()
+
+
+def test_it_goes_beside_an_own_validation_part(recipe: MakeRecipe) -> None:
+    asked = recipe(validation=0.1).model_copy(update={"validation": "val", "test": 0.5})
+
+    found = split(data(train=[0, 1] * 4, val=[1, 0, 2]), asked, CPU)
+
+    assert found.test is not None
+    assert (len(found.train), len(found.validation), len(found.test)) == (4, 3, 4)

@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from models_store import arguments
 from models_store.recipe import Recipe
-from workers import state, training
+from workers import losses, state, training
 from workers.training import EpochEnd, Metrics, Run, Samples, Training
 
 MakeRecipe = Callable[..., Recipe]
 Ends = list[tuple[Metrics, Metrics, float]]
-RUN = Run(device=torch.device("cpu"), bf16=False, normalize=None, stopped=lambda: False)
+RUN = Run(device=torch.device("cpu"), precision="fp32", normalize=None, stopped=lambda: False)
 OPTIMIZERS: list[dict[str, Any]] = [
     {"name": "SGD", "lr": 0.05, "momentum": 0.9, "nesterov": True},
     {"name": "Adam", "lr": 0.003, "amsgrad": True},
@@ -62,15 +64,15 @@ def network() -> nn.Module:
     return layers.to(memory_format=torch.channels_last)
 
 
-def begin(recipe: Recipe) -> Training:
+def begin(recipe: Recipe, run: Run = RUN) -> Training:
     steps = training.steps_per_epoch(len(TRAIN), recipe) * recipe.epochs
-    return training.begin(network(), recipe, RUN, steps=steps)
+    return training.begin(network(), recipe, run, steps=steps)
 
 
-def train(begun: Training, recipe: Recipe, *, until: int) -> Ends:
+def train(begun: Training, recipe: Recipe, *, until: int, run: Run = RUN) -> Ends:
     """What each epoch measured, to the bit; up to epoch `until`."""
     ends = []
-    for event in training.fit(begun, TRAIN, VALIDATION, recipe=recipe, run=RUN):
+    for event in training.fit(begun, TRAIN, VALIDATION, recipe=recipe, run=run):
         if isinstance(event, EpochEnd):
             ends.append((event.train, event.validation, event.lr))
         if begun.epoch == until:
@@ -92,7 +94,10 @@ def numbers(begun: Training) -> Any:
     """All else; JSON makes lists of tuples."""
     schedule = None if begun.scheduler is None else begun.scheduler.state_dict()
     groups = begun.optimizer.state_dict()["param_groups"]
-    return json.loads(json.dumps([begun.epoch, begun.step, begun.steps, groups, schedule]))
+    scaler = None if begun.scaler is None else begun.scaler.state_dict()
+    waited = {k: v for k, v in begun.limits.state_dict().items() if k != "seconds"}
+    known = [begun.epoch, begun.step, begun.steps, groups, schedule, scaler, waited]
+    return json.loads(json.dumps(known))
 
 
 def same(one: Training, other: Training) -> bool:
@@ -130,6 +135,109 @@ def test_a_run_that_was_interrupted_is_the_same_run_to_the_bit(
 
     assert measured == expected
     assert same(second, whole)
+
+
+# One of each, and what else of a recipe a later step depends on.
+WAYS: dict[str, dict[str, Any]] = {
+    **{f"optimizer {name}": {"optimizer": {"name": name}} for name in arguments.OPTIMIZERS},
+    **{
+        f"scheduler {name} by {interval}": {
+            "scheduler": {"name": name, "interval": interval, "warmup_epochs": 1.5, **given},
+            "optimizer": {"name": "SGD", "lr": 0.02, "momentum": 0.9},
+        }
+        for interval in ("step", "epoch")
+        for name, given in {
+            "StepLR": {"step_size": 2},
+            "MultiStepLR": {"milestones": [1, 2]},
+            "ExponentialLR": {"gamma": 0.9},
+            "CosineAnnealingLR": {},
+            "OneCycleLR": {"max_lr": 0.02},
+            "ReduceLROnPlateau": {"patience": 0, "threshold": 0.5},
+        }.items()
+        if (name, interval) != ("ReduceLROnPlateau", "step")
+    },
+    "loss MSELoss": {"loss": "MSELoss"},
+    "loss L1Loss": {"loss": "L1Loss"},
+    "loss weighed": {"loss": {"ignore_index": 3, "label_smoothing": 0.1, "reduction": "sum"}},
+    "class weights": {"class_weights": [float(one) for one in range(10)], "grad_accumulation": 3},
+    "Muon by cycle": {"optimizer": "Muon", "scheduler": {"name": "OneCycleLR", "max_lr": 0.01}},
+    "gathered and cut": {"grad_accumulation": 2, "clip_grad_norm": 0.5},
+    "fp16": {"optimizer": "Adam", "clip_grad_norm": 0.5},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_train_goes_on_to_the_bit(
+    recipe: MakeRecipe, tmp_path: Path, way: str
+) -> None:
+    asked = recipe(epochs=4, batch_size=16, transforms=VARIED["transforms"], **WAYS[way])
+    labels = TRAIN.labels
+    loss = losses.build(asked.loss, asked.class_weights, labels, classes=10)
+    run = replace(RUN, loss=loss, precision="fp16" if way == "fp16" else "fp32")
+    whole = begin(asked, run)
+    expected = train(whole, asked, until=4, run=run)
+    assert len({end[0].loss for end in expected}) == 4  # it did train
+
+    first = begin(asked, run)
+    measured = train(first, asked, until=2, run=run)
+    state.keep(tmp_path, first)
+    second = begin(asked, run)
+
+    assert state.restore(tmp_path, second)
+    assert measured + train(second, asked, until=4, run=run) == expected
+    assert same(second, whole)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "jumps"),
+    [
+        ({"name": "CosineAnnealingLR"}, True),
+        ({"name": "OneCycleLR", "max_lr": 0.1}, True),
+        ({"name": "CosineAnnealingLR", "T_max": 4}, False),
+        ({"name": "StepLR", "step_size": 2}, False),
+        ({"name": "ReduceLROnPlateau", "patience": 0, "threshold": 0.9}, False),
+    ],
+)
+def test_in_a_longer_run_what_fills_it_is_stretched(
+    recipe: MakeRecipe, tmp_path: Path, scheduler: dict[str, Any], jumps: bool
+) -> None:
+    words = {"batch_size": 16, "optimizer": {"name": "SGD", "lr": 0.1}, "scheduler": scheduler}
+    short, long = recipe(epochs=4, **words), recipe(epochs=8, **words)
+    first, whole = begin(short), begin(long)
+    train(first, short, until=4)
+    state.keep(tmp_path, first)
+    train(whole, long, until=4)
+    kept = first.optimizer.param_groups[0]["lr"]
+
+    second = begin(long)
+    assert state.restore(tmp_path, second)
+
+    rate = second.optimizer.param_groups[0]["lr"]
+    if jumps:
+        assert rate == pytest.approx(whole.optimizer.param_groups[0]["lr"])
+        assert rate > kept
+    else:
+        assert rate == kept
+    train(second, long, until=8)
+    assert second.epoch == 8
+
+
+def test_a_run_that_a_limit_ended_stays_ended(recipe: MakeRecipe, tmp_path: Path) -> None:
+    asked = recipe(**VARIED, early_stopping={"patience": 1, "min_delta": 10})
+    first = begin(asked)
+    assert len(train(first, asked, until=9)) == 2
+    state.keep(tmp_path, first)
+    second = begin(asked)
+
+    assert state.restore(tmp_path, second)
+
+    assert second.limits.ended == "early_stopping"
+    assert train(second, asked, until=9) == []
+    assert not state.is_settled(tmp_path, second)
+    state.settle(tmp_path, second)
+    assert state.is_settled(tmp_path, second)
+    second.epoch += 1  # of another end, later
+    assert not state.is_settled(tmp_path, second)
 
 
 def test_moments_are_laid_out_as_their_weights_are(recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -325,7 +433,7 @@ def test_a_state_of_another_device_is_taken_without_its_random_numbers(
     begun = begin(asked)
     train(begun, asked, until=1)
     state.keep(tmp_path, begun)
-    run = Run(torch.device("cuda"), bf16=False, normalize=None, stopped=lambda: False)
+    run = Run(torch.device("cuda"), precision="fp32", normalize=None, stopped=lambda: False)
     other = training.begin(network().cuda(), asked, run, steps=begun.steps)
 
     assert state.restore(tmp_path, other)

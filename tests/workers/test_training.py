@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from models_store import architectures
+from models_store import architectures, arguments
+from models_store.fields import Computed
 from models_store.recipe import Recipe
-from workers import training
+from workers import losses, training
 from workers.augmentation.mixing import mix
+from workers.limits import Limits
 from workers.training import EpochEnd, Metrics, Run, Samples, Tick, Training
 
 MakeRecipe = Callable[..., Recipe]
@@ -21,8 +23,8 @@ def never() -> bool:
     return False
 
 
-def run(*, bf16: bool = False, stopped: Callable[[], bool] = never) -> Run:
-    return Run(device=CPU, bf16=bf16, normalize=None, stopped=stopped)
+def run(*, precision: Computed = "fp32", stopped: Callable[[], bool] = never) -> Run:
+    return Run(device=CPU, precision=precision, normalize=None, stopped=stopped)
 
 
 def samples(count: int, *, seed: int = 0, classes: int = 10) -> Samples:
@@ -299,14 +301,13 @@ def test_a_fresh_schedule_is_brought_to_the_step_of_its_training(recipe: MakeRec
 
     while trained.epoch < 3:
         next(fitted)
-    advanced.step = trained.step
-    advanced.advance_schedule()
+    assert advanced.scheduler is not None
+    advanced.scheduler.advance(trained.epoch)
 
     assert trained.step == 12
-    assert trained.scheduler is not None
-    assert advanced.scheduler is not None
-    assert advanced.scheduler.get_last_lr() == trained.scheduler.get_last_lr()
-    assert advanced.optimizer.param_groups[0]["betas"] == trained.optimizer.param_groups[0]["betas"]
+    groups = [of.optimizer.param_groups[0] for of in (trained, advanced)]
+    assert groups[0]["lr"] == groups[1]["lr"]
+    assert groups[0]["betas"] == groups[1]["betas"]
 
 
 def test_a_training_goes_on_after_the_epochs_that_are_done(recipe: MakeRecipe) -> None:
@@ -366,11 +367,11 @@ def test_bf16_trains(recipe: MakeRecipe) -> None:
     watched.register_forward_hook(lambda module, given, logits: seen.add(logits.dtype))
 
     asked = recipe(epochs=20, batch_size=8, optimizer={"name": "Adam", "lr": 0.01})
-    ends = epochs(asked, train=few, validation=few, of=watched, bf16=True)
+    ends = epochs(asked, train=few, validation=few, of=watched, precision="bf16")
 
     assert ends[-1].train.loss < ends[0].train.loss / 2
     assert seen == {torch.bfloat16, torch.float32}  # predictions are made in float32
-    assert run(bf16=True).precision == "bf16"
+    assert run(precision="bf16").precision == "bf16"
 
 
 class Watched(nn.Module):
@@ -509,3 +510,217 @@ def test_what_is_judged_is_shaped_first(recipe: MakeRecipe) -> None:
 
     assert training.evaluate(Spy(), samples(20), told) is not None
     assert seen == {(20, 1, 8, 6)}
+
+
+def plain_epochs(
+    model: nn.Module,
+    train: Samples,
+    *,
+    batch: int,
+    loss_fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    clip: float | None = None,
+    scheduler: Any = None,
+) -> list[float]:
+    """Three epochs as one writes them by hand; the learning rate of each."""
+    images = train.pixels.permute(0, 3, 1, 2).contiguous().float() / 255
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.param_groups[0]["lr"])
+        for some, targets in zip(images.split(batch), train.labels.split(batch), strict=True):
+            optimizer.zero_grad()
+            loss_fn(model(some), targets).backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+    return rates
+
+
+def one_hot(loss: nn.Module) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    return lambda logits, labels: loss(logits, nn.functional.one_hot(labels, 10).float())
+
+
+CLASS_WEIGHTS = [0.5 + number for number in range(10)]
+LOSSES: list[tuple[Any, Any]] = [
+    ("CrossEntropyLoss", nn.CrossEntropyLoss()),
+    (
+        {"label_smoothing": 0.1, "reduction": "sum"},
+        nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum"),
+    ),
+    ({"weight": CLASS_WEIGHTS}, nn.CrossEntropyLoss(torch.tensor(CLASS_WEIGHTS))),
+    ({"ignore_index": 3}, nn.CrossEntropyLoss(ignore_index=3)),
+    ("L1Loss", one_hot(nn.L1Loss())),
+    ("MSELoss", one_hot(nn.MSELoss())),
+]
+
+
+@pytest.mark.parametrize(("asked", "loss_fn"), LOSSES, ids=range(len(LOSSES)))
+def test_each_loss_trains_as_in_a_plain_loop(recipe: MakeRecipe, asked: Any, loss_fn: Any) -> None:
+    train, ours, theirs = samples(70), linear(), linear()
+    words = recipe(
+        epochs=3,
+        batch_size=16,
+        loss=asked,
+        optimizer={"name": "SGD", "lr": 0.1, "foreach": False},
+        data_loader={"shuffle": False},
+    )
+    built = losses.build(words.loss, None, train.labels, classes=10)
+    with_it = Run(CPU, "fp32", None, never, loss=built)
+
+    begun = training.begin(ours, words, with_it, steps=15)
+    ends = [*training.fit(begun, train, samples(20), recipe=words, run=with_it)]
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    plain_epochs(theirs, train, batch=16, loss_fn=loss_fn, optimizer=optimizer)
+
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+    last = ends[-1]
+    assert isinstance(last, EpochEnd)
+    judged = samples(20)
+    logits = ours(judged.pixels.permute(0, 3, 1, 2).float() / 255)
+    if "sum" not in str(asked):
+        expected = loss_fn(logits, judged.labels).item()
+        assert last.validation.loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in arguments.OPTIMIZERS if name != "Muon"])
+def test_each_optimizer_trains_as_in_a_plain_loop(recipe: MakeRecipe, name: str) -> None:
+    train, ours, theirs = samples(64), linear(), linear()
+    words = recipe(
+        epochs=3,
+        batch_size=16,
+        optimizer={"name": name, "lr": 0.01},
+        scheduler={"name": "ExponentialLR", "gamma": 0.5},
+        data_loader={"shuffle": False},
+    )
+
+    ends = epochs(words, train=train, of=ours)
+    optimizer = getattr(torch.optim, name)(theirs.parameters(), lr=0.01)
+    rates = plain_epochs(
+        theirs,
+        train,
+        batch=16,
+        loss_fn=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5),
+    )
+
+    assert [end.lr for end in ends] == rates
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)  # some are fused
+
+
+def test_gradients_are_cut_to_their_norm(recipe: MakeRecipe) -> None:
+    train, ours, theirs, free = samples(64), linear(), linear(), linear()
+    words: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 16,
+        "optimizer": {"name": "SGD", "lr": 0.5},
+        "data_loader": {"shuffle": False},
+    }
+
+    epochs(recipe(**words, clip_grad_norm=0.1), train=train, of=ours)
+    epochs(recipe(**words), train=train, of=free)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.5)
+    plain_epochs(
+        theirs, train, batch=16, loss_fn=nn.CrossEntropyLoss(), optimizer=optimizer, clip=0.1
+    )
+
+    weight, plain, uncut = (next(one.parameters()) for one in (ours, theirs, free))
+    torch.testing.assert_close(weight, plain, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(weight, uncut, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"class_weights": CLASS_WEIGHTS}, {"loss": {"reduction": "sum"}}], ids=str
+)
+def test_gathered_gradients_are_those_of_one_large_batch(
+    recipe: MakeRecipe, given: dict[str, Any]
+) -> None:
+    train, many, one = samples(70), linear(), linear()
+    words: dict[str, Any] = {
+        "epochs": 3,
+        "optimizer": {"name": "SGD", "lr": 0.01, "momentum": 0.9},
+        "scheduler": {"name": "OneCycleLR", "max_lr": 0.01},
+        **given,
+    }
+    small = recipe(batch_size=8, grad_accumulation=4, **words)
+    large = recipe(batch_size=32, **words)  # 32, 32 and 6, as four of 8, four of 8, and one of 6
+    measured = []
+    for asked, model in ((small, many), (large, one)):
+        built = losses.build(asked.loss, asked.class_weights, train.labels, classes=10)
+        with_it = Run(CPU, "fp32", None, never, loss=built)
+        steps = training.steps_per_epoch(70, asked) * 3
+        begun = training.begin(model, asked, with_it, steps=steps)
+        events = training.fit(begun, train, samples(20), recipe=asked, run=with_it)
+        measured.append([event for event in events if isinstance(event, EpochEnd)])
+
+    for mine, other in zip(many.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+    for gathered, whole in zip(*measured, strict=True):
+        assert gathered.lr == pytest.approx(whole.lr)
+        assert gathered.train.loss == pytest.approx(whole.train.loss, rel=1e-4)
+    assert [end.step for end in measured[0]] == [9, 18, 27]  # batches
+
+
+def test_fp16_trains(recipe: MakeRecipe) -> None:
+    """On a CPU here, which devices would refuse; the scale of the loss is the same."""
+    few = samples(32)
+    words: dict[str, Any] = {"epochs": 20, "batch_size": 8, "clip_grad_norm": 5.0}
+    asked = recipe(**words, optimizer={"name": "Adam", "lr": 0.01})
+
+    ends = epochs(asked, train=few, validation=few, of=linear(), precision="fp16")
+
+    assert ends[-1].train.loss < ends[0].train.loss / 2
+
+
+def test_a_run_that_gets_no_better_ends(recipe: MakeRecipe) -> None:
+    asked = recipe(
+        epochs=50,
+        batch_size=32,
+        optimizer={"name": "SGD", "lr": 0.0},
+        early_stopping={"metric": "val_accuracy", "patience": 3},
+    )
+
+    ends = epochs(asked, train=samples(64))
+
+    assert [end.epoch for end in ends] == [1, 2, 3, 4]
+    assert [end.stop_reason for end in ends] == [None, None, None, "early_stopping"]
+
+
+def test_the_last_epoch_ends_by_itself(recipe: MakeRecipe) -> None:
+    asked = recipe(epochs=2, batch_size=32, early_stopping={"patience": 1, "min_delta": 100})
+
+    ends = epochs(asked, train=samples(64))
+
+    assert [end.stop_reason for end in ends] == [None, None]
+
+
+class Ticking:
+    """A clock that moves by a second at each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_time_that_is_up_ends_an_epoch_in_its_middle(recipe: MakeRecipe) -> None:
+    asked = recipe(epochs=50, batch_size=8, max_seconds=6, grad_accumulation=2)
+    train = samples(64)
+    begun = begin(asked, train=train)
+    begun.limits = Limits(asked, clock=Ticking())
+
+    events = training.fit(begun, train, samples(20), recipe=asked, run=run())
+    ends = [event for event in events if isinstance(event, EpochEnd)]
+
+    # Four looks and one after the epoch; the sixth is after the first group of the next.
+    assert [(end.epoch, end.stop_reason) for end in ends] == [
+        (1, None),
+        (2, "max_seconds"),
+    ]
+    assert begun.step == 10

@@ -40,7 +40,7 @@ class Attempt:
         task = Task(fence, "cpu", "", runs, runs, runs, runs, runs)
         self.journal = Journal(sessions, fence, Reporter(sessions, fence, Stop()), recipe)
         self.journal.describe("v1")
-        run = Run(device=CPU, bf16=False, normalize=None, stopped=lambda: False)
+        run = Run(device=CPU, precision="fp32", normalize=None, stopped=lambda: False)
         self.network = nn.Linear(2, 2)
         begun = training.begin(self.network, recipe, run, steps=40)
         self.watching: Watching = watch(task, sessions, self.journal, begun, recipe, PARTS)

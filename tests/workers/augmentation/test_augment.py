@@ -202,7 +202,7 @@ def test_every_transform_trains_and_goes_on_to_the_bit(
     assert not isinstance(wanted.normalize, str)
     run = Run(
         device=torch.device("cpu"),
-        bf16=False,
+        precision="fp32",
         normalize=wanted.normalize,
         stopped=lambda: False,
         transforms=wanted.transforms.shaping,

@@ -1,0 +1,181 @@
+"""What does not go together in a recipe: fields with each other, and with the data set.
+
+Each check raises `Problem` invalid_request with the place of the field to change. Knows neither
+torch nor networks.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models_store.fields import Recipe
+from models_store.losses import NO_LABEL
+from problems import Problem
+
+# PyTorch's optimizers without a momentum that OneCycleLR could cycle.
+_WITHOUT_MOMENTUM = frozenset({"Adadelta", "Adafactor", "Adagrad", "ASGD", "Rprop"})
+# Transforms that make two labels of one.
+_MIXING = frozenset({"MixUp", "CutMix"})
+
+
+def trained(recipe: Recipe, images: int) -> int:
+    """How many of the training part's `images` are trained on, what is held out being left out."""
+    return images - sum(_held_out(share, images) for share in (recipe.validation, recipe.test))
+
+
+def updates_per_epoch(recipe: Recipe, images: int) -> int:
+    """Steps of the optimizer in an epoch of `images` images."""
+    rounded = math.floor if recipe.data_loader.drop_last else math.ceil
+    return math.ceil(rounded(images / recipe.batch_size) / recipe.grad_accumulation)
+
+
+def mixing(recipe: Recipe) -> str | None:
+    """The transform that makes two labels of one, if there is any."""
+    return next((t.type for t in recipe.transforms.train if t.type in _MIXING), None)
+
+
+def check_parts(recipe: Recipe, counts: Mapping[str, int], *, name: str) -> None:
+    """That there is something to train, to validate and to judge on, of parts of these sizes."""
+    if isinstance(recipe.validation, str) and not counts.get(recipe.validation):
+        raise invalid(
+            ["validation"],
+            f"{name} has no {recipe.validation} part.",
+            "Give a fraction, such as 0.1.",
+        )
+    if recipe.test is not None and counts.get("test"):
+        raise invalid(
+            ["test"],
+            f"{name} has a test part of its own.",
+            "Leave test out: that part judges the best checkpoint.",
+        )
+    kept = trained(recipe, counts["train"])
+    if kept < 1:
+        where = "validation" if recipe.test is None else "test"
+        raise invalid(
+            [where],
+            f"No image of {counts['train']} is left to train on.",
+            "Add images, or give a smaller fraction.",
+        )
+    if recipe.data_loader.drop_last and recipe.batch_size > kept:
+        raise invalid(
+            ["batch_size"],
+            f"drop_last leaves no batch of {recipe.batch_size}: there are {kept} training images.",
+            "Give a smaller batch_size, or drop_last: false.",
+        )
+
+
+def check_loss(recipe: Recipe, *, classes: int) -> None:
+    """That weights and labels of the loss are those of the classes."""
+    weight, ignored = recipe.loss.get("weight"), recipe.loss.get("ignore_index", NO_LABEL)
+    if recipe.class_weights is not None:
+        if "weight" not in recipe.loss:
+            raise invalid(
+                ["class_weights"],
+                f"{recipe.loss['name']} weighs no classes.",
+                "Take CrossEntropyLoss, or leave class_weights out.",
+            )
+        if weight is not None:
+            raise invalid(
+                ["class_weights"],
+                "Both class_weights and loss.weight are given.",
+                "Give one of them.",
+            )
+    _check_weights(["loss", "weight"], weight, classes)
+    _check_weights(["class_weights"], recipe.class_weights, classes)
+    if ignored != NO_LABEL and not 0 <= ignored < classes:
+        raise invalid(
+            ["loss", "ignore_index"],
+            f"There is no class {ignored} among {classes}: they count from 0.",
+            "Give the number of a class, or leave ignore_index out.",
+        )
+    if ignored != NO_LABEL and (mixes := mixing(recipe)):
+        raise invalid(
+            ["loss", "ignore_index"],
+            f"ignore_index needs one label for each image, and {mixes} makes two of it.",
+            f"Leave out ignore_index or {mixes}.",
+        )
+
+
+def check_schedule(recipe: Recipe, *, images: int) -> None:
+    """That a scheduler can do what it says within a run over `images` images an epoch."""
+    scheduler = recipe.scheduler
+    if scheduler is None:
+        return
+    if scheduler["warmup_epochs"] >= recipe.epochs:
+        raise invalid(
+            ["scheduler", "warmup_epochs"],
+            f"The run ends after {recipe.epochs} epochs, before its warm-up does.",
+            "Give fewer warmup_epochs, or more epochs.",
+        )
+    if scheduler.get("cycle_momentum") and recipe.optimizer["name"] in _WITHOUT_MOMENTUM:
+        raise invalid(
+            ["scheduler", "cycle_momentum"],
+            f"{recipe.optimizer['name']} has no momentum to cycle.",
+            "Give cycle_momentum: false.",
+        )
+    moves = _moves(recipe, images)
+    for argument in ("milestones", "step_size"):
+        if (last := _last(scheduler.get(argument, 0))) >= moves:
+            raise invalid(
+                ["scheduler", argument],
+                f"{scheduler['name']} would move after {last} {scheduler['interval']}s, and the "
+                f"run ends after {moves}.",
+                "Give smaller numbers, more epochs, or another interval.",
+            )
+
+
+def schedule_length(recipe: Recipe, *, images: int) -> str | None:
+    """What a person should know of a cosine whose `T_max` is not the length of the run."""
+    half_wave = (recipe.scheduler or {}).get("T_max")
+    if half_wave is None or half_wave == (moves := _moves(recipe, images)):
+        return None
+    what = "does not come down to eta_min" if half_wave > moves else "rises again before the end"
+    return f"With T_max {half_wave} in a run of {moves} the learning rate {what}."
+
+
+def check_precision(recipe: Recipe) -> None:
+    """That a device that is named computes in the precision that is named."""
+    if recipe.precision in ("tf32", "fp16") and recipe.device in ("cpu", "mps"):
+        raise invalid(
+            ["precision"],
+            f"{recipe.precision} needs a CUDA GPU, and the recipe wants {recipe.device}.",
+            "Take auto, fp32 or bf16.",
+        )
+
+
+def invalid(where: Sequence[str | int], message: str, hint: str) -> Problem:
+    """`invalid_request` for one field of the body."""
+    return Problem(
+        "invalid_request", message, hint=hint, errors=[{"loc": ["body", *where], "msg": message}]
+    )
+
+
+def _held_out(share: float | str | None, images: int) -> int:
+    return max(1, round(images * share)) if isinstance(share, float) else 0
+
+
+def _check_weights(where: list[str | int], weights: Any, classes: int) -> None:
+    if not isinstance(weights, list):
+        return
+    if len(weights) != classes:
+        raise invalid(
+            where,
+            f"There are {len(weights)} weights for {classes} classes.",
+            "Give one weight for each class, in the order of the classes.",
+        )
+    if not any(weights):
+        raise invalid(where, "All weights are 0.", "Give at least one class a weight above 0.")
+
+
+def _moves(recipe: Recipe, images: int) -> int:
+    """How often a scheduler moves after its warm-up."""
+    scheduler: Mapping[str, Any] = recipe.scheduler or {}
+    updates = updates_per_epoch(recipe, images)
+    warmup: int = round(scheduler["warmup_epochs"] * updates)
+    if scheduler["interval"] == "epoch":
+        return recipe.epochs - warmup // updates
+    return recipe.epochs * updates - warmup
+
+
+def _last(steps: int | list[int]) -> int:
+    return steps[-1] if isinstance(steps, list) else steps

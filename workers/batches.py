@@ -1,0 +1,80 @@
+"""Images that already are one tensor, and the batches that an epoch makes of them.
+
+Knows nothing of networks and optimizers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from models_store import misfits
+from models_store.fields import Recipe
+from workers.losses import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Some images: `index` (n,) points into `pixels` (N, H, W, C) uint8 and `labels` (N,)."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    index: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some images (n,) of a group whose gradients make one step of the optimizer.
+
+    `share` is what the batch's loss counts for in the group's; None: it is the group's.
+    """
+
+    index: torch.Tensor
+    begins: bool = True
+    ends: bool = True
+    share: float | torch.Tensor | None = None
+
+
+def steps_per_epoch(samples: int, recipe: Recipe, *, least: int = 1) -> int:
+    """Number of batches; the last may be smaller unless `drop_last`, and joins the one before when
+    it has fewer images than `least`.
+    """
+    whole, rest = divmod(samples, recipe.batch_size)
+    joins = whole and rest < least
+    return whole + (1 if rest and not joins and not recipe.data_loader.drop_last else 0)
+
+
+def batches(
+    train: Samples, recipe: Recipe, order: torch.Generator, loss: Loss, *, least: int = 1
+) -> Iterator[Batch]:
+    """The batches of one epoch; a last one below `least` joins the one before."""
+    index = train.index
+    if recipe.data_loader.shuffle:
+        index = index[torch.randperm(len(index), generator=order).to(index.device)]
+    whole = list(torch.split(index, recipe.batch_size))
+    if len(whole[-1]) < recipe.batch_size and recipe.data_loader.drop_last:
+        whole.pop()
+    elif len(whole) > 1 and len(whole[-1]) < least:
+        whole[-2:] = [torch.cat(whole[-2:])]
+    if recipe.grad_accumulation == 1:
+        yield from map(Batch, whole)
+        return
+    for start in range(0, len(whole), recipe.grad_accumulation):
+        group = whole[start : start + recipe.grad_accumulation]
+        for batch, share in zip(group, _shares(group, train, recipe, loss), strict=True):
+            yield Batch(batch, begins=batch is group[0], ends=batch is group[-1], share=share)
+
+
+def _shares(
+    group: Sequence[torch.Tensor], train: Samples, recipe: Recipe, loss: Loss
+) -> Sequence[float | torch.Tensor | None]:
+    """So that a step follows the mean over the images of its group, as over one large batch."""
+    if not loss.is_mean:
+        return [None] * len(group)
+    if loss.is_even or misfits.mixing(recipe):  # of mixed labels PyTorch's mean is over images
+        return [len(batch) / sum(map(len, group)) for batch in group]
+    weights = torch.stack([loss.weight(train.labels[batch]) for batch in group]).float()
+    return list((weights / weights.sum().clamp(min=torch.finfo().tiny)).unbind())

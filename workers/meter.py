@@ -1,0 +1,84 @@
+"""What a training measures on its way: losses, right answers and time.
+
+Knows nothing of networks; the device is only waited for when somebody reads.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from workers.losses import Loss
+
+TICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Mean loss per image, and the share of right answers (0 to 1)."""
+
+    loss: float
+    accuracy: float
+
+    def of_validation(self) -> dict[str, float]:
+        """By the names that recipes have for them."""
+        return {"val_loss": self.loss, "val_accuracy": self.accuracy}
+
+
+class Meter:
+    """Sums of what was measured, images and seconds, whole and since the last look.
+
+    The sums are of losses and of right answers and, where images do not count alike, of their
+    weights and of those that count.
+    """
+
+    def __init__(self, loss: Loss, device: torch.device) -> None:
+        # Apple's GPUs have no float64.
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        self._loss = loss
+        self._totals = torch.zeros(2 if loss.is_even else 4, device=device, dtype=exact)
+        self._began = self._looked = time.perf_counter()
+        self._totals_before, self._images_before = torch.zeros_like(self._totals), 0
+        self.images = 0
+
+    def count(
+        self,
+        loss: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> None:
+        """Adds images of which `loss` is the sum of their losses, on these targets."""
+        self._totals[0] += loss
+        self._totals[1] += self._loss.right(logits, labels)
+        if not self._loss.is_even:
+            self._totals[2] += self._loss.weight(targets)
+            self._totals[3] += self._loss.counted(labels).sum()
+        self.images += len(labels)
+
+    def due(self) -> bool:
+        return time.perf_counter() - self._looked >= TICK_SECONDS
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def means(self) -> Metrics:
+        """Of all images; waits for the device."""
+        return _means(self._totals, self.images)
+
+    def read(self) -> tuple[Metrics, float]:
+        """Means and images per second since the last look; waits for the device."""
+        fresh = self.images - self._images_before
+        metrics = _means(self._totals - self._totals_before, fresh)
+        now = time.perf_counter()
+        speed = fresh / (now - self._looked)
+        self._totals_before, self._images_before = self._totals.clone(), self.images
+        self._looked = now
+        return metrics, speed
+
+
+def _means(totals: torch.Tensor, images: int) -> Metrics:
+    loss_sum, right, *uneven = totals.tolist()
+    weight, counted = uneven or (images, images)
+    return Metrics(loss_sum / weight if weight else math.nan, right / counted if counted else 0.0)
