@@ -274,13 +274,19 @@ def _upwards(key: str) -> Iterator[str]:
         yield key
 
 
+@functools.cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    return {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+
+
 def _arguments(module: nn.Module) -> dict[str, Any]:
     """Those of the constructor that the module keeps, are plain and are not PyTorch's default."""
     told = {}
-    for name, argument in inspect.signature(type(module)).parameters.items():
+    kind: Any = type(module)  # mypy takes it for something that has no hash
+    for name, default in _defaults(kind).items():
         value = getattr(module, name, None)
         if isinstance(value, tuple) and len(set(value)) == 1:
             value = value[0]
-        if isinstance(value, bool | int | float | str | tuple) and value != argument.default:
+        if isinstance(value, bool | int | float | str | tuple) and value != default:
             told[name] = list(value) if isinstance(value, tuple) else value
     return told

@@ -217,6 +217,7 @@ class Facts:
     counts = {"train": 64, "test": 16}  # noqa: RUF012
     height = width = 12
     channels = 1
+    classes = ("a", "b")
     defaults: dict[str, Any] = {}  # noqa: RUF012
 
 
