@@ -121,7 +121,7 @@ def advice(case: Case, root: Path, cache: Path) -> tuple[list[coach.Advice], flo
     run = Run(device=CPU, precision="fp32", normalize=None, stopped=lambda: False)
     steps = training.steps_per_epoch(len(parts.train), wanted) * wanted.epochs
     begun = training.begin(architectures.build(planned), wanted, run, steps=steps)
-    hears = listener(wanted, parts, classes=len(data.classes), steps=steps, earlier=Earlier())
+    hears = listener(wanted, parts, steps=steps, earlier=Earlier())
     said: list[coach.Advice] = []
     accuracy = 0.0
     for event in training.fit(begun, parts.train, parts.validation, recipe=wanted, run=run):

@@ -182,7 +182,9 @@ def calmer(recipe: Recipe) -> dict[str, Any]:
         if rate in arguments:
             # One that is far off comes down to a usual one at once.
             arguments[rate] = _rounded(min(float(arguments[rate]) / 10, usual))
-    changed = {"optimizer": optimizer, "scheduler": scheduler or None}
+    changed: dict[str, Any] = {"optimizer": optimizer, "scheduler": scheduler or None}
+    if recipe.head_lr is not None:
+        changed["head_lr"] = _rounded(recipe.head_lr / 10)
     return changed | _known(clip_grad_norm=1.0)
 
 

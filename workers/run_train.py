@@ -187,8 +187,7 @@ def _train(
         raise Stopped
     journal.evaluating()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
-    if (tested := judge.judge(network, saver.best())) is not None:
-        watching.tested(tested)
+    watching.tested(judge.judge(network, saver.best()))
     return _why_it_ended(begun, task, recipe)
 
 

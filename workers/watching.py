@@ -53,10 +53,11 @@ class Watching:
             self._sampled = True
             self._samples()
 
-    def tested(self, measured: Metrics) -> None:
-        """How the best checkpoint does on the test part."""
-        self._journal.tested(measured)
-        self._board.tested(measured)
+    def tested(self, measured: Metrics | None) -> None:
+        """How the best checkpoint does on the test part; None where there is none."""
+        if measured is not None:
+            self._journal.tested(measured)
+            self._board.tested(measured)
 
     def _advise(self, event: Event) -> None:
         for advice in self._coach(event):
