@@ -43,8 +43,11 @@ def describe(pid: int, host: str) -> ProcessRecord:
 
 
 def is_same(record: ProcessRecord) -> bool:
-    """Whether the process of this record is alive: same pid, start time and boot."""
-    return record["boot"] == boot_id() and _started(record["pid"]) == record["started"] != ""
+    """Whether the process of this record is alive: same pid, start time and boot. A zombie is not:
+    it may stay for long where the first process of a container buries nobody.
+    """
+    here = record["boot"] == boot_id() and _started(record["pid"]) == record["started"] != ""
+    return here and is_running(record["pid"])
 
 
 def is_running(pid: int) -> bool:

@@ -118,12 +118,14 @@ def test_a_process_runs_until_it_has_ended_even_if_nobody_asked_for_it(
     sleeper: Sleeper, until: Until
 ) -> None:
     process = sleeper()
+    record = processes.describe(process.pid, "here")
     assert processes.is_running(process.pid)
 
     process.kill()
     until(lambda: not processes.is_running(process.pid))
 
     assert Path(f"/proc/{process.pid}").exists()  # a zombie: its parent has not asked
+    assert not processes.is_same(record)
     process.wait()
     assert not processes.is_running(process.pid)
 
