@@ -73,12 +73,11 @@ _GREY: Mapping[str, Any] = {
 }
 
 _COLOUR: Mapping[str, Any] = {
-    "architecture": "cifar10_net",
+    "architecture": "resnet_small",
     "image_size": 32,
     "epochs": 15,
-    # At 0.001 it learns slower, and at 0.006 it was seen to diverge.
-    "optimizer": {"name": "Adam", "lr": 0.002},
-    "scheduler": {"name": "OneCycleLR", "max_lr": 0.002},
+    "optimizer": {"name": "Adam", "lr": 0.005},
+    "scheduler": {"name": "OneCycleLR", "max_lr": 0.005},
     "transforms": {
         "train": [{"type": "RandomCrop", "padding": 4}, {"type": "RandomHorizontalFlip"}]
     },

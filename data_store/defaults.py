@@ -22,11 +22,11 @@ def for_folder(*, height: int, width: int, images: int, imbalance: float = 1.0) 
 
 def _small(side: int) -> dict[str, Any]:
     return {
-        "architecture": "cifar10_net",
+        "architecture": "resnet_small",
         "image_size": 32 if side <= 40 else 64,
         "epochs": 15,
-        "optimizer": {"name": "Adam", "lr": 0.002},  # as cifar10's
-        "scheduler": {"name": "OneCycleLR", "max_lr": 0.002},
+        "optimizer": {"name": "Adam", "lr": 0.005},  # as cifar10's
+        "scheduler": {"name": "OneCycleLR", "max_lr": 0.005},
         "transforms": {
             "train": [{"type": "RandomCrop", "padding": 4}, {"type": "RandomHorizontalFlip"}]
         },
@@ -34,7 +34,7 @@ def _small(side: int) -> dict[str, Any]:
 
 
 def _large(images: int, imbalance: float) -> dict[str, Any]:
-    batch = min(128, max(1, images // 4))  # what a recipe takes when it names none
+    batch = min(128, max(2, images // 4))  # what a recipe takes when it names none
     return {
         "architecture": "mobilenet_v3_small",
         "pretrained": "auto",

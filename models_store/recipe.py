@@ -178,7 +178,7 @@ def _general(facts: Facts) -> dict[str, Any]:
     return {
         "architecture": "mnist_net" if facts.channels == 1 else "cifar10_net",
         "epochs": 10,
-        "batch_size": max(1, min(128, images // 4)),
+        "batch_size": max(2, min(128, images // 4)),  # BatchNorm takes no single image
         "optimizer": {"name": "Adam", "lr": 0.001},
         "scheduler": None,
         "pretrained": False,

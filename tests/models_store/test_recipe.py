@@ -106,7 +106,7 @@ class TestDefaults:
         assert resolved.transforms.train[0].padding == 2
 
     @pytest.mark.parametrize(
-        ("images", "batch"), [(1, 1), (7, 1), (8, 2), (511, 127), (512, 128), (60_000, 128)]
+        ("images", "batch"), [(1, 2), (7, 2), (8, 2), (511, 127), (512, 128), (60_000, 128)]
     )
     def test_a_batch_is_at_most_a_quarter(self, resolve: Any, images: int, batch: int) -> None:
         counts = {"train": images, "val": 1}
