@@ -62,8 +62,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
             for name, rule in self._rules.items()
             for group in rule.param_groups
         ]
-        # OneCycleLR looks there for what it may cycle.
-        super().__init__(ruled, {"momentum": muon["momentum"]})
+        # OneCycleLR looks there for what it may cycle, and its peak for what is usual.
+        super().__init__(ruled, {"lr": muon["lr"], "momentum": muon["momentum"]})
 
     def step(self) -> None:  # type: ignore[override]  # no optimizer here is given a closure
         """A step of both."""
