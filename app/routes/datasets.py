@@ -139,7 +139,9 @@ def get_dataset_image(
             description="Part of the data set.", examples=["test"], json_schema_extra=_PARTS
         ),
     ],
-    index: Annotated[int, PathParameter(ge=0, description="Of the image, from 0.", examples=[0])],
+    index: Annotated[
+        int, PathParameter(ge=0, lt=2**53, description="Of the image, from 0.", examples=[0])
+    ],
 ) -> Response:
     """As it lies on disk: what is seen here is what the network is trained on."""
     facts = samples.local(name, settings.datasets)

@@ -101,6 +101,11 @@ def test_an_image_that_does_not_exist(shared, problem, place):
     problem(shared.get(f"/datasets/digits/images/{place}"), 404, "not_found")
 
 
+def test_a_number_that_no_list_can_hold(shared, problem):
+    response = shared.get("/datasets/digits/images/train/15777694885957861376")
+    assert problem(response, 422, "invalid_request")["errors"][0]["loc"] == ["path", "index"]
+
+
 @pytest.mark.parametrize("place", ["test/-1", "test/first"])
 def test_an_index_that_is_none(shared, problem, place):
     problem(shared.get(f"/datasets/digits/images/{place}"), 422, "invalid_request")
