@@ -87,7 +87,7 @@ MANIFEST: dict[str, Any] = {
     "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     "preprocessing": {
         "height": 28, "width": 28, "channels": 1, "normalize": None, "invert_from_border": 0.01,
-        "trained_height": 8, "trained_width": 8,
+        "trained_height": 8, "trained_width": 8, "transforms": [],
     },
     "recipe": _RECIPE, "dataset": {"name": "digits", "version": "5c1d0a2b9e7f4c33"}, "epoch": 3,
     "metrics": {"val_accuracy": 0.944, "val_loss": 0.2}, "made_with": {"torch": "2.15.0"},

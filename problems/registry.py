@@ -115,12 +115,12 @@ KINDS: dict[str, Kind] = {
         422, "The learning rate is given twice", "Give either lr or optimizer.lr, not both."
     ),
     "transform_unknown": Kind(
-        422, "No transform of that name", "docs/guide/transforms.md lists them."
+        422, "No transform of that name", "The guide docs/guide/transforms.md lists them."
     ),
     "transforms_misfit": Kind(
         422,
         "The transforms cannot work like this",
-        "docs/guide/transforms.md says which order works.",
+        "The guide docs/guide/transforms.md says which order works.",
     ),
     "network_misfit": Kind(
         422, "The network cannot take images of this size", "Use a larger image_size."
