@@ -63,7 +63,7 @@ def definitions(known: Known, plan: Plan) -> list[Lines]:
 def warms_up(known: Known) -> bool:
     """Whether the rate rises before the scheduler begins."""
     scheduler = known.recipe.scheduler
-    return scheduler is not None and scheduler.get("warmup_epochs", 0) > 0
+    return scheduler is not None and bool(scheduler.get("warmup_epochs"))
 
 
 def by_step(known: Known) -> bool:
@@ -74,7 +74,7 @@ def by_step(known: Known) -> bool:
 
 def takes_shares(known: Known) -> bool:
     """Whether the loss compares outputs with a share of each class, not with a label."""
-    return known.recipe.loss["name"] != "CrossEntropyLoss"
+    return str(known.recipe.loss["name"]) != "CrossEntropyLoss"
 
 
 def loss(known: Known) -> Lines:

@@ -86,7 +86,7 @@ def head(plan: Plan) -> tuple[str, Call]:
     """Where a network of the zoo has its last layer, such as `classifier[3]`, and that layer."""
     name = next(iter(zoo.head(str(plan.architecture)))).rpartition(".")[0]
     last = architectures.outline(plan).get_submodule(name)
-    bias = {} if last.bias is not None else {"bias": False}
+    bias: dict[str, bool] = {} if last.bias is not None else {"bias": False}
     if isinstance(last, nn.Conv2d):
         made = call(
             "nn.Conv2d", last.in_channels, Raw("NUM_CLASSES"), _short(last.kernel_size), **bias

@@ -5,6 +5,7 @@ Each part writes only what this job uses.
 
 import re
 
+from models_store.architectures import Plan
 from models_store.layers import label
 from models_store.script import data, learning, loop, network
 from models_store.script.code import INDENT, Lines, Raw, call, indented, statement
@@ -105,7 +106,7 @@ def _constants(known: Known) -> Lines:
     return lines
 
 
-def _main(known: Known, plan: "network.Plan") -> Lines:
+def _main(known: Known, plan: Plan) -> Lines:
     return [
         *_device(known),
         "",
