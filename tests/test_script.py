@@ -531,8 +531,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "transforms": {"train": [{"type": "RandomCrop", "padding": 1}]}, "batch_size": 8,
     },
     "zoo": {
-        "dataset": "shapes", "architecture": "resnet18", "epochs": 6, "image_size": 32,
-        "optimizer": {"name": "Adam", "lr": 0.001}, "batch_size": 16, "transforms": {"train": []},
+        "dataset": "shapes", "architecture": "shufflenet_v2_x0_5", "epochs": 10, "image_size": 32,
+        "optimizer": {"name": "Adam", "lr": 0.01}, "batch_size": 12, "transforms": {"train": []},
         "validation": 0.2,
     },
     "notes": {

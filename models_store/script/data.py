@@ -48,12 +48,15 @@ class Folder(datasets.ImageFolder):
 
 _READABLE = '''\
 def is_image(path):
-    """Whether it is a file that can be read, and not a hidden one."""
+    """Whether it is a file that can be read, and none that an archive or a thumbnailer left."""
+    path = Path(path)
+    if path.name.startswith(".") or {"@eaDir", "__MACOSX"} & set(path.parts):
+        return False
     try:
         load(path)
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, ValueError):
         return False
-    return not Path(path).name.startswith(".")
+    return True
 '''
 
 _HOLD_OUT = '''\
