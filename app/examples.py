@@ -72,6 +72,13 @@ id: 58
 
 """
 
+SCRIPT = """\
+import torch
+from torch import nn
+
+EPOCHS = 15
+"""
+
 PLAN: dict[str, Any] = {
     "recipe": _RECIPE, "layers": [_LAYER], "parameters": 1012330, "flops": 4432000, "steps": 615,
     "estimated_seconds": 2.1,

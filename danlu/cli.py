@@ -194,6 +194,17 @@ def logs(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) -> 
 
 
 @app.command()
+def script(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) -> None:
+    """Print a job as one plain PyTorch file: danlu script > train.py"""
+    client = _client(ctx)
+    text = client.script(ids.job(client, job))
+    if as_json:
+        screen.show_json({"text": text})
+    else:
+        typer.echo(text, nl=not text.endswith("\n"))
+
+
+@app.command()
 def checkpoints(
     ctx: typer.Context,
     job: Annotated[str | None, typer.Argument(help="Only of this job: an id or last.")] = None,

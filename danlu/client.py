@@ -181,6 +181,10 @@ class Client:
         """What the job wrote, as text."""
         return self._connection.send("GET", _path("jobs", job_id, "logs")).text
 
+    def script(self, job_id: str) -> str:
+        """The run as one plain PyTorch file."""
+        return self._connection.send("GET", _path("jobs", job_id, "script")).text
+
     def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """What happens to the job, as it happens, from event number `after` on, until its end.
 

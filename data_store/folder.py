@@ -12,10 +12,8 @@ from typing import NamedTuple
 from problems import Problem
 
 # What torchvision's ImageFolder takes, and two more that danlu decodes.
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
-    *(".gif", ".avif"),
-)
+_IMAGE_FOLDERS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (*_IMAGE_FOLDERS, ".gif", ".avif")
 _PARTS = {
     **{"train": "train", "training": "train"},
     **{"val": "val", "valid": "val", "validation": "val"},
@@ -58,8 +56,37 @@ def scan(path: Path) -> Scan:
     try:
         return _scan(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise Problem("dataset_invalid", f"{path.name!r} cannot be read: {reason}.") from error
+        raise _unreadable(path, error) from error
+
+
+def places(path: Path) -> dict[str, str]:
+    """Where each part lies, from the data set's folder on: `.` for one without parts.
+
+    Raises `dataset_invalid`.
+    """
+    try:
+        found = _part_folders(path, {})
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return {part: os.path.relpath(place, path) for part, place in found.items()}
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether torchvision's ImageFolder finds in the folders of the classes what `scan` finds.
+
+    Raises `dataset_invalid`.
+    """
+    ours = {image.path for images in scan(path).parts.values() for image in images}
+    folders = {path / place for place in places(path).values()}
+    classes = [entry for each in folders for entry in _folders(each, {})]
+    theirs = {
+        os.path.relpath(Path(folder, name), path).replace(os.sep, "/")
+        for entry in classes
+        for folder, _, names in os.walk(entry.path, followlinks=True)
+        for name in names
+        if name.lower().endswith(_IMAGE_FOLDERS)
+    }
+    return ours == theirs
 
 
 def shown(name: str) -> str:
@@ -153,6 +180,11 @@ def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, tuple[Image,
         stranger = next((i.path for i in parts.get(part, ()) if i.label == len(classes)), None)
         if stranger:
             raise _invalid(f"{stranger!r} is of a class that the train part of {name!r} lacks.")
+
+
+def _unreadable(path: Path, error: OSError) -> Problem:
+    reason = error.strerror or str(error)
+    return Problem("dataset_invalid", f"{path.name!r} cannot be read: {reason}.")
 
 
 def _invalid(detail: str) -> Problem:

@@ -187,6 +187,11 @@ KINDS: dict[str, Kind] = {
         "The checkpoint has not been judged",
         "The best checkpoint of a job is, when the job ends: GET /jobs/{id} names it.",
     ),
+    "no_script": Kind(
+        409,
+        "There is no script of this job",
+        "Ask for the script of a training job once it has saved a checkpoint.",
+    ),
     "not_exported": Kind(
         409,
         "The checkpoint has not been exported to this format",

@@ -322,3 +322,26 @@ def test_every_argument_is_described_with_its_default(
         ]
         first = [json.dumps(kind.model_fields[key].default) for key in apart]
         assert described[name][1:] == [*first, ", ".join(said).strip("` ")]
+
+
+# The notes
+
+
+def test_every_row_of_the_notes_names_a_test_that_exists() -> None:
+    table = [row for row in rows("docs/notes.md") if row[0][0].isdecimal()]
+
+    # Every numbered section, in their order.
+    assert [len(row) for row in table] == [4] * 49
+    assert len({row[0] for row in table}) == 49
+    assert all(cell for row in table for cell in row)
+    assert [row[3] for row in table if not is_a_test(row[3])] == []
+
+
+def is_a_test(named: str) -> bool:
+    """`path` of a file of tests, or `path::name` of one of them."""
+    file, _, name = named.partition("::")
+    path = HOUSE / file
+    found = (
+        re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE) if path.exists() else []
+    )
+    return bool(found) if not name else name in found

@@ -247,6 +247,34 @@ def get_job_logs(job_id: JobId, session: Reading, settings: Setup) -> StreamingR
     return StreamingResponse(_pieces(log), media_type="text/plain; charset=utf-8")
 
 
+@router.get(
+    "/{id}/script",
+    summary="A job as one PyTorch file",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The script.",
+            "content": {"text/x-python": {"example": examples.SCRIPT}},
+        },
+        **responses(
+            *("job_not_found", "no_script", "dataset_unknown", "dataset_invalid", "not_ready"),
+            *("network_misfit", "layers_misfit", "checkpoint_damaged"),
+        ),
+    },
+    dependencies=[Warm],
+)
+def get_job_script(job_id: JobId, session: Reading, settings: Setup) -> Response:
+    """The run of the job as a file that needs torch and torchvision and no danlu: data, network,
+    transforms, loss, optimizer, schedule, the loop and the test. `python train.py FOLDER` trains
+    again, and ends with about the same accuracy.
+    """
+    from app import scripts  # torch
+
+    found = scripts.of_job(session, jobs.get(session, job_id), settings)
+    disposition = {"Content-Disposition": f'attachment; filename="{found.name}"'}
+    return Response(found.text, media_type="text/x-python; charset=utf-8", headers=disposition)
+
+
 @router.post(
     "/{id}/cancel",
     status_code=202,

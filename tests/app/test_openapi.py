@@ -23,6 +23,7 @@ def test_every_operation_is_called(server, train, png):
         ("GET", "/jobs/{id}/logs", f"/jobs/{job}/logs", {}, 200),
         ("GET", "/jobs/{id}/events", f"/jobs/{job}/events", {}, 200),
         ("GET", "/jobs/{id}/plot.png", f"/jobs/{job}/plot.png", {}, 200),
+        ("GET", "/jobs/{id}/script", f"/jobs/{queued}/script", {}, 200),
         ("POST", "/jobs/{id}/cancel", f"/jobs/{queued}/cancel", {}, 202),
         ("POST", "/jobs/{id}/resume", f"/jobs/{queued}/resume", {}, 202),
         ("PATCH", "/jobs/{id}", f"/jobs/{queued}", {"json": {"name": "again"}}, 200),

@@ -180,6 +180,13 @@ def test_logs(run: Any, server: Any) -> None:
     assert json.loads(run("logs", JOB, "--json").output) == {"text": "epoch 1\n[b]\n"}
 
 
+def test_script(run: Any, server: Any) -> None:
+    server.answers[f"GET /jobs/{JOB}/script"] = httpx.Response(200, text="import torch  # [b]\n")
+
+    assert run("script", JOB).output == "import torch  # [b]\n"
+    assert json.loads(run("script", JOB, "--json").output) == {"text": "import torch  # [b]\n"}
+
+
 def test_checkpoints_of_a_job(run: Any, server: Any) -> None:
     item = {"id": "ckpt_1", "job_id": JOB, "epoch": 3, "val_accuracy": 0.9, "best": True}
     item |= {"disk_bytes": 88_000, "created_at": "2020-01-01T00:00:00Z"}
@@ -265,7 +272,17 @@ def test_the_module_is_the_command() -> None:
 
     assert [one.returncode for one in ran] == [0, 0]
     assert ran[0].stdout[0].isdigit()
-    for command in ("serve", "worker", "demo", "train", "jobs", "watch", "cancel", "logs"):
+    for command in (
+        "serve",
+        "worker",
+        "demo",
+        "train",
+        "jobs",
+        "watch",
+        "cancel",
+        "logs",
+        "script",
+    ):
         assert command in ran[1].stdout
 
 

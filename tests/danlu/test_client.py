@@ -165,6 +165,8 @@ def test_history_logs_and_cancel(server: Any, client: Client, made: Any) -> None
     assert client.history(JOB, since=3, max_points=2)["next"] == 7
     assert dict(server.last.url.params) == {"since": "3", "max_points": "2"}
     assert client.logs(JOB) == "epoch 1\n"
+    server.answers[f"GET /jobs/{JOB}/script"] = httpx.Response(200, text="import torch\n")
+    assert client.script(JOB) == "import torch\n"
     assert client.cancel(JOB)["state"] == "cancelling"
 
 

@@ -36,6 +36,24 @@ def test_hidden_files_and_leftovers_are_not_seen(write: Write, png) -> None:
     assert paths(folder.scan(root / "set")) == [("cat/1.gif", "cat"), ("dog/1.avif", "dog")]
 
 
+def test_whether_image_folder_finds_the_same(write: Write, png) -> None:
+    plain = {"set/train/cat/1.png": png(), "set/train/dog/in/2.JPG": png(), "set/1.txt": b""}
+    assert folder.is_image_folder(write(plain) / "set")
+    for more in ("train/cat/1.gif", "train/cat/._1.png", "train/dog/@eaDir/1.png"):
+        name = more.replace("/", "-")
+        root = write({f"{name}/{file}": png() for file in (*plain, f"set/{more}")})
+        assert not folder.is_image_folder(root / name / "set")
+
+
+def test_where_parts_lie(write: Write, png) -> None:
+    files = ["a/cat/1.png", "a/dog/1.png", "b/Train/cat/1.png", "b/Train/dog/1.png"]
+    root = write({name: png() for name in [*files, "b/valid/cat/1.png"]})
+    assert folder.places(root / "a") == {"train": "."}
+    assert folder.places(root / "b") == {"train": "Train", "val": "valid"}
+    with pytest.raises(Problem, match="cannot be read"):
+        folder.places(root / "c")
+
+
 @pytest.mark.parametrize(
     ("val", "test"), [("val", "test"), ("valid", "Test"), ("validation", "testing")]
 )

@@ -86,7 +86,9 @@ MISSING = ["job_01K00000000000000000000000", "nope", "%2e%2e", "..%2f..%2fetc", 
 
 
 @pytest.mark.parametrize("job_id", MISSING)
-@pytest.mark.parametrize("suffix", ["", "/history", "/logs", "/events", "/cancel", "/resume"])
+@pytest.mark.parametrize(
+    "suffix", ["", "/history", "/logs", "/script", "/events", "/cancel", "/resume"]
+)
 def test_a_job_that_does_not_exist(shared, problem, job_id, suffix):
     method = "POST" if suffix in ("/cancel", "/resume") else "GET"
     response = shared.request(method, f"/jobs/{job_id}{suffix}")
@@ -114,6 +116,25 @@ def test_the_log_so_far(server, train):
     response = server.get(path)
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.text == "epoch 1/2 训练\n"
+
+
+def test_the_script_of_a_job_that_has_not_begun(server, queued):
+    response = server.get(f"/jobs/{queued}/script")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/x-python; charset=utf-8"
+    name = f"danlu-mnist_net-{queued}.py"
+    assert response.headers["content-disposition"] == f'attachment; filename="{name}"'
+    compile(response.text, name, "exec")
+    assert str(server.settings.home) not in response.text
+
+
+def test_jobs_without_a_script(server, train, problem):
+    job_id = train(server.settings).job_id  # whose recipe lacks most of its fields
+    document = problem(server.get(f"/jobs/{job_id}/script"), 409, "no_script")
+    assert "another version" in document["detail"]
+    waiting = server.post("/train", json={"dataset": "digits", "normalize": "auto"}).json()["id"]
+    document = problem(server.get(f"/jobs/{waiting}/script"), 409, "no_script")
+    assert "measured" in document["detail"]
 
 
 def test_a_queued_job_is_cancelled_at_once(server, queued):

@@ -1,0 +1,219 @@
+"""The data of a script: torchvision's data sets, or a folder per class, and its parts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_store.script.code import Lines, Raw, call, flat, statement
+from models_store.script.known import BuiltIn, Folder, Known
+from models_store.script.transforms import names
+
+_DIGITS = '''\
+class Digits(Dataset):
+    """The handwritten digits that come with scikit-learn; every fifth one is for the test."""
+
+    def __init__(self, train, transform):
+        digits = load_digits()
+        pixels = (torch.from_numpy(digits.images) * (255 / 16)).round().to(torch.uint8)
+        labels = torch.from_numpy(digits.target)
+        wanted = (torch.arange(len(labels)) % 5 != 0) == train
+        self.pixels, self.targets, self.transform = pixels[wanted], labels[wanted], transform
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, index):
+        image = Image.fromarray(self.pixels[index].numpy())
+        return self.transform(image), int(self.targets[index])
+'''
+
+_LOAD = '''\
+def load(path):
+    """An image as it is looked at: upright, and on white where it is transparent."""
+    with Image.open(path) as file:
+        file.draft(None, ({width}, {height}))  # a large JPEG need not be decoded at its whole size
+        image = ImageOps.exif_transpose(file)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image{convert}
+'''
+
+_FOLDER = '''\
+class Folder(datasets.ImageFolder):
+    """A folder of images for each class; a label is the place of its class in CLASSES."""
+
+    def find_classes(self, directory):
+        return CLASSES, {name: label for label, name in enumerate(CLASSES)}
+'''
+
+_READABLE = '''\
+def is_image(path):
+    """Whether it is a file that can be read, and none that an archive or a thumbnailer left."""
+    path = Path(path)
+    if path.name.startswith(".") or {"@eaDir", "__MACOSX"} & set(path.parts):
+        return False
+    try:
+        load(path)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+'''
+
+_HOLD_OUT = '''\
+def hold_out(positions, labels, fraction, seed):
+    """Positions that stay and positions that are held out: of each class the same fraction.
+
+    danlu does the same with other random numbers, so the images held out are not quite its own.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    out = torch.zeros(len(positions), dtype=torch.bool)
+    for label in labels[positions].unique():
+        members = (labels[positions] == label).nonzero().flatten()
+        count = min(len(members) - 1, math.ceil(len(members) * fraction))
+        out[members[torch.randperm(len(members), generator=chance)[:count]]] = True
+    return positions[~out], positions[out]
+'''
+
+
+def constants(known: Known) -> Lines:
+    """Where the data lies, and its classes."""
+    lines: Lines = []
+    if known.is_folder:
+        default = "./" + known.recipe.dataset
+        lines += statement(
+            "DATA = ", Raw(f"Path(sys.argv[1] if sys.argv[1:] else {flat(default)})")
+        )
+        lines += statement("CLASSES = ", list(known.classes))
+        lines.append("NUM_CLASSES = len(CLASSES)")
+    else:
+        if known.source != BuiltIn(None):
+            lines.append('DATA = Path(sys.argv[1] if sys.argv[1:] else "./dataset")')
+        lines.append(f"NUM_CLASSES = {len(known.classes)}")
+    return lines
+
+
+def definitions(known: Known) -> list[Lines]:
+    """Classes and functions that the data needs, one block of lines each."""
+    blocks: list[str] = []
+    match known.source:
+        case BuiltIn(reader=None):
+            blocks.append(_DIGITS)
+        case Folder(unusual=unusual):
+            height, width = known.size
+            # From colour to grey in two steps, as danlu does.
+            convert = '.convert("RGB")' if known.recipe.channels == 3 else '.convert("L")'
+            blocks.append(
+                _LOAD.replace("{width}", str(width))
+                .replace("{height}", str(height))
+                .replace("{convert}", convert)
+            )
+            blocks.append(_FOLDER)
+            blocks += [_READABLE] if unusual else []
+    if _held_out(known):
+        blocks.append(_HOLD_OUT)
+    return [block.splitlines() for block in blocks]
+
+
+def loading(known: Known, *, normalises_batches: bool) -> Lines:
+    """Statements after which `train_loader`, `val_loader` and `test_loader` are there, those that
+    are needed; `labels` are those of the images that are trained on.
+    """
+    training, judging = names(known)
+    lines = _opened("train_data", "train", training, known)
+    if _needs_labels(known):
+        of = "labels" if known.source == BuiltIn("SVHN") else "targets"
+        lines.append(f"labels = torch.as_tensor(train_data.{of})")
+    if _held_out(known):
+        lines += _parted(known, training, judging)
+    if known.recipe.validation == "val":
+        lines += _opened("val_data", "val", judging, known)
+    if known.counts.get("test"):
+        lines += _opened("test_data", "test", judging, known)
+    lines += _loader("train", known, **_batches(known, normalises_batches=normalises_batches))
+    if known.recipe.validation != "test":
+        lines += _loader("val", known)
+    if known.recipe.validation == "test" or known.judged_at_the_end:
+        lines += _loader("test", known)
+    return lines
+
+
+def _needs_labels(known: Known) -> bool:
+    return _held_out(known) or known.recipe.class_weights == "balanced"
+
+
+def _held_out(known: Known) -> bool:
+    """Whether some of the training images are not trained on."""
+    return isinstance(known.recipe.validation, float) or known.recipe.test is not None
+
+
+def _opened(name: str, part: str, transform: str, known: Known) -> Lines:
+    return statement(f"{name} = ", _part(part, transform, known))
+
+
+def _part(part: str, transform: str, known: Known) -> Any:
+    is_train = part == "train"
+    match known.source:
+        case BuiltIn(reader=None):
+            return call("Digits", train=is_train, transform=Raw(transform))
+        case BuiltIn(reader=reader):
+            which: Mapping[str, Any] = {"split": part} if reader == "SVHN" else {"train": is_train}
+            where = call(f"datasets.{reader}", Raw("DATA"), **which, transform=Raw(transform))
+            return call(where.function, *where.positional, **dict(where.named), download=True)
+        case Folder(parts=parts, unusual=unusual):
+            place = "DATA" if parts[part] == "." else f"DATA / {flat(parts[part])}"
+            extra = {"is_valid_file": Raw("is_image")} if unusual else {}
+            return call(
+                "Folder",
+                Raw(place),
+                transform=Raw(transform),
+                loader=Raw("load"),
+                **extra,
+                allow_empty=True,
+            )
+
+
+def _parted(known: Known, training: str, judging: str) -> Lines:
+    """Of the training part: what is trained on, what chooses the best, what judges it."""
+    recipe = known.recipe
+    source = _part("train", judging, known)
+    lines = ["kept = torch.arange(len(labels))"]
+    if judging == training:
+        lines.append("judged_data = train_data")
+    else:
+        lines += ["# The same images without chance.", *statement("judged_data = ", source)]
+    left = 1.0
+    if recipe.test is not None:
+        lines += [
+            f"kept, out = hold_out(kept, labels, {recipe.test}, SEED + 1)",
+            "test_data = Subset(judged_data, out.tolist())",
+        ]
+        left -= recipe.test
+    if isinstance(recipe.validation, float):
+        share = f"{recipe.validation}" if left == 1 else f"{recipe.validation} / {left:.6g}"
+        lines += [
+            f"kept, out = hold_out(kept, labels, {share}, SEED)",
+            "val_data = Subset(judged_data, out.tolist())",
+        ]
+    lines.append("train_data = Subset(train_data, kept.tolist())")
+    if recipe.class_weights == "balanced":
+        lines.append("labels = labels[kept]")
+    return lines
+
+
+def _batches(known: Known, *, normalises_batches: bool) -> dict[str, Any]:
+    loader = known.recipe.data_loader
+    said: dict[str, Any] = {"shuffle": True} if loader.shuffle else {}
+    if loader.drop_last:
+        return {**said, "drop_last": True}
+    single = known.trained % known.recipe.batch_size == 1
+    if normalises_batches and (single or known.is_folder):
+        # BatchNorm cannot normalise a single image.
+        return {**said, "drop_last": Raw("len(train_data) % BATCH_SIZE == 1")}
+    return said
+
+
+def _loader(name: str, known: Known, **said: Any) -> Lines:
+    if known.loaders:
+        said |= {"num_workers": known.loaders, "persistent_workers": True}
+    made = call("DataLoader", Raw(f"{name}_data"), batch_size=Raw("BATCH_SIZE"), **said)
+    return statement(f"{name}_loader = ", made, depth=0)

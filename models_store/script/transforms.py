@@ -1,0 +1,143 @@
+"""The transforms of a script, as torchvision.transforms.v2 has them.
+
+danlu works on whole batches of pixels, the script image by image; what comes out is alike.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from models_store.pipeline import Pair, size_after, stages
+from models_store.script.code import Call, Lines, Raw, as_tuples, call, differing, statement
+from models_store.script.known import Known
+from models_store.transforms import (
+    AutoAugment,
+    CutMix,
+    Grayscale,
+    MixUp,
+    RandomErasing,
+    Transform,
+)
+
+_MODES = {
+    "nearest": "NEAREST",
+    "nearest-exact": "NEAREST_EXACT",
+    "bilinear": "BILINEAR",
+    "bicubic": "BICUBIC",
+}
+_DEFAULT_MODES = {"Resize": "bilinear", "RandomResizedCrop": "bilinear"}  # the others: nearest
+_SCALED = call("v2.ToDtype", Raw("torch.float32"), scale=True)
+
+
+def transforms(known: Known) -> Lines:
+    """Statements for `train_transform` and `eval_transform`, or `transform` where both are one."""
+    train, judged = _lists(known)
+    if train == judged:
+        return statement("transform = ", call("v2.Compose", train))
+    return [
+        *statement("train_transform = ", call("v2.Compose", train)),
+        *statement("eval_transform = ", call("v2.Compose", judged)),
+    ]
+
+
+def names(known: Known) -> tuple[str, str]:
+    """What the transforms of training and of judging are called."""
+    train, judged = _lists(known)
+    return ("transform", "transform") if train == judged else ("train_transform", "eval_transform")
+
+
+def _lists(known: Known) -> tuple[list[Call], list[Call]]:
+    first, last = list(_to_pixels(known)), _normalized(known)
+    on_pixels, on_inputs = stages(known.recipe.transforms.train)
+    judged = known.recipe.transforms.shaping
+    return (
+        [*first, *_on_pixels(on_pixels, known), *last, *_erasing(on_inputs)],
+        [*first, *_on_pixels(judged, known), *last],
+    )
+
+
+def mixing(known: Known) -> Lines:
+    """The statement for `mix`, which mixes the images of a batch; none without."""
+    mixers = [
+        call(f"v2.{one.type}", alpha=one.alpha, num_classes=Raw("NUM_CLASSES"))
+        for one in known.recipe.transforms.train
+        if isinstance(one, MixUp | CutMix)
+    ]
+    if not mixers:
+        return []
+    return statement("mix = ", mixers[0] if len(mixers) == 1 else call("v2.Compose", mixers))
+
+
+def _to_pixels(known: Known) -> Iterator[Call]:
+    """From an image of the data set to a tensor of bytes, (C, H, W), at the recipe's size."""
+    wanted = known.recipe.channels
+    folder = known.is_folder  # whose loader has made it grey or coloured
+    if wanted == 1 and known.channels != 1 and not folder:
+        yield call("v2.Grayscale")
+    if folder or (known.height, known.width) != known.size:
+        yield call("v2.Resize", known.size)
+    if wanted == 3 and known.channels != 3 and not folder:
+        yield call("v2.RGB")
+    yield call("v2.PILToTensor")
+
+
+def _on_pixels(listed: Sequence[Transform], known: Known) -> Iterator[Call]:
+    """The transforms before the normalization, and the step from bytes to numbers from 0 to 1."""
+    size, scaled = known.size, False
+    for one in listed:
+        if isinstance(one, RandomErasing) and not scaled:
+            yield _SCALED  # `value` is on that scale
+            scaled = True
+        made = _made(one, size, scaled=scaled)
+        if not (isinstance(one, Grayscale) and known.recipe.channels == 1):
+            yield made
+        size = size_after(one, size)
+    if not scaled:
+        yield _SCALED
+
+
+def _normalized(known: Known) -> list[Call]:
+    normalize = known.normalize
+    if normalize is None:
+        return []
+    return [call("v2.Normalize", mean=list(normalize.mean), std=list(normalize.std))]
+
+
+def _erasing(listed: Sequence[Transform]) -> list[Call]:
+    return [_made(one, (0, 0), scaled=True) for one in listed if isinstance(one, RandomErasing)]
+
+
+def _made(one: Transform, size: Pair, *, scaled: bool) -> Call:
+    """torchvision's class with the arguments that are not its defaults."""
+    given = one.model_dump(exclude={"type"})
+    defaults = {k: f.get_default(call_default_factory=True) for k, f in _fields(one).items()}
+    said: dict[str, Any] = differing(given, defaults)
+    if "size" in given:
+        said.pop("size", None)
+        if given["size"] is not None or one.type == "Resize":
+            size = given["size"]
+        said = {"size": as_tuples(size), **said}
+    if "fill" in said:
+        said["fill"] = _fill(said["fill"], scaled=scaled)
+    mode = given.get("interpolation")
+    said.pop("interpolation", None)
+    if mode is not None and mode != _DEFAULT_MODES.get(one.type, "nearest"):
+        said["interpolation"] = Raw(f"v2.InterpolationMode.{_MODES[mode]}")
+    if isinstance(one, AutoAugment) and "policy" in said:
+        said["policy"] = Raw(f"v2.AutoAugmentPolicy.{one.policy.upper()}")
+    return call(f"v2.{one.type}", *_placed(said), **said)
+
+
+def _fields(one: Transform) -> Any:
+    return type(one).model_fields
+
+
+def _placed(said: dict[str, Any]) -> list[Any]:
+    """The first argument of crops and resizes, which needs no name."""
+    return [said.pop("size")] if "size" in said else []
+
+
+def _fill(fill: Any, *, scaled: bool) -> Any:
+    """Brightness from 0 to 255, or where the pixels are numbers by then, from 0 to 1."""
+    if isinstance(fill, tuple):
+        return tuple(_fill(one, scaled=scaled) for one in fill)
+    return None if fill is None else round(fill / 255, 6) if scaled else int(fill)
