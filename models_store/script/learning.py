@@ -77,6 +77,11 @@ def takes_shares(known: Known) -> bool:
     return str(known.recipe.loss["name"]) != "CrossEntropyLoss"
 
 
+def is_mean(known: Known) -> bool:
+    """Whether the loss of a batch is the mean over its images."""
+    return bool(known.recipe.loss.get("reduction", "mean") == "mean")
+
+
 def loss(known: Known) -> Lines:
     """Statements for `loss_fn`."""
     chosen, weights = known.recipe.loss, known.recipe.class_weights
@@ -224,7 +229,7 @@ def _divides_by_zero(known: Known) -> bool:
     if chosen.get("interval") == "epoch":
         steps = known.recipe.epochs
     rise = chosen["pct_start"] * steps
-    ends = [rise - 1, *([2 * rise - 2] if chosen["three_phase"] else [])]
+    ends = [rise - 1, *([2 * rise - 2] if chosen.get("three_phase") else [])]
     return any(math.isclose(end, at) for end in ends for at in (0, steps - 1))
 
 

@@ -26,7 +26,12 @@ def train_model(known: Known, *, frozen_norm: bool) -> Lines:
     given = ["model", "device", "loader", "loss_fn", "optimizer", "epoch", *arguments(known)]
     return [
         f"def train_model({', '.join(given)}):",
-        *indented(['"""One pass over the training images."""', "model.train()"]),
+        *indented(
+            [
+                '"""One pass over the training images."""',
+                "model.train()  # dropout drops out, BatchNorm measures each batch",
+            ]
+        ),
         *(indented(_FROZEN) if frozen_norm else []),
         f"{INDENT}total_loss, right, seen = 0.0, 0, 0",
         f"{INDENT}for batch, (images, labels) in enumerate(loader, start=1):",
@@ -46,7 +51,7 @@ _FROZEN = [
 
 def _step(known: Known) -> Lines:
     recipe = known.recipe
-    mean = recipe.loss["reduction"] == "mean"
+    mean = learning.is_mean(known)
     return [
         "images, labels = images.to(device), labels.to(device)",
         *_forward(known),
@@ -87,8 +92,9 @@ def _backward(known: Known) -> Lines:
     recipe, scaled = known.recipe, known.precision == "fp16"
     loss = "scaler.scale(loss)" if scaled else "loss"
     if recipe.grad_accumulation == 1:
-        return ["optimizer.zero_grad()", f"{loss}.backward()", *_move(known)]
-    if recipe.loss["reduction"] == "mean":
+        zero = "optimizer.zero_grad()  # gradients would add up otherwise"
+        return [zero, f"{loss}.backward()", *_move(known)]
+    if learning.is_mean(known):
         share = "min(ACCUMULATION, len(loader) - (batch - 1) // ACCUMULATION * ACCUMULATION)"
         loss = f"({loss} / together)"
         lines = [f"together = {share}"]
@@ -123,7 +129,7 @@ def test_model(known: Known) -> Lines:
         "@torch.no_grad()",
         "def test_model(model, device, loader, loss_fn, name):",
         f'{INDENT}"""Mean loss, and the share of images that are classified right."""',
-        f"{INDENT}model.eval()",
+        f"{INDENT}model.eval()  # as in prediction: nothing is dropped, nothing measured",
         f"{INDENT}pairs = [(model(images.to(device)), labels.to(device)) "
         "for images, labels in loader]",
         f"{INDENT}outputs, labels = map(torch.cat, zip(*pairs, strict=True))",
@@ -133,7 +139,7 @@ def test_model(known: Known) -> Lines:
             [f"counted = labels != {label}", "outputs, labels = outputs[counted], labels[counted]"]
         )
     targets = "one_hot(labels)" if learning.takes_shares(known) else "labels"
-    divided = "" if known.recipe.loss["reduction"] == "mean" else " / len(labels)"
+    divided = "" if learning.is_mean(known) else " / len(labels)"
     return [
         *lines,
         f"{INDENT}loss = loss_fn(outputs, {targets}).item(){divided}",

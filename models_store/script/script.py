@@ -194,8 +194,9 @@ def _after_epoch(known: Known) -> Lines:
     if (stopping := recipe.early_stopping) is not None:
         # What falls is better, so an accuracy is looked at upside down.
         value = "loss" if stopping.metric == "val_loss" else "-accuracy"
+        margin = f" - {stopping.min_delta}" if stopping.min_delta else ""
         lines += [
-            f"if least is None or {value} < least - {stopping.min_delta}:",
+            f"if least is None or {value} < least{margin}:",
             f"{INDENT}least, waited = {value}, 0",
             "else:",
             f"{INDENT}waited += 1",
