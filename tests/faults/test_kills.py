@@ -69,8 +69,9 @@ def unfinished(service: Service) -> list[str]:
 def strike(service: Service, chance: random.Random) -> None:
     """Kills one role, or all at once, and waits until the service answers again."""
     role = chance.choice(VICTIMS)
+    # Also of jobs that queue: one of them may be claimed before its process can be seen.
     if role in ("child", "all") and any(
-        losses(service.home, job_id) >= 2 for job_id in service.working()
+        losses(service.home, job_id) >= 2 for job_id in unfinished(service)
     ):
         role = "supervisor"  # a third loss without getting further is a failure, rightly
     pids = service.pids()
