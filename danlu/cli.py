@@ -186,22 +186,14 @@ def resume(
 def logs(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) -> None:
     """Print what a job wrote."""
     client = _client(ctx)
-    text = client.logs(ids.job(client, job))
-    if as_json:
-        screen.show_json({"text": text})
-    else:
-        typer.echo(text, nl=not text.endswith("\n"))
+    _show_text(client.logs(ids.job(client, job)), as_json=as_json)
 
 
 @app.command()
 def script(ctx: typer.Context, job: JobId = ids.LAST, as_json: AsJson = False) -> None:
     """Print a job as one plain PyTorch file: danlu script > train.py"""
     client = _client(ctx)
-    text = client.script(ids.job(client, job))
-    if as_json:
-        screen.show_json({"text": text})
-    else:
-        typer.echo(text, nl=not text.endswith("\n"))
+    _show_text(client.script(ids.job(client, job)), as_json=as_json)
 
 
 @app.command()
@@ -287,6 +279,13 @@ def _show(value: Any, shown: Any, *, as_json: bool) -> None:
         screen.show_json(value)
     else:
         screen.console().print(shown)
+
+
+def _show_text(text: str, *, as_json: bool) -> None:
+    if as_json:
+        screen.show_json({"text": text})
+    else:
+        typer.echo(text, nl=not text.endswith("\n"))
 
 
 def _piped() -> bool:

@@ -90,6 +90,7 @@ def _problem(part: Part, name: str, error: ValidationError) -> Problem:
 def _fields(model: type[BaseModel], path: list[str]) -> list[str]:
     """The arguments at a place inside: Muon has an AdamW."""
     for step in path:
+        # To mypy any type at all; an argument with a place inside is a model.
         model = model.model_fields[step].annotation  # type: ignore[assignment]
     return list(model.model_fields)
 

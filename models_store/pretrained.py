@@ -113,6 +113,7 @@ def fill(network: nn.Module, name: str, state: Mapping[str, Any]) -> None:
     if strange or absent:
         first = min([*strange, *absent])
         raise _unusable(f"The file for {name}", f"does not fit it, at {first}")
+    # PyTorch keeps the version of each module in this attribute, which no type tells of.
     wanted._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
     network.load_state_dict(wanted, strict=False)
 
@@ -127,6 +128,7 @@ def _resized(
     if positions in state and state[positions].shape != ours[positions].shape:
         from torchvision.models.vision_transformer import interpolate_embeddings
 
+        # Numbers, of a VisionTransformer; of any Module, mypy takes them for parts of it.
         side, patch = int(network.image_size), int(network.patch_size)  # type: ignore[arg-type]
         state = OrderedDict(interpolate_embeddings(side, patch, state))
     return state

@@ -131,6 +131,7 @@ def _say_version(network: nn.Module) -> None:
     def told(state: Any, prefix: str, said: dict[str, Any], *rest: Any) -> None:
         load(state, prefix, ours | said, *rest)
 
+    # Of this one network: mypy would have the class's method stay.
     network._load_from_state_dict = told  # type: ignore[assignment]
 
 

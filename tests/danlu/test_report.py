@@ -42,9 +42,9 @@ def made(classes: int = 2, **given: Any) -> Any:
 
 
 def shown(what: Any) -> list[str]:
-    console = Console(file=io.StringIO(), width=120, highlight=False)
-    console.print(report.shown(what))
-    return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    written = io.StringIO()
+    Console(file=written, width=120, highlight=False).print(report.shown(what))
+    return [" ".join(line.split()) for line in written.getvalue().splitlines()]
 
 
 def test_figures_classes_and_mistakes_are_shown() -> None:

@@ -222,6 +222,7 @@ class TestRead:
         found = pretrained.read(tmp_path / "weights.pth")
 
         assert found.keys() == state.keys()
+        # Where PyTorch keeps the version of each module; no type tells of it.
         assert found._metadata == state._metadata  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("held", ["nothing", "noise", "code", "a list"])

@@ -1,8 +1,8 @@
 """Three rules, on made-up curves and on real runs."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -212,13 +212,15 @@ def test_the_recipe_to_try_next_is_one(recipe: Make, code: str) -> None:
         assert whole.seed == given.seed
 
 
+@dataclass(frozen=True)
 class Facts:
-    name = "shapes"
-    counts = {"train": 64, "test": 16}  # noqa: RUF012
-    height = width = 12
-    channels = 1
-    classes = ("a", "b")
-    defaults: dict[str, Any] = {}  # noqa: RUF012
+    name: str = "shapes"
+    counts: Mapping[str, int] = field(default_factory=lambda: {"train": 64, "test": 16})
+    height: int = 12
+    width: int = 12
+    channels: int = 1
+    classes: tuple[str, ...] = ("a", "b")
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 FACTS = Facts()

@@ -125,5 +125,6 @@ def test_grey_images_have_no_colour(chance: Generator, pictures: Any) -> None:
         (RandAugment(type="RandAugment", fill=[9.0]), policies.rand_augment),
         (TrivialAugmentWide(type="TrivialAugmentWide"), policies.trivial_augment_wide),
     ):
+        # Each function goes with its own kind; a tuple of pairs cannot say so.
         made = augment(images, asked, chance())  # type: ignore[operator]
         assert (made.shape, made.dtype) == (images.shape, torch.uint8)
