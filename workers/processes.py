@@ -71,8 +71,11 @@ def ask_to_end(pid: int) -> None:
 
 
 def end_stale_groups(runs: Path, host: str) -> set[str]:
-    """Ends children that outlived their supervisor on this host; returns their jobs."""
-    ended = set()
+    """Ends children that outlived their supervisor on this host.
+
+    Returns the jobs of those that had ended before, without a word of how.
+    """
+    gone = set()
     for file in runs.glob(f"*/{PROCESS_FILE}"):
         record = _record(file)
         if record and record["host"] != host:
@@ -80,9 +83,10 @@ def end_stale_groups(runs: Path, host: str) -> set[str]:
         if record and is_same(record):
             log.warning("ending process %s of an earlier worker", record["pid"])
             end_group(record["pid"])
-            ended.add(file.parent.name)
+        else:
+            gone.add(file.parent.name)
         file.unlink(missing_ok=True)
-    return ended
+    return gone
 
 
 def become_child(

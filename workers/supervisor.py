@@ -158,10 +158,23 @@ class Supervisor:
             runs=self._settings.runs,
         )
         process = self._context.Process(target=task.work, args=(given, self._host, theirs))
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:  # the forkserver died just then
+            log.error("no process for %s: %s", fence.job_id, error or type(error).__name__)
+            self._not_started(fence, device, ours)
+            return
+        finally:
+            theirs.close()
         self._children.append(Child(fence, process, ours, time.monotonic(), device))
         self._register("child", process.pid or 0, job_id=fence.job_id, device=device)
+
+    def _not_started(self, fence: Fence, device: str, channel: Connection) -> None:
+        channel.close()
+        self._free.append(device)
+        with self._sessions.begin() as session:
+            endings.write(session, fence, endings.RELEASED)
+        time.sleep(TROUBLE_SECONDS)
 
     # -- devices ---------------------------------------------------------------------------
 
@@ -226,24 +239,32 @@ class Supervisor:
         # A forkserver that dies leaves its children alive, but nobody hears of their end any more.
         orphaned = processes.is_running(one.pid)
         processes.end_group(one.pid)  # the child itself then, or whatever it had started
-        record = endings.read(self._settings.runs / one.fence.job_id, one.fence.claim)
+        run = self._settings.runs / one.fence.job_id
+        record = endings.read(run, one.fence.claim)
         if record is None and (orphaned or self._stopping):
             record = endings.RELEASED
         record = record or endings.of_exit_code(one.process.exitcode)
         with self._sessions.begin() as session:
             process_rows.forget(session, pid=one.pid, host=self._host)
             endings.write(session, one.fence, record)
+        # Left by a process that was killed; the next claim's must not be taken to have begun.
+        with contextlib.suppress(OSError):  # at worst an attempt is counted
+            (run / processes.PROCESS_FILE).unlink()
         log.info("%s %s, exit code %s", one.fence.job_id, record.state, one.process.exitcode)
 
     def _settle_earlier(self) -> None:
-        """What an earlier worker of this host left: its children are ended, its jobs settled."""
-        orphaned = processes.end_stale_groups(self._settings.runs, self._host)
+        """What an earlier worker of this host left: its children are ended, its jobs settled.
+
+        Lost is a job whose process had begun and is gone. What had no process yet, or one that was
+        well until now, went with its worker.
+        """
+        gone = processes.end_stale_groups(self._settings.runs, self._host)
         with self._sessions.begin() as session:
             for fence in jobs.left_behind(session, host=self._host, but=self._id):
                 record = endings.read(self._settings.runs / fence.job_id, fence.claim)
-                if record is None and fence.job_id in orphaned:
-                    record = endings.RELEASED
-                record = record or endings.lost("ended with all of its worker")
+                if record is None and fence.job_id in gone:
+                    record = endings.lost("ended with all of its worker")
+                record = record or endings.RELEASED
                 endings.write(session, fence, record)
                 log.warning("%s %s by an earlier worker", fence.job_id, record.state)
 

@@ -61,7 +61,7 @@ def test_a_stale_process_is_ended_with_all_that_it_started(
     until(lambda: len(members(stale.pid)) == 3)
     file = note(tmp_path, dict(processes.describe(stale.pid, "here")))
 
-    assert processes.end_stale_groups(tmp_path, "here") == {"job_1"}
+    assert processes.end_stale_groups(tmp_path, "here") == set()
 
     assert stale.wait(10) == -signal.SIGKILL
     until(lambda: not members(stale.pid))
@@ -75,7 +75,7 @@ def test_another_process_that_got_the_pid_is_left_alone(
     other = sleeper()
     file = note(tmp_path, {**processes.describe(other.pid, "here"), differs: "another"})
 
-    assert processes.end_stale_groups(tmp_path, "here") == set()
+    assert processes.end_stale_groups(tmp_path, "here") == {"job_1"}
 
     assert other.poll() is None
     assert not file.exists()
@@ -101,7 +101,7 @@ def test_a_process_that_is_gone_is_no_error(tmp_path: Path, sleeper: Sleeper) ->
 
     assert not processes.is_same(record)
     note(tmp_path, dict(record))
-    assert processes.end_stale_groups(tmp_path, "here") == set()
+    assert processes.end_stale_groups(tmp_path, "here") == {"job_1"}
     processes.end_group(gone.pid)
     processes.ask_to_end(gone.pid)
 
@@ -110,7 +110,7 @@ def test_a_damaged_record_is_cleared_away(tmp_path: Path) -> None:
     file = note(tmp_path, {})
     file.write_text('{"pid": 1')
 
-    assert processes.end_stale_groups(tmp_path, "here") == set()
+    assert processes.end_stale_groups(tmp_path, "here") == {"job_1"}
     assert not file.exists()
 
 
@@ -320,5 +320,5 @@ def test_a_damaged_record_keeps_no_worker_from_starting(tmp_path: Path, written:
     record.parent.mkdir()
     record.write_text(written)
 
-    assert processes.end_stale_groups(tmp_path, "here") == set()
+    assert processes.end_stale_groups(tmp_path, "here") == {"job_1"}
     assert not record.exists()

@@ -440,13 +440,24 @@ def say(home: Path, fence: Fence, state: str) -> None:
     processes.write(run / processes.EXIT_FILE, {"claim": fence.claim, "state": state})
 
 
+def began(home: Path, fence: Fence) -> None:
+    """Its process left a record, and is gone: 0 is nobody's pid."""
+    run = home / "runs" / fence.job_id
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"pid": 0, "started": "1", "boot": "earlier", "host": HERE}
+    processes.write(run / processes.PROCESS_FILE, record)
+
+
 def test_what_an_earlier_worker_left_is_settled_at_once(
     stage: Stage, run: Run, until: Until, tmp_path: Path
 ) -> None:
-    done, given_back, lost, elsewhere, older = (
+    names = ("done", "given back", "lost", "elsewhere", "older", "never began")
+    done, given_back, lost, elsewhere, older, never_began = (
         left_by_another(stage, name, host="there" if name == "elsewhere" else HERE)
-        for name in ("done", "given back", "lost", "elsewhere", "older")
+        for name in names
     )
+    began(tmp_path, lost)
+    began(tmp_path, older)
     say(tmp_path, done, "succeeded")
     say(tmp_path, given_back, "released")
     say(tmp_path, elsewhere, "succeeded")  # may be at work
@@ -454,7 +465,8 @@ def test_what_an_earlier_worker_left_is_settled_at_once(
 
     run()  # returns once it is ready to claim, with all of that behind it
 
-    until(lambda: all(stage.state(one.job_id) == "succeeded" for one in (given_back, lost, older)))
+    again = (given_back, lost, older, never_began)
+    until(lambda: all(stage.state(one.job_id) == "succeeded" for one in again))
     assert stage.state(done.job_id) == State.succeeded
     assert stage.state(elsewhere.job_id) == State.starting
     seen = {
@@ -464,10 +476,58 @@ def test_what_an_earlier_worker_left_is_settled_at_once(
             ("given back", given_back),
             ("lost", lost),
             ("older", older),
+            ("never began", never_began),
         )
     }
-    assert seen == {"done": (1, 1), "given back": (1, 2), "lost": (2, 2), "older": (2, 2)}
+    assert seen == {
+        "done": (1, 1),
+        "given back": (1, 2),
+        "lost": (2, 2),
+        "older": (2, 2),
+        "never began": (1, 2),
+    }
     assert reasons(stage, lost.job_id) == ["ended with all of its worker"]
+
+
+def test_a_record_of_a_settled_claim_does_not_stay(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    left: list[bool] = []
+
+    def twice(given: Task, channel: Connection) -> None:
+        left.append((given.run / processes.PROCESS_FILE).exists())
+        began(tmp_path, given.fence)
+        if len(left) == 2:
+            succeed(given)
+
+    job_id = stage.submit("train", twice)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert left == [False, False]
+    assert stage.job(job_id).attempt == 2
+
+
+def test_a_process_that_cannot_start_costs_no_attempt_and_no_other_job(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "TROUBLE_SECONDS", 0.05)
+    job_id = stage.submit("train", at_once)
+    refused: list[EOFError] = []
+
+    def start(process: Process) -> None:
+        if len(stage.started) == 2 and not refused:
+            refused.append(EOFError("unexpected EOF"))  # as when the forkserver dies just then
+            raise refused[0]
+        process._thread.start()
+
+    monkeypatch.setattr(Process, "start", start)
+    errors = run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).claim) == (1, 2)
+    assert refused
+    assert errors == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="when a process began is read from /proc")
