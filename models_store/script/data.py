@@ -60,18 +60,35 @@ def is_image(path):
 '''
 
 _HOLD_OUT = '''\
-def hold_out(positions, labels, fraction, seed):
-    """Positions that stay and positions that are held out: of each class the same fraction.
-
-    danlu does the same with other random numbers, so the images held out are not quite its own.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    out = torch.zeros(len(positions), dtype=torch.bool)
-    for label in labels[positions].unique():
-        members = (labels[positions] == label).nonzero().flatten()
-        count = min(len(members) - 1, math.ceil(len(members) * fraction))
-        out[members[torch.randperm(len(members), generator=chance)[:count]]] = True
+def hold_out(positions, labels, count, seed):
+    """Positions that stay and positions held out, to the image of each class the same share."""
+    chance = np.random.default_rng(seed)
+    found, counts = np.unique(labels[positions], return_counts=True)
+    shares = counts * (count / len(positions))
+    quota = np.minimum(np.floor(shares).astype(int), counts - 1)
+    # What rounding left over goes to the classes that lost most by it.
+    order = np.lexsort((chance.random(len(found)), -(shares - np.floor(shares))))
+    while (missing := count - quota.sum()) > 0 and (room := counts - 1 - quota).any():
+        quota[[one for one in order if room[one] > 0][:missing]] += 1
+    out = np.zeros(len(positions), dtype=bool)
+    for label, number in zip(found, quota, strict=True):
+        members = np.flatnonzero(labels[positions] == label)
+        out[chance.permutation(members)[:number]] = True
     return positions[~out], positions[out]
+'''
+
+_SHUFFLED = '''\
+class Shuffled(Sampler):
+    """All images in another order in each epoch: the orders that the job had."""
+
+    def __init__(self, data):
+        self.count, self.chance = len(data), torch.Generator().manual_seed(SEED)
+
+    def __iter__(self):
+        return iter(torch.randperm(self.count, generator=self.chance).tolist())
+
+    def __len__(self):
+        return self.count
 '''
 
 
@@ -111,6 +128,8 @@ def definitions(known: Known) -> list[Lines]:
             blocks += [_READABLE] if unusual else []
     if _held_out(known):
         blocks.append(_HOLD_OUT)
+    if known.recipe.data_loader.shuffle:
+        blocks.append(_SHUFFLED)
     return [block.splitlines() for block in blocks]
 
 
@@ -122,7 +141,7 @@ def loading(known: Known, *, normalises_batches: bool) -> Lines:
     lines = _opened("train_data", "train", training, known)
     if _needs_labels(known):
         of = "labels" if known.source == BuiltIn("SVHN") else "targets"
-        lines.append(f"labels = torch.as_tensor(train_data.{of})")
+        lines.append(f"labels = np.asarray(train_data.{of})")
     if _held_out(known):
         lines += _parted(known, training, judging)
     if known.recipe.validation == "val":
@@ -176,22 +195,21 @@ def _parted(known: Known, training: str, judging: str) -> Lines:
     """Of the training part: what is trained on, what chooses the best, what judges it."""
     recipe = known.recipe
     source = _part("train", judging, known)
-    lines = ["kept = torch.arange(len(labels))"]
+    lines = ["kept = np.arange(len(labels))"]
     if judging == training:
         lines.append("judged_data = train_data")
     else:
         lines += ["# The same images without chance.", *statement("judged_data = ", source)]
-    left = 1.0
     if recipe.test is not None:
         lines += [
-            f"kept, out = hold_out(kept, labels, {recipe.test}, SEED + 1)",
+            f"count = max(1, round(len(labels) * {recipe.test}))",
+            "kept, out = hold_out(kept, labels, count, (SEED, 1))",
             "test_data = Subset(judged_data, out.tolist())",
         ]
-        left -= recipe.test
     if isinstance(recipe.validation, float):
-        share = f"{recipe.validation}" if left == 1 else f"{recipe.validation} / {left:.6g}"
         lines += [
-            f"kept, out = hold_out(kept, labels, {share}, SEED)",
+            f"count = max(1, round(len(labels) * {recipe.validation}))",
+            "kept, out = hold_out(kept, labels, count, SEED)",
             "val_data = Subset(judged_data, out.tolist())",
         ]
     lines.append("train_data = Subset(train_data, kept.tolist())")
@@ -202,7 +220,7 @@ def _parted(known: Known, training: str, judging: str) -> Lines:
 
 def _batches(known: Known, *, normalises_batches: bool) -> dict[str, Any]:
     loader = known.recipe.data_loader
-    said: dict[str, Any] = {"shuffle": True} if loader.shuffle else {}
+    said: dict[str, Any] = {"sampler": Raw("Shuffled(train_data)")} if loader.shuffle else {}
     if loader.drop_last:
         return {**said, "drop_last": True}
     single = known.trained % known.recipe.batch_size == 1

@@ -93,8 +93,8 @@ def loss(known: Known) -> Lines:
     if weights == "balanced":
         lines += [
             "# Rare classes count more, so that all of them together count the same.",
-            "counts = torch.bincount(labels, minlength=NUM_CLASSES).clamp(min=1)",
-            "weight = len(labels) / (NUM_CLASSES * counts)",
+            "counts = np.bincount(labels, minlength=NUM_CLASSES).clip(min=1)",
+            "weight = torch.tensor(len(labels) / (NUM_CLASSES * counts), dtype=torch.float32)",
         ]
         said = {"weight": Raw("weight.to(device)"), **said}
     elif (given := weights or chosen.get("weight")) is not None:

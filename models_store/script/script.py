@@ -19,13 +19,14 @@ _IMPORTS = (
     (r"\btime\.", "import time"),
     (r"\bPath\(", "from pathlib import Path"),
     ("", ""),
+    (r"\bnp\.", "import numpy as np"),
     ("", "import torch"),
     (r"\bImageOps\.", "from PIL import Image, ImageOps"),
     (r"\bImage\.fromarray", "from PIL import Image"),
     (r"\bload_digits\(", "from sklearn.datasets import load_digits"),
     (r"\bnn\.", "from torch import nn"),
 )
-_LOADERS = ("DataLoader", "Dataset", "Subset")
+_LOADERS = ("DataLoader", "Dataset", "Sampler", "Subset")
 _VISION = ("datasets", "models")
 
 _ONE_HOT = '''\
