@@ -103,13 +103,14 @@ def _queue(session: Session, rows: Sequence[Job]) -> Queue:
         return lambda _: (None, None)
     places = jobs.queue_positions(session)
     workers = any(one.role == "supervisor" for one in processes.alive(session))
-    at_work = jobs.find(session, states=jobs.AT_WORK, limit=1).items
+    at_work = jobs.find(session, states=jobs.AT_WORK, kind="train", limit=1).items
 
     def tell(row: Job) -> tuple[int | None, str | None]:
         place = places.get(row.id)
         if row.state is not State.queued or place is None:
             return None, None
-        return place, _reason(place, workers=workers, at_work=at_work[0] if at_work else None)
+        holder = at_work[0] if at_work and row.kind == "train" else None
+        return place, _reason(place, workers=workers, at_work=holder)
 
     return tell
 

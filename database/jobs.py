@@ -33,7 +33,7 @@ from database.claims import (
     tell_state,
 )
 from database.listing import find
-from database.queue import is_waiting
+from database.queue import LANES, is_waiting
 from database.queue import positions as queue_positions
 from database.tables import (
     ACTIVE,
@@ -53,6 +53,7 @@ __all__ = [
     "ACTIVE",
     "AT_WORK",
     "ENDED",
+    "LANES",
     "Fence",
     "Job",
     "Orders",
@@ -92,12 +93,14 @@ def enqueue(  # noqa: PLR0913 - the columns that a request fills
     dataset: str | None,
     recipe: Mapping[str, Any] | None,
     owner: str,
+    request: Mapping[str, Any] | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     priority: int = 0,
     max_queued: int | None = None,
 ) -> Job:
     """A new queued job. `dataset` is the canonical name; workers see the job after the commit.
+    A job of kind train has a recipe, others have a `request`.
 
     Raises Problem too_many_queued when the owner has `max_queued` jobs in the queue.
     """
@@ -108,6 +111,7 @@ def enqueue(  # noqa: PLR0913 - the columns that a request fills
         kind=kind,
         dataset_name=dataset,
         recipe=None if recipe is None else dict(recipe),
+        request=None if request is None else dict(request),
         owner=owner,
         name=name,
         tags=list(dict.fromkeys(tags)),

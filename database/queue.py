@@ -17,6 +17,9 @@ from sqlalchemy.orm import Session, aliased
 
 from database.tables import AT_WORK, Job, Owner, State
 
+# Jobs of one lane wait for one another, and for none of another lane: only training needs a device.
+LANES = (("train",), ("import", "export"))
+
 waiting = aliased(Job, name="waiting")
 _busy = (
     select(Job.owner, func.count().label("jobs"))
@@ -49,16 +52,20 @@ def is_waiting(session: Session, kinds: Sequence[str] = ("train",)) -> bool:
 
 
 def positions(session: Session) -> dict[str, int]:
-    """Place in the queue of each queued job: 1 is the next to be claimed, as things are now.
+    """Place in its lane of each queued job: 1 is the next to be claimed, as things are now.
 
     Each claim moves the others up by one, as long as no job ends and none comes to the queue.
     """
-    rows = session.execute(_BY_RANK).all()
+    return {job_id: at for kinds in LANES for job_id, at in _positions(session, kinds)}
+
+
+def _positions(session: Session, kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
+    rows = session.execute(_BY_RANK.where(waiting.kind.in_(kinds))).all()
     standing = {owner: (at_work, turn) for _, owner, _, _, at_work, turn in rows}
     turns = count(1 + max((turn for _, turn in standing.values()), default=0))
     ranks = groupby(rows, key=itemgetter(2, 3))
     in_order = (job_id for _, rank in ranks for job_id in _in_turn(rank, standing, turns))
-    return {job_id: place for place, job_id in enumerate(in_order, 1)}
+    return ((job_id, place) for place, job_id in enumerate(in_order, 1))
 
 
 def length_of(session: Session, owner: str) -> int:

@@ -104,6 +104,7 @@ class Job(Base):
     dataset_name: Mapped[str | None]
     dataset_version: Mapped[str | None]
     recipe: Mapped[dict[str, Any] | None]
+    request: Mapped[dict[str, Any] | None]  # what a job of another kind than train is to do
 
     attempt: Mapped[int] = mapped_column(default=1)  # 1, and one per loss and per resume
     losses: Mapped[int] = mapped_column(default=0)  # unexplained losses without getting further

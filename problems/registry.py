@@ -161,6 +161,9 @@ KINDS: dict[str, Kind] = {
         "The worker was lost again and again",
         "GET /jobs/{id}/logs shows how far it came; GET /system what memory there is.",
     ),
+    "job_failed": Kind(
+        500, "The job stopped with an error", "GET /jobs/{id}/logs shows the whole error."
+    ),
     "training_failed": Kind(
         500, "The training stopped with an error", "GET /jobs/{id}/logs has the details."
     ),

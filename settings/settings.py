@@ -180,6 +180,11 @@ class Settings(BaseSettings):
         return self.home / "runs"
 
     @property
+    def uploads(self) -> Path:
+        """Folder of archives that wait to be imported."""
+        return self.home / "uploads"
+
+    @property
     def cache(self) -> Path:
         """Folder of decoded images; may be deleted at any time while nothing runs."""
         return self.home / "cache"

@@ -15,9 +15,9 @@ import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s th
 
 from models_store import checkpoints as store
 from problems import Problem
-from workers import devices, processes, run_train
+from workers import devices, processes, run_job
 from workers.reporter import STUCK_SECONDS, Stop, Stopped
-from workers.run_train import Outcome
+from workers.run_job import Outcome
 from workers.task import Task
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def main(task: Task, host: str, channel: Connection) -> None:
     if task.device == "cpu":
         os.nice(_NICE)
     held = HeldDevice(channel, stop)
-    end(task, run_train.run(task, held, stop, on_stuck=lambda: _end_stuck(task)))
+    end(task, run_job.run(task, held, stop, on_stuck=lambda: _end_stuck(task)))
 
 
 def end(task: Task, outcome: Outcome) -> NoReturn:
@@ -72,7 +72,7 @@ def end(task: Task, outcome: Outcome) -> NoReturn:
 def _end_stuck(task: Task) -> NoReturn:
     log.error("the training does not move: no step has ended for %d s", STUCK_SECONDS)
     stuck = Problem("worker_stuck", f"No step of the training ended for {STUCK_SECONDS:.0f} s.")
-    end(task, run_train.failed(stuck))
+    end(task, run_job.failed(stuck))
 
 
 def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:

@@ -5,22 +5,19 @@ to stop through `Stop` and asks for its device through `Devices`.
 """
 
 import contextlib
-import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import arrays, catalog
 from data_store.parts import DataSet
 from data_store.progress import Progress
-from database import engine, jobs
+from database import jobs
 from models_store import architectures, checkpoints, misfits, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
@@ -31,7 +28,7 @@ from problems import Problem
 from workers import devices, losses, pretraining, state, training
 from workers.journal import Journal
 from workers.judging import Judge
-from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
+from workers.reporter import Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.task import Task
@@ -44,16 +41,6 @@ log = logging.getLogger(__name__)
 _TINY = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the work ended, for `exit.json`."""
-
-    state: Literal["succeeded", "failed", "cancelled", "released"]
-    stop_reason: str | None = None
-    error: dict[str, Any] | None = None
-    exception: str | None = None
-
-
 class Devices(Protocol):
     """The supervisor's side of the device that a job holds."""
 
@@ -64,80 +51,17 @@ class Devices(Protocol):
         """Waits for a device and returns it."""
 
 
-def run(
-    task: Task,
-    held: Devices,
-    stop: Stop,
-    *,
-    on_stuck: Callable[[], object] = lambda: None,
-    stuck_seconds: float = STUCK_SECONDS,
-) -> Outcome:
-    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind.
-
-    `on_stuck` is called, in a thread of its own, when the work hangs.
-    """
-    connected = engine.connect(task.database)
-    sessions = engine.session_factory(connected)
-    reporter = Reporter(sessions, task.fence, stop, on_stuck=on_stuck, stuck_seconds=stuck_seconds)
-    lines = Lines(reporter)
-    logging.getLogger().addHandler(lines)
-    try:
-        with reporter:
-            stop_reason = _train(task, sessions, reporter, held, stop)
-    except Stopped:
-        return Outcome("cancelled" if stop.reason == "cancel" else "released")
-    except Problem as problem:  # foreseen: where it was raised helps nobody
-        log.error("the job failed: %s %s", problem.detail, problem.hint)
-        return failed(problem)
-    except Exception as error:
-        log.exception("the job failed")
-        return failed(error)
-    finally:
-        logging.getLogger().removeHandler(lines)
-        connected.dispose()
-    return Outcome("succeeded", stop_reason=stop_reason)
-
-
-def failed(error: Exception) -> Outcome:
-    """The outcome of a job that ended with this error."""
-    return Outcome("failed", error=_explain(error), exception=type(error).__name__)
-
-
-def _explain(error: Exception) -> dict[str, Any]:
-    """What a person is told; the log has the traceback."""
-    if isinstance(error, Problem):
-        problem = error
-    elif _is_out_of_memory(error):
-        problem = Problem("out_of_memory", "The device ran out of memory.")
-    elif _is_disk_full(error):
-        problem = Problem("disk_full", "The disk filled up during the job.")
-    else:
-        first_line = str(error).partition("\n")[0][:300]
-        problem = Problem("training_failed", f"{type(error).__name__}: {first_line}")
-    return dict(problem.as_dict())
-
-
-def _is_disk_full(error: Exception) -> bool:
-    """SQLite says so in words (SQLITE_FULL)."""
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error.orig)
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """On the CPU, PyTorch says so in a plain RuntimeError."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "DefaultCPUAllocator: can't allocate memory" in str(error)
-
-
-def _train(
+def work(
     task: Task,
     sessions: sessionmaker[Session],
     reporter: Reporter,
     held: Devices,
     stop: Stop,
 ) -> str:
-    """Returns why it ended, one of the contract's `stop_reason`."""
+    """Does the whole job. Returns why it ended, one of the contract's `stop_reason`.
+
+    Raises `Problem`, and `Stopped` when told to stop.
+    """
     recipe, measured, warned = _begin(task, sessions)
     journal = Journal(sessions, task.fence, reporter, recipe, metrics=measured)
     holding = _Holding(task, sessions, held, _progress(journal, stop))

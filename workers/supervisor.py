@@ -1,6 +1,6 @@
 """The supervisor: claims jobs, gives each a process and a device, and writes how it ended.
 
-Never computes and never imports torch itself. What a job does is `run_train`'s business.
+Never computes and never imports torch itself. What a job does is `work`'s business.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -42,14 +43,19 @@ START_SECONDS = 120.0
 STOP_SECONDS = 8.0
 # Each job that downloads leaves its device to the next; a queue full of them must stop somewhere.
 MAX_WITHOUT_DEVICE = 4
+# They read and write much: more at once would only get in each other's way.
+MAX_IMPORTS_AND_EXPORTS = 2
 
 
 @dataclass(slots=True)
 class Child:
-    """A process and the claim it works on. `device` is None while it has given its own up."""
+    """A process and the claim it works on. `device` is None while it has given its own up, and of
+    kinds that need none.
+    """
 
     fence: Fence
     process: BaseProcess
+    kind: str
     channel: Connection | None
     began: float
     device: str | None
@@ -127,35 +133,51 @@ class Supervisor:
     # -- claiming --------------------------------------------------------------------------
 
     def _claim(self) -> bool:
-        """Takes one job when a device is free and nobody waits for it."""
-        without_device = sum(one.device is None for one in self._children)
-        if not self._free or without_device >= MAX_WITHOUT_DEVICE:
+        """Takes one job of a lane that has room."""
+        training, others = jobs.LANES
+        return self._claim_one(training, self._device_for_one()) or (
+            sum(one.kind in others for one in self._children) < MAX_IMPORTS_AND_EXPORTS
+            and self._claim_one(others, None)
+        )
+
+    def _device_for_one(self) -> str | None:
+        """A device that is free and that nobody waits for."""
+        training = [one for one in self._children if one.kind == "train"]
+        waiting = sum(one.device is None for one in training)
+        return self._free[0] if self._free and waiting < MAX_WITHOUT_DEVICE else None
+
+    def _claim_one(self, kinds: Sequence[str], device: str | None) -> bool:
+        if device is None and "train" in kinds:
             return False
         with self._looking() as session:  # takes no lock, so it may be asked often
-            if not jobs.is_waiting(session):
+            if not jobs.is_waiting(session, kinds):
                 return False
-        device = self._free[0]
         with self._sessions.begin() as session:
-            job = jobs.claim(session, worker_id=self._id, host=self._host, device=device)
-            fence = None if job is None else jobs.fence_of(job)
-        if fence is None:
+            job = jobs.claim(
+                session, worker_id=self._id, host=self._host, device=device, kinds=kinds
+            )
+            claimed = None if job is None else (jobs.fence_of(job), job.kind)
+        if claimed is None:
             return False
-        self._free.remove(device)
-        self._start(fence, device)
+        if device is not None:
+            self._free.remove(device)
+        self._start(*claimed, device)
         return True
 
-    def _start(self, fence: Fence, device: str) -> None:
-        log.info("%s starts on %s", fence.job_id, device)
+    def _start(self, fence: Fence, kind: str, device: str | None) -> None:
+        log.info("%s starts on %s", fence.job_id, device or "no device")
         ours, theirs = self._context.Pipe()
         given = Task(
             fence=fence,
-            device=device,
+            kind=kind,
+            device=device or "cpu",
             database=self._settings.database,
             datasets=self._settings.datasets,
             cache=self._settings.cache,
             checkpoints=self._settings.checkpoints,
             weights=self._settings.weights,
             runs=self._settings.runs,
+            uploads=self._settings.uploads,
         )
         process = self._context.Process(target=task.work, args=(given, self._host, theirs))
         try:
@@ -166,12 +188,13 @@ class Supervisor:
             return
         finally:
             theirs.close()
-        self._children.append(Child(fence, process, ours, time.monotonic(), device))
+        self._children.append(Child(fence, process, kind, ours, time.monotonic(), device))
         self._register("child", process.pid or 0, job_id=fence.job_id, device=device)
 
-    def _not_started(self, fence: Fence, device: str, channel: Connection) -> None:
+    def _not_started(self, fence: Fence, device: str | None, channel: Connection) -> None:
         channel.close()
-        self._free.append(device)
+        if device is not None:
+            self._free.append(device)
         with self._sessions.begin() as session:
             endings.write(session, fence, endings.RELEASED)
         time.sleep(TROUBLE_SECONDS)

@@ -21,13 +21,15 @@ class Task:
     """What a supervisor hands to a child: which claim to work on, and where things are."""
 
     fence: Fence
-    device: str
+    kind: str  # of the job
+    device: str  # "cpu" for kinds that need none
     database: str
     datasets: Path
     cache: Path
     checkpoints: Path
     weights: Path
     runs: Path
+    uploads: Path
 
     @property
     def run(self) -> Path:
@@ -50,7 +52,7 @@ def work(task: Task, host: str, channel: Connection) -> None:
 def _fail(task: Task, error: Exception) -> None:
     log.exception("%s could not begin", task.fence.job_id)
     name, text = type(error).__name__, str(error).partition("\n")[0][:300]
-    problem = Problem("training_failed", f"The job's process could not begin: {name}: {text}")
+    problem = Problem("job_failed", f"The job's process could not begin: {name}: {text}")
     outcome = {"claim": task.fence.claim, "state": "failed", "stop_reason": None}
     processes.end_child(task.run, {**outcome, "error": problem.as_dict(), "exception": name})
 

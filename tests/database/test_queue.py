@@ -216,6 +216,13 @@ def test_whether_a_job_waits_and_how_many_of_an_owner(
     assert places(sessions) != {}
 
 
+def test_each_lane_is_counted_for_itself(sessions: Sessions, enqueue: Enqueue) -> None:
+    trains = [enqueue().id, enqueue().id]
+    others = [enqueue(kind=kind).id for kind in ("import", "export")]
+
+    assert places(sessions) == {trains[0]: 1, trains[1]: 2, others[0]: 1, others[1]: 2}
+
+
 def test_an_empty_queue_has_no_positions(sessions: Sessions, enqueue: Enqueue) -> None:
     assert places(sessions) == {}
     job_id = enqueue().id
@@ -241,7 +248,7 @@ def test_the_queue_is_asked_without_a_look_at_what_is_to_be_done(
         queue.positions(session)
         session.execute(queue.CLAIM_ORDER.where(queue.waiting.kind.in_(["train"])).limit(1))
     of_jobs = Counter(step for step in plans if step.startswith(("SEARCH jobs", "SEARCH waiting")))
-    assert sum(of_jobs.values()) == 5
+    assert sum(of_jobs.values()) == 7
     for step in of_jobs:
         assert "USING COVERING INDEX ix_jobs_queue" in step
     assert not [step for step in plans if step.startswith("SCAN jobs")]

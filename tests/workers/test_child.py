@@ -60,10 +60,10 @@ HANGING = """
 import functools, pickle, sys, time
 from multiprocessing import Pipe
 from data_store import arrays
-from workers import child, run_train
+from workers import child, run_job
 
 arrays.load = lambda *_, **__: time.sleep(100)
-run_train.run = functools.partial(run_train.run, stuck_seconds=0.1)
+run_job.run = functools.partial(run_job.run, stuck_seconds=0.1)
 ours, theirs = Pipe()
 child.main(pickle.load(sys.stdin.buffer), "here", theirs)
 """
@@ -80,9 +80,10 @@ def test_work_that_hangs_fails_the_job_and_ends_the_process(
     write_images("train")
     fence = claim(recipe())
     folders = {
-        name: tmp_path / name for name in ("datasets", "cache", "checkpoints", "weights", "runs")
+        name: tmp_path / name
+        for name in ("datasets", "cache", "checkpoints", "weights", "runs", "uploads")
     }
-    given = Task(fence=fence, device="cpu", database=url, **folders)
+    given = Task(fence=fence, kind="train", device="cpu", database=url, **folders)
 
     done = subprocess.run(
         [sys.executable, "-c", HANGING], input=pickle.dumps(given), timeout=100, check=False

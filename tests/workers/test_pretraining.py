@@ -56,9 +56,10 @@ class Obtaining:
 @pytest.fixture
 def obtain(tmp_path: Path, recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch) -> Obtaining:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    folders = ("datasets", "cache", "checkpoints", "weights", "runs")
+    folders = ("datasets", "cache", "checkpoints", "weights", "runs", "uploads")
     task = Task(
         fence=Fence(job_id="job_1", worker_id="w1", claim=1),
+        kind="train",
         device="cpu",
         database="sqlite:///x",
         **{name: tmp_path / name for name in folders},

@@ -26,9 +26,9 @@ from models_store.manifest import Manifest
 from models_store.pretrained import Published
 from models_store.recipe import Recipe, SubmittedRecipe
 from tests.workers.conftest import half
-from workers import run_train
+from workers import run_job, run_train
 from workers.reporter import Stop
-from workers.run_train import Outcome
+from workers.run_job import Outcome
 from workers.task import Task
 
 Sessions = sessionmaker[Session]
@@ -117,6 +117,7 @@ class Work:
     def train(self, **how: Any) -> Outcome:
         task = Task(
             fence=self.fence,
+            kind="train",
             device="cpu",
             database=self.url,
             datasets=self.root,
@@ -124,8 +125,9 @@ class Work:
             checkpoints=self.home / "checkpoints",
             weights=self.home / "weights",
             runs=self.home / "runs",
+            uploads=self.home / "uploads",
         )
-        return run_train.run(task, self.held, self.stop, **how)
+        return run_job.run(task, self.held, self.stop, **how)
 
     @property
     def job(self) -> jobs.Job:

@@ -76,10 +76,10 @@ class Stage:
     plays: dict[str, Play] = field(default_factory=dict)
     started: list[Process] = field(default_factory=list)
 
-    def submit(self, name: str, play: Play) -> str:
+    def submit(self, name: str, play: Play, *, kind: str = "train") -> str:
         self.plays[name] = play
         with self.sessions.begin() as session:
-            return jobs.enqueue(session, kind="train", dataset=name, recipe=None, owner="lin").id
+            return jobs.enqueue(session, kind=kind, dataset=name, recipe=None, owner="lin").id
 
     def job(self, job_id: str) -> jobs.Job:
         with self.sessions() as session:
@@ -565,6 +565,31 @@ def test_a_home_that_is_gone_ends_the_worker_and_its_children(
     assert isinstance(errors[0], Problem)
     assert errors[0].code == "home_gone"
     assert stage.started[1].killed.is_set()
+
+
+def test_imports_and_exports_need_no_device_and_wait_for_no_training(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    over, given = threading.Event(), {}
+
+    def wait(task: Task, channel: Connection) -> None:
+        given[task.kind] = task.device
+        over.wait()
+        succeed(task)
+
+    trains = stage.submit("train", wait)
+    waits = stage.submit("waits", at_once)
+    moves = [stage.submit(name, wait, kind=name) for name in ("import", "export")]
+    more = stage.submit("more", at_once, kind="import")
+    run()
+
+    # Each lane is full, and neither waits for the other.
+    until(lambda: len(given) == 3)
+    assert [stage.job(one).device for one in (trains, *moves)] == ["cpu", None, None]
+    assert given == {"train": "cpu", "import": "cpu", "export": "cpu"}
+    assert [stage.state(one) for one in (waits, more)] == [State.queued, State.queued]
+    over.set()
+    until(lambda: all(stage.state(one) == State.succeeded for one in (trains, waits, *moves, more)))
 
 
 def test_as_many_jobs_share_a_device_as_the_setting_says(

@@ -16,6 +16,7 @@ from workers.task import Task
 def given(tmp_path: Path) -> Task:
     return Task(
         fence=Fence(job_id="job_1", worker_id="w1", claim=2),
+        kind="train",
         device="cuda:1",
         database="sqlite:///x",
         datasets=tmp_path / "datasets",
@@ -23,6 +24,7 @@ def given(tmp_path: Path) -> Task:
         checkpoints=tmp_path / "checkpoints",
         weights=tmp_path / "weights",
         runs=tmp_path / "runs",
+        uploads=tmp_path / "uploads",
     )
 
 
@@ -69,7 +71,7 @@ def test_a_job_that_cannot_begin_fails_and_says_why(given: Task) -> None:
     assert ending is not None
     assert ending.state == "failed"
     assert ending.error is not None
-    assert ending.error["code"] == "training_failed"
+    assert ending.error["code"] == "job_failed"
     said = "The job's process could not begin: ModuleNotFoundError: "
     assert ending.error["message"].startswith(said)
 

@@ -37,7 +37,7 @@ class Attempt:
     """What watches one attempt of a job."""
 
     def __init__(self, sessions: Sessions, fence: Fence, recipe: Recipe, runs: Path) -> None:
-        task = Task(fence, "cpu", "", runs, runs, runs, runs, runs)
+        task = Task(fence, "train", "cpu", "", runs, runs, runs, runs, runs, runs)
         self.journal = Journal(sessions, fence, Reporter(sessions, fence, Stop()), recipe)
         self.journal.describe("v1")
         run = Run(device=CPU, precision="fp32", normalize=None, stopped=lambda: False)

@@ -1,0 +1,98 @@
+"""What all kinds of jobs have in common; training itself is in test_run_train.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import jobs
+from problems import Problem
+from workers import run_job
+from workers.reporter import Stop, Stopped
+from workers.run_job import Outcome
+from workers.task import Task
+
+Sessions = sessionmaker[Session]
+
+
+class NoDevice:
+    """For jobs that need none."""
+
+    def give_up(self) -> None:
+        raise AssertionError("it has none")
+
+    def take(self) -> str:
+        raise AssertionError("it needs none")
+
+
+@pytest.fixture
+def task(sessions: Sessions, url: str, tmp_path: Path) -> Task:
+    """An import, claimed."""
+    with sessions.begin() as session:
+        asked = {"upload": "a.zip"}
+        jobs.enqueue(
+            session, kind="import", dataset="pets", recipe=None, request=asked, owner="lin"
+        )
+        job = jobs.claim(session, worker_id="w1", host="here", device=None, kinds=("import",))
+        assert job is not None
+        fence = jobs.fence_of(job)
+    folders = ("datasets", "cache", "checkpoints", "weights", "runs", "uploads")
+    return Task(
+        fence=fence,
+        kind="import",
+        device="cpu",
+        database=url,
+        **{name: tmp_path / name for name in folders},
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ValueError("what nobody foresaw"), "job_failed"),
+        (Problem("dataset_invalid", "There is one class."), "dataset_invalid"),
+        (MemoryError(), "out_of_memory"),
+        (OSError(28, "No space left on device"), "disk_full"),
+    ],
+)
+def test_an_error_of_any_kind_is_an_outcome(
+    task: Task, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: str
+) -> None:
+    monkeypatch.setattr(run_job, "_work", _raise(raised))
+
+    outcome = run_job.run(task, NoDevice(), Stop())
+
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert outcome.error["code"] == code
+
+
+@pytest.mark.parametrize(("why", "state"), [("cancel", "cancelled"), ("release", "released")])
+def test_a_stop_is_an_outcome(
+    task: Task, monkeypatch: pytest.MonkeyPatch, why: Any, state: Any
+) -> None:
+    stop = Stop()
+    stop.set(why)
+    monkeypatch.setattr(run_job, "_work", _raise(Stopped()))
+
+    assert run_job.run(task, NoDevice(), stop) == Outcome(state)
+
+
+def test_a_job_that_was_cancelled_before_it_began_does_nothing(
+    task: Task, sessions: Sessions
+) -> None:
+    with sessions.begin() as session:
+        jobs.cancel(session, task.fence.job_id)
+    stop = Stop()
+    stop.set("cancel")
+
+    assert run_job.run(task, NoDevice(), stop) == Outcome("cancelled")
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def work(*_: object) -> None:
+        raise error
+
+    return work

@@ -1,0 +1,126 @@
+"""One job of any kind, inside a child of its own: does the work and says how it ended.
+
+Knows nothing of processes, nor of what the kinds do.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import engine, jobs
+from problems import Problem
+from workers import run_train
+from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
+from workers.run_train import Devices
+from workers.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the work ended, for `exit.json`."""
+
+    state: Literal["succeeded", "failed", "cancelled", "released"]
+    stop_reason: str | None = None
+    error: dict[str, Any] | None = None
+    exception: str | None = None
+
+
+def run(
+    task: Task,
+    held: Devices,
+    stop: Stop,
+    *,
+    on_stuck: Callable[[], object] = lambda: None,
+    stuck_seconds: float = STUCK_SECONDS,
+) -> Outcome:
+    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind.
+
+    `on_stuck` is called, in a thread of its own, when the work hangs.
+    """
+    connected = engine.connect(task.database)
+    sessions = engine.session_factory(connected)
+    reporter = Reporter(sessions, task.fence, stop, on_stuck=on_stuck, stuck_seconds=stuck_seconds)
+    lines = Lines(reporter)
+    logging.getLogger().addHandler(lines)
+    try:
+        with reporter:
+            stop_reason = _work(task, sessions, reporter, held, stop)
+    except Stopped:
+        return Outcome("cancelled" if stop.reason == "cancel" else "released")
+    except Problem as problem:  # foreseen: where it was raised helps nobody
+        log.error("the job failed: %s %s", problem.detail, problem.hint)
+        return failed(problem)
+    except Exception as error:
+        log.exception("the job failed")
+        return failed(error, training=task.kind == "train")
+    finally:
+        logging.getLogger().removeHandler(lines)
+        connected.dispose()
+    return Outcome("succeeded", stop_reason=stop_reason)
+
+
+def failed(error: Exception, *, training: bool = True) -> Outcome:
+    """The outcome of a job that ended with this error."""
+    return Outcome(
+        "failed", error=_explain(error, training=training), exception=type(error).__name__
+    )
+
+
+def _work(
+    task: Task,
+    sessions: sessionmaker[Session],
+    reporter: Reporter,
+    held: Devices,
+    stop: Stop,
+) -> str | None:
+    """Returns the job's `stop_reason`. What a training needs not is imported when it is needed."""
+    if task.kind == "train":
+        return run_train.work(task, sessions, reporter, held, stop)
+    request = _begin(task, sessions)
+    raise NotImplementedError(f"{task.kind}: {request}")
+
+
+def _begin(task: Task, sessions: sessionmaker[Session]) -> dict[str, Any]:
+    """What a job that needs no device is asked for."""
+    with sessions.begin() as session:
+        row = jobs.get(session, task.fence.job_id)
+        if not jobs.start(session, task.fence, pid=os.getpid(), device=None):
+            raise Stopped
+        return row.request or {}
+
+
+def _explain(error: Exception, *, training: bool) -> dict[str, Any]:
+    """What a person is told; the log has the traceback."""
+    if isinstance(error, Problem):
+        problem = error
+    elif _is_out_of_memory(error):
+        problem = Problem("out_of_memory", "The device ran out of memory.")
+    elif _is_disk_full(error):
+        problem = Problem("disk_full", "The disk filled up during the job.")
+    else:
+        first_line = str(error).partition("\n")[0][:300]
+        code = "training_failed" if training else "job_failed"
+        problem = Problem(code, f"{type(error).__name__}: {first_line}")
+    return dict(problem.as_dict())
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """SQLite says so in words (SQLITE_FULL)."""
+    if isinstance(error, OperationalError):
+        return "disk is full" in str(error.orig)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On the CPU, PyTorch says so in a plain RuntimeError."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "DefaultCPUAllocator: can't allocate memory" in str(error)
