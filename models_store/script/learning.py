@@ -106,21 +106,24 @@ def loss(known: Known) -> Lines:
 def optimizer(known: Known, plan: Plan) -> Lines:
     """Statements for `optimizer`."""
     chosen = dict(known.recipe.optimizer)
-    name = chosen.pop("name")
+    name, device = chosen.pop("name"), known.recipe.device
     adamw = chosen.pop("adamw", None)
     lines, groups = _groups(known, plan)
     if name != "Muon":
-        return [*lines, *statement("optimizer = ", _optimizer(name, chosen, groups(None)))]
-    muon = _optimizer("Muon", chosen, groups("== 2"))
+        return [*lines, *statement("optimizer = ", _optimizer(name, chosen, groups(None), device))]
+    muon = _optimizer("Muon", chosen, groups("== 2"), device)
     if not _is_pair(known, plan):
         return [*lines, *statement("optimizer = ", muon)]
     ratio = adamw["lr"] / chosen["lr"] if chosen["lr"] else 1.0
-    rest = _optimizer("AdamW", adamw, groups("!= 2", ratio))
+    rest = _optimizer("AdamW", adamw, groups("!= 2", ratio), device)
     return [*lines, *statement("optimizer = ", call("MuonAndAdamW", muon, rest))]
 
 
-def _optimizer(name: str, given: Mapping[str, Any], parameters: Any) -> Call:
+def _optimizer(name: str, given: Mapping[str, Any], parameters: Any, device: str) -> Call:
     said = differing(given, _defaults(OPTIMIZERS[name]), always=["lr"])
+    on_its_own = "fused" in given and given["fused"] is None and given["foreach"] is None
+    if on_its_own and device != "mps":
+        said["fused"] = True  # as in the job: another order of operations gives other last bits
     return call(f"torch.optim.{name}", parameters, **said)
 
 

@@ -53,7 +53,8 @@ def _step(known: Known) -> Lines:
     recipe = known.recipe
     mean = learning.is_mean(known)
     return [
-        "images, labels = images.to(device), labels.to(device)",
+        "images = images.to(device, memory_format=torch.channels_last)",
+        "labels = labels.to(device)",
         *_forward(known),
         *_backward(known),
         f"total_loss += loss.item(){' * len(labels)' if mean else ''}",

@@ -27,7 +27,7 @@ _IMPORTS = (
     (r"\bnn\.", "from torch import nn"),
 )
 _LOADERS = ("DataLoader", "Dataset", "Sampler", "Subset")
-_VISION = ("datasets", "models")
+_VISION = ("datasets", "models", "transforms")
 
 _ONE_HOT = '''\
 def one_hot(labels):
@@ -118,7 +118,7 @@ def _main(known: Known, plan: Plan) -> Lines:
         "# Network. The seed decides the weights that it begins with.",
         "torch.manual_seed(SEED)",
         *network.building(plan, known),
-        "model.to(device)",
+        "model.to(device, memory_format=torch.channels_last)",
         "",
         "# How it learns",
         *mixing(known),

@@ -25,6 +25,7 @@ _MODES = {
     "bicubic": "BICUBIC",
 }
 _DEFAULT_MODES = {"Resize": "bilinear", "RandomResizedCrop": "bilinear"}  # the others: nearest
+_AS_BYTES = call("v2.PILToTensor")
 _SCALED = call("v2.ToDtype", Raw("torch.float32"), scale=True)
 
 
@@ -46,13 +47,18 @@ def names(known: Known) -> tuple[str, str]:
 
 
 def _lists(known: Known) -> tuple[list[Call], list[Call]]:
-    first, last = list(_to_pixels(known)), _normalized(known)
     on_pixels, on_inputs = stages(known.recipe.transforms.train)
-    judged = known.recipe.transforms.shaping
-    return (
-        [*first, *_on_pixels(on_pixels, known), *last, *_erasing(on_inputs)],
-        [*first, *_on_pixels(judged, known), *last],
-    )
+    train = [*_to_numbers(on_pixels, known), *_normalized(known), *_erasing(on_inputs)]
+    return train, [*_to_numbers(known.recipe.transforms.shaping, known), *_normalized(known)]
+
+
+def _to_numbers(listed: Sequence[Transform], known: Known) -> list[Call]:
+    """From an image of the data set to numbers from 0 to 1, (C, H, W)."""
+    calls = [*_to_pixels(known), *_on_pixels(listed, known)]
+    if calls[-1] is _SCALED and calls[-2] is _AS_BYTES:
+        # It divides by 255 as danlu does; ToDtype multiplies, which gives other last bits.
+        calls[-2:] = [call("transforms.ToTensor")]
+    return calls
 
 
 def mixing(known: Known) -> Lines:
@@ -77,7 +83,7 @@ def _to_pixels(known: Known) -> Iterator[Call]:
         yield call("v2.Resize", known.size)
     if wanted == 3 and known.channels != 3 and not folder:
         yield call("v2.RGB")
-    yield call("v2.PILToTensor")
+    yield _AS_BYTES
 
 
 def _on_pixels(listed: Sequence[Transform], known: Known) -> Iterator[Call]:
