@@ -231,6 +231,14 @@ SAME: dict[str, dict[str, Any]] = {
                                      {"type": "CenterCrop", "size": [10, 9]}]}},
     "grey again": {"transforms": {"train": [{"type": "Grayscale", "num_output_channels": 3}]}},
     "last batch dropped": {"data_loader": {"shuffle": False, "drop_last": True}},
+    "crops and flips": {"transforms": {"train": [
+        {"type": "RandomCrop", "padding": [1, 2], "fill": [10, 200, 30]},
+        {"type": "RandomHorizontalFlip"}, {"type": "RandomVerticalFlip", "p": 0.3},
+    ]}, "normalize": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
+    "other crops": {"transforms": {"train": [
+        {"type": "RandomCrop", "size": 10}, {"type": "RandomHorizontalFlip"},
+        {"type": "RandomCrop", "padding": 2, "padding_mode": "reflect"},
+    ]}, "data_loader": {"shuffle": True}},
     "shuffled": {"data_loader": {"shuffle": True}},
     "a fraction held out": {"validation": 0.3, "class_weights": "balanced"},
     "a test held out beside val": {"test": 0.2},

@@ -3,11 +3,12 @@
 from models_store.script import learning
 from models_store.script.code import INDENT, Lines, indented
 from models_store.script.known import Known
+from models_store.script.transforms import changes_batches
 
 
 def arguments(known: Known) -> list[str]:
     """What `train_model` is given beside model, device, loader, loss, optimizer and epoch."""
-    named = []
+    named = ["chance"] if changes_batches(known) else []
     if learning.mixes(known):
         named.append("mix")
     if learning.by_step(known):
@@ -53,7 +54,9 @@ def _step(known: Known) -> Lines:
     recipe = known.recipe
     mean = learning.is_mean(known)
     return [
-        "images = images.to(device, memory_format=torch.channels_last)",
+        "images = augment(images.to(device), chance)"
+        if changes_batches(known)
+        else "images = images.to(device, memory_format=torch.channels_last)",
         "labels = labels.to(device)",
         *_forward(known),
         *_backward(known),

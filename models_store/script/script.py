@@ -10,7 +10,8 @@ from models_store.layers import label
 from models_store.script import data, learning, loop, network
 from models_store.script.code import INDENT, Lines, Raw, call, indented, statement
 from models_store.script.known import BuiltIn, Known
-from models_store.script.transforms import mixing, transforms
+from models_store.script.transforms import changes_batches, mixing, transforms
+from models_store.script.transforms import definitions as changes
 
 # What a script may import, in the order of imports, and the words that tell that it must.
 _IMPORTS = (
@@ -42,6 +43,7 @@ def write(known: Known) -> str:
     blocks = [
         _constants(known),
         *data.definitions(known),
+        *changes(known),
         *network.classes(plan),
         *learning.definitions(known, plan),
         *([_ONE_HOT.splitlines()] if learning.takes_shares(known) else []),
@@ -121,6 +123,7 @@ def _main(known: Known, plan: Plan) -> Lines:
         "model.to(device, memory_format=torch.channels_last)",
         "",
         "# How it learns",
+        *(["chance = torch.Generator(device).manual_seed(SEED)"] if changes_batches(known) else []),
         *mixing(known),
         *learning.loss(known),
         *learning.optimizer(known, plan),

@@ -1,20 +1,35 @@
 """The transforms of a script, as torchvision.transforms.v2 has them.
 
-danlu works on whole batches of pixels, the script image by image; what comes out is alike.
+danlu works on whole batches of pixels, the script image by image; what comes out is alike. Crops
+and flips alone are short enough to be done as danlu does: then each image gets what it got in the
+job.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from models_store.pipeline import Pair, size_after, stages
-from models_store.script.code import Call, Lines, Raw, as_tuples, call, differing, statement
+from models_store.script.code import (
+    INDENT,
+    Call,
+    Lines,
+    Raw,
+    as_tuples,
+    call,
+    differing,
+    indented,
+    statement,
+)
 from models_store.script.known import Known
 from models_store.transforms import (
     AutoAugment,
     CutMix,
     Grayscale,
     MixUp,
+    RandomCrop,
     RandomErasing,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
     Transform,
 )
 
@@ -27,6 +42,83 @@ _MODES = {
 _DEFAULT_MODES = {"Resize": "bilinear", "RandomResizedCrop": "bilinear"}  # the others: nearest
 _AS_BYTES = call("v2.PILToTensor")
 _SCALED = call("v2.ToDtype", Raw("torch.float32"), scale=True)
+
+
+_CROP = '''\
+def crop(images, size, chance):
+    """A part of each image, from a place of its own."""
+    rows, columns = (
+        torch.randint(0, room + 1, (len(images), 1), generator=chance, device=chance.device)
+        for room in (images.shape[2] - size[0], images.shape[3] - size[1])
+    )
+    rows = rows + torch.arange(size[0], device=chance.device)
+    columns = columns + torch.arange(size[1], device=chance.device)
+    batch = torch.arange(len(images), device=chance.device).view(-1, 1, 1)
+    return images[batch, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+'''
+
+_FLIP = '''\
+def flip(images, axis, p, chance):
+    """Some of the images mirrored: along their width (axis 3) or their height (2)."""
+    chosen = torch.rand(len(images), generator=chance, device=chance.device) < p
+    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
+'''
+
+
+def changes_batches(known: Known) -> bool:
+    """Whether what is random is done to a whole batch, as in the job."""
+    on_pixels, on_inputs = stages(known.recipe.transforms.train)
+    short = RandomCrop | RandomHorizontalFlip | RandomVerticalFlip
+    erases = any(isinstance(one, RandomErasing) for one in on_inputs)
+    return bool(on_pixels) and all(isinstance(one, short) for one in on_pixels) and not erases
+
+
+def definitions(known: Known) -> list[Lines]:
+    """The function `augment`, and those that it needs; none where images change one by one."""
+    if not changes_batches(known):
+        return []
+    on_pixels, _ = stages(known.recipe.transforms.train)
+    crops = any(isinstance(one, RandomCrop) for one in on_pixels)
+    flips = any(not isinstance(one, RandomCrop) for one in on_pixels)
+    blocks = [_CROP.splitlines()] if crops else []
+    blocks += [_FLIP.splitlines()] if flips else []
+    return [*blocks, _augment(on_pixels, known)]
+
+
+def _augment(listed: Sequence[Transform], known: Known) -> Lines:
+    body: Lines = []
+    size = known.size
+    for one in listed:
+        after = size_after(one, size)
+        if isinstance(one, RandomCrop):
+            body += _padded(one, size)
+            made = call("crop", Raw("images"), after, Raw("chance"))
+        else:
+            axis = 3 if isinstance(one, RandomHorizontalFlip) else 2
+            made = call("flip", Raw("images"), axis, one.model_dump()["p"], Raw("chance"))
+        body += statement("images = ", made)
+        size = after
+    body.append("images = images.float() / 255")
+    if (normalize := known.normalize) is not None:
+        said = {"mean": list(normalize.mean), "std": list(normalize.std)}
+        body += statement("images = ", call("v2.functional.normalize", Raw("images"), **said))
+    return [
+        "def augment(images, chance):",
+        f'{INDENT}"""Bytes (N, C, H, W) to numbers from 0 to 1, with what the job drew."""',
+        *indented(body),
+        f"{INDENT}return images.contiguous(memory_format=torch.channels_last)",
+    ]
+
+
+def _padded(one: RandomCrop, size: Pair) -> Lines:
+    paddings = list(one.paddings(*size))
+    if not any(paddings):
+        return []
+    fill = one.fill if isinstance(one.fill, list) else [one.fill]
+    said: dict[str, Any] = {"fill": [int(value) for value in fill]} if any(fill) else {}
+    if one.padding_mode != "constant":
+        said["padding_mode"] = one.padding_mode
+    return statement("images = ", call("v2.functional.pad", Raw("images"), paddings, **said))
 
 
 def transforms(known: Known) -> Lines:
@@ -47,9 +139,11 @@ def names(known: Known) -> tuple[str, str]:
 
 
 def _lists(known: Known) -> tuple[list[Call], list[Call]]:
+    judged = [*_to_numbers(known.recipe.transforms.shaping, known), *_normalized(known)]
+    if changes_batches(known):
+        return list(_to_pixels(known)), judged
     on_pixels, on_inputs = stages(known.recipe.transforms.train)
-    train = [*_to_numbers(on_pixels, known), *_normalized(known), *_erasing(on_inputs)]
-    return train, [*_to_numbers(known.recipe.transforms.shaping, known), *_normalized(known)]
+    return [*_to_numbers(on_pixels, known), *_normalized(known), *_erasing(on_inputs)], judged
 
 
 def _to_numbers(listed: Sequence[Transform], known: Known) -> list[Call]:
