@@ -231,9 +231,10 @@ class _Transfer:
                     pace.add(len(said))
                     self._append(said[skip:], mirror)
                     skip = max(0, skip - len(said))
-                mirror.rate = pace.rate
-                if pace.is_under(limit):
-                    raise NotServed(f"gave only {pace.rate:,.0f} bytes a second")
+                    slow = pace.is_under(limit)
+                    mirror.rate = pace.rate
+                    if slow:
+                        raise NotServed(f"gave only {pace.rate:,.0f} bytes a second")
         size = self._part.size - skip
         self._at(self._part.size)
         if skip or (self._wanted.is_too_short(size) if length is None else size < length):

@@ -109,7 +109,7 @@ def test_the_next_mirror_helps(served: Served, tmp_path: Path) -> None:
     mirrors = [NOBODY, *(f"{address}{way}/" for way in ("gone", "wrong", "long", "right"))]
     row = wanted({"a.mat": (b"the file", ("a.mat",))}, *mirrors, folder=".")
     told: list[int] = []
-    downloads.fetch(row, tmp_path, lambda _, done, __: told.append(done))
+    downloads.fetch(row, tmp_path, lambda _, done, __: told.append(done), patience=SOON)
     assert (tmp_path / "a.mat").read_bytes() == b"the file"
     assert asked[:4] == ["/gone/a.mat", "/wrong/a.mat", "/long/a.mat", "/right/a.mat"]
     assert told[-1] == max(told) == 8
