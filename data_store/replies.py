@@ -135,7 +135,7 @@ class _Asking(threading.Thread):
         """Name services may think for half a minute before they say no; a proxy asks them itself.
         That there is no such name is the client's to say.
         """
-        if not urllib.request.getproxies():
+        if urllib.request.getproxies().keys() <= {"no"}:  # those that need none are no proxy
             with contextlib.suppress(OSError, UnicodeError):
                 socket.getaddrinfo(httpx.URL(self._url).host, None)
 

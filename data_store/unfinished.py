@@ -57,11 +57,12 @@ class Unfinished:
     def read(self, at: At) -> None:
         """Takes in what an earlier process left."""
         self.begin("")
+        there = os.lseek(self._descriptor, 0, os.SEEK_END)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         while chunk := os.read(self._descriptor, _CHUNK):
             self._digest.update(chunk)
             self.size += len(chunk)
-            at(self.size)
+            at(there)
 
     def begin(self, source: str) -> None:
         """What is written from now on comes from there."""

@@ -106,6 +106,7 @@ def test_a_name_service_that_says_nothing_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     leaving = threading.Event()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: leaving.wait(30))
     began = monotonic()
     said = fails("http://example.invalid/", Patience(connect_seconds=0.1))
