@@ -11,11 +11,11 @@ from typing import Literal
 from data_store.patience import Patience
 
 NOBODY = "http://127.0.0.1:9/"  # the discard port: refused at once
-# As the real one, and a hundred times faster.
+# As the real one, and thirty times faster.
 SOON = Patience(
     connect_seconds=2.0,
-    silent_seconds=0.3,
-    window_seconds=0.2,
+    silent_seconds=1.0,
+    window_seconds=0.4,
     slow=20_000,
     least=500,
     pause_seconds=0.0,

@@ -60,7 +60,7 @@ def test_hanging_up_takes_no_time() -> None:
         assert next(answer) is None
         began = monotonic()
         answer.close()
-        assert monotonic() - began < 0.4
+        assert monotonic() - began < 1
         assert threads() == []
 
 
@@ -74,7 +74,7 @@ def test_so_does_hanging_up_on_one_that_says_more_than_is_heard() -> None:
 
 def test_silence_is_given_up() -> None:
     with served(Mirror({"/a": b"x" * 10}, then="stall", after=5)) as mirror:
-        assert fails(mirror.url + "a") == "said nothing for 0.3 s"
+        assert fails(mirror.url + "a") == "said nothing for 1 s"
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_a_silent_server_holds_no_job_that_is_to_stop(
     downloading.stop.set(reason)
     thread.join()
 
-    assert monotonic() - began < 1
+    assert monotonic() - began < 2  # on quiet cores it takes 0.3
     assert [one.state for one in outcomes] == ["cancelled" if reason == "cancel" else "released"]
     assert part(downloading) == 5_000
     if reason == "release":  # what has come serves the next attempt
