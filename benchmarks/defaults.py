@@ -198,7 +198,6 @@ def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
             job = jobs.claim(session, worker_id="benchmark", host="here", device="cpu")
             assert job is not None
             fence = jobs.fence_of(job)
-        folders = {name: home / name for name in ("checkpoints", "weights", "runs", "uploads")}
         task = Task(
             fence=fence,
             kind="train",
@@ -206,7 +205,10 @@ def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
             database=url,
             datasets=data,
             cache=work / "cache",
-            **folders,
+            checkpoints=home / "checkpoints",
+            weights=home / "weights",
+            runs=home / "runs",
+            uploads=home / "uploads",
         )
         outcome = run_job.run(task, Cpu(), Stop())
         with sessions() as session:
@@ -216,8 +218,8 @@ def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
     if outcome.error is not None:
         say(str(outcome.error))
         return None
-    best = max(epoch.val_accuracy for epoch in epochs)
-    seconds = sum(epoch.seconds for epoch in epochs)
+    best = max(epoch.val_accuracy or 0.0 for epoch in epochs)
+    seconds = sum(epoch.seconds or 0.0 for epoch in epochs)
     return {"validation": best, "test": metrics["test_accuracy"], "seconds": seconds}
 
 

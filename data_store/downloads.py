@@ -21,7 +21,6 @@ from problems import Problem
 
 # What lies below a mirror is named as it is in a home.
 MIRRORED = "datasets/"
-FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _CHUNK = 1 << 18
 NEXT_TIME = "name a server that has it in DANLU_MIRROR"
@@ -66,7 +65,7 @@ def fetch(
     except NotServed as error:
         raise _unavailable(str(error), needed, folder) from error
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in transfers.FULL:
             raise Problem("disk_full", f"The disk filled up while writing to {root}.") from error
         if error.errno in _FORBIDDEN:
             detail = f"{root} cannot be written: {error.strerror}."

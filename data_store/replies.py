@@ -63,11 +63,18 @@ def ask(
         asking.leave()
 
 
+def shown(url: str) -> str:
+    """An address without the password that it may carry."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
 def _not_served(error: Exception) -> Exception:
     """What became of a request, in words; an error of ours stays what it is."""
     if isinstance(error, httpx.InvalidURL):
         return Refused(f"{error}")
-    if isinstance(error, httpx.HTTPError):
+    if isinstance(error, httpx.HTTPError | OSError):
         return NotServed(f"{type(error).__name__}: {error}")
     # The environment names a proxy of no use.
     if isinstance(error, ImportError | ValueError):
@@ -80,7 +87,7 @@ class _Asking(threading.Thread):
 
     def __init__(self, url: str, headers: Mapping[str, str], patience: Patience) -> None:
         super().__init__(name="download", daemon=True)
-        self._url, self._headers, self._patience = url, headers, patience
+        self._address, self._headers, self._patience = url, headers, patience
         self._said: queue.Queue[Any] = queue.Queue(_WAITING)
         self._left = threading.Event()
         self._stream: Any = None
@@ -114,7 +121,8 @@ class _Asking(threading.Thread):
                 self._say(error)
 
     def _ask(self) -> None:
-        self._find_host()
+        url = httpx.URL(self._address)
+        self._find_host(url.host)
         self._say(_FOUND)
         # Who listens gives a silent server up; this is for when nobody does any more.
         timeout = httpx.Timeout(
@@ -123,7 +131,11 @@ class _Asking(threading.Thread):
         with (
             httpx.Client(timeout=timeout, follow_redirects=True) as client,
             client.stream(
-                "GET", self._url, headers=self._headers, extensions={"trace": self._trace}
+                "GET",
+                url.copy_with(userinfo=b""),  # as it is logged
+                auth=(url.username, url.password) if url.userinfo else None,
+                headers=self._headers,
+                extensions={"trace": self._trace},
             ) as response,
         ):
             self._say(response)
@@ -131,13 +143,13 @@ class _Asking(threading.Thread):
                 for piece in response.iter_raw():
                     self._say(piece)
 
-    def _find_host(self) -> None:
+    def _find_host(self, host: str) -> None:
         """Name services may think for half a minute before they say no; a proxy asks them itself.
         That there is no such name is the client's to say.
         """
         if urllib.request.getproxies().keys() <= {"no"}:  # those that need none are no proxy
             with contextlib.suppress(OSError, UnicodeError):
-                socket.getaddrinfo(httpx.URL(self._url).host, None)
+                socket.getaddrinfo(host, None)
 
     def _say(self, word: object) -> None:
         while not self._left.is_set():

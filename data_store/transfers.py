@@ -4,6 +4,7 @@ The checksum of the whole decides, so bytes of one address, of one attempt, of o
 carried on with by the next. Knows nothing of what is in files.
 """
 
+import errno
 import re
 import shutil
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from data_store.replies import NotServed, Refused
 from data_store.unfinished import At, Unfinished
 from problems import Problem
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 # Of all that a server may say no with, these may be over soon.
 _PASSING = {408, 425, 429}
@@ -97,13 +99,6 @@ def is_there(wanted: Wanted, path: Path) -> bool:
     return digest.hexdigest().startswith(wanted.checksum)
 
 
-def shown(url: str) -> str:
-    """An address without the password that it may carry."""
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
-
-
 def _is_whole(wanted: Wanted, part: Unfinished) -> bool:
     return part.size > 0 and part.hexdigest().startswith(wanted.checksum)
 
@@ -125,8 +120,9 @@ def _download(
         raise Problem("disk_full", detail)
     try:
         return _Transfer(wanted, part, urls, at=at, patience=patience).run()
-    except OSError:
-        part.clear()  # a disk that is full is so for everybody
+    except OSError as error:
+        if error.errno in FULL:  # for everybody else on this machine too
+            part.clear()
         raise
 
 
@@ -158,7 +154,7 @@ class _Transfer:
             if not agreed and self._part.size - before >= self._worth_a_round():
                 self._rest()
             elif not self._begin_anew():
-                tried = "; ".join(f"{shown(one.url)} {one.answer}" for one in self._mirrors)
+                tried = "; ".join(f"{replies.shown(one.url)} {one.answer}" for one in self._mirrors)
                 raise NotServed(f"{self._wanted.name} could not be downloaded: {tried}.")
 
     def _in_order(self) -> list[_Mirror]:

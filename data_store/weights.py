@@ -73,7 +73,7 @@ def fetch(
     except NotServed as error:
         raise _unavailable(str(error), wanted, folder) from error
     except OSError as error:
-        if error.errno in downloads.FULL:
+        if error.errno in transfers.FULL:
             raise Problem("disk_full", f"The disk filled up while writing to {folder}.") from error
         detail = f"{folder} cannot be written: {error.strerror}"
         raise _unavailable(detail, wanted, folder) from error

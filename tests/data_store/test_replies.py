@@ -1,5 +1,7 @@
 """Answers as they come: names that nobody finds, silence, proxies, and hanging up."""
 
+import base64
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -132,6 +134,28 @@ def test_a_proxy_looks_names_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", look)
     assert "ConnectError" in fails("http://example.invalid/")
     assert "example.invalid" not in looked
+
+
+def test_a_password_is_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    given: list[str] = []
+    with served(Mirror({"/a": b"x"})) as mirror:
+        answer = mirror.answer
+
+        def note(to: Any) -> None:
+            given.append(to.headers["Authorization"])
+            answer(to)
+
+        mirror.answer = note  # type: ignore[method-assign]
+        with caplog.at_level(logging.INFO):
+            ask(mirror.url.replace("http://", "http://lin:secret@") + "a")
+    assert given == ["Basic " + base64.b64encode(b"lin:secret").decode()]
+    assert mirror.url in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_certificates_that_are_not_there_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/not/there.pem")
+    assert "No such file" in fails("http://127.0.0.1:9/")
 
 
 def test_a_useless_proxy_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
