@@ -70,6 +70,7 @@ class ProgressRead(Read):
     images_per_second: Metric = None
     eta_seconds: Metric = None
     bytes: int | None = Field(None, description="Downloaded so far; `fraction` is of the whole.")
+    bytes_per_second: Metric = None
 
 
 class MetricsRead(Read):

@@ -64,6 +64,8 @@ def figures(job: Job) -> str:
         parts.append(f"accuracy {metrics['train_accuracy']:.3f}")
     if progress["bytes"]:
         parts.append(screen.size(progress["bytes"]))
+    if speed := progress.get("bytes_per_second"):  # older servers do not tell
+        parts.append(f"{screen.size(round(speed))}/s")
     if progress["images_per_second"]:
         parts.append(f"{progress['images_per_second']:,.0f} images/s")
     if progress["eta_seconds"] is not None:

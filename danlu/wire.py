@@ -52,6 +52,7 @@ class Progress(TypedDict):
     images_per_second: float | None
     eta_seconds: float | None
     bytes: int | None
+    bytes_per_second: float | None
 
 
 class Metrics(TypedDict):

@@ -33,17 +33,19 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
     channels: int,
     progress: Progress,
     threads: int | None = None,
+    mirrors: Sequence[str] = (),
 ) -> DataSet:
     """The data set with every image at `size` (height, width) and `channels` (1 or 3).
 
     Downloads and decodes what is not there yet, then maps it from `cache`; two processes may do so
     at once. So many `threads` decode the files of a folder: 0: none but the caller's, None: as many
-    as pays. Whatever `progress` raises stops the work and leaves nothing behind. Raises
-    `dataset_unknown`, `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`.
+    as pays. Files are looked for at `mirrors` first. Whatever `progress` raises stops the work, and
+    leaves nothing behind but what has been downloaded. Raises `dataset_unknown`,
+    `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`.
     """
     name = catalog.canonical(name, root)
     if name in SETS:
-        downloads.fetch(SETS[name], root, progress)
+        downloads.fetch(SETS[name], root, progress, mirrors=mirrors)
     source = (
         BuiltInSource(name, root) if name in SETS else FolderSource(root / name, threads=threads)
     )

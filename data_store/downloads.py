@@ -1,35 +1,29 @@
 """Brings the files of a built-in data set to where torchvision's classes look for them.
 
-Knows nothing of what is in them. A file has its name only when it is whole and its md5 is right;
-two processes that fetch the same set do the work twice, to no harm.
+Knows nothing of what is in them. A file has its name only when it is whole and its md5 is right.
 """
 
 import errno
 import gzip
-import hashlib
 import shutil
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-import httpx
-
-from data_store import durable
+from data_store import durable, transfers, unfinished
 from data_store.built_in import BuiltIn, File
+from data_store.patience import PATIENCE, Patience
 from data_store.progress import Progress, paced
+from data_store.replies import NotServed
+from data_store.transfers import Wanted
 from problems import Problem
 
-# Without internet a person should hear so within seconds; a slow server may pause for longer.
-CONNECT_SECONDS = 5.0
-PAUSE_SECONDS = 30.0
-FULL = {errno.ENOSPC, errno.EDQUOT}
+# What lies below a mirror is named as it is in a home.
+MIRRORED = "datasets/"
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _CHUNK = 1 << 18
-
-
-class NotServed(Exception):
-    """One address did not give the file."""
+NEXT_TIME = "name a server that has it in DANLU_MIRROR"
 
 
 def missing(wanted: BuiltIn, root: Path) -> list[File]:
@@ -44,28 +38,34 @@ def is_local(wanted: BuiltIn, root: Path) -> bool:
 
 
 def fetch(
-    wanted: BuiltIn, root: Path, progress: Progress, *, connect_seconds: float = CONNECT_SECONDS
+    wanted: BuiltIn,
+    root: Path,
+    progress: Progress,
+    *,
+    mirrors: Sequence[str] = (),
+    patience: Patience = PATIENCE,
 ) -> None:
     """Downloads and unpacks what is missing of a built-in set; does nothing when nothing is.
 
-    A file that was put in its folder by hand is taken when its md5 is right. A server that does not
-    answer within `connect_seconds` is given up. Raises `disk_full`, or `dataset_unavailable`, whose
-    hint lists each missing file and where it belongs.
+    A file that was put in its folder by hand is taken when its md5 is right. `mirrors` are asked
+    before those that everybody knows. What has come is kept for the next time, whatever happens.
+    Raises `disk_full`, or `dataset_unavailable`, whose hint lists each missing file and where it
+    belongs.
     """
     absent = missing(wanted, root)
     folder = root / wanted.folder
-    needed = [file for file in absent if _md5(folder / file.name) != file.md5]
+    needed = [file for file in absent if not transfers.is_there(_wanted(file), folder / file.name)]
     try:
         if needed:
-            timeout = httpx.Timeout(PAUSE_SECONDS, connect=connect_seconds)
-            with client(timeout) as opened:
-                _download(needed, wanted.mirrors, folder, client=opened, progress=progress)
-        for file in absent:
+            below = MIRRORED if wanted.folder == "." else f"{MIRRORED}{wanted.folder}/"
+            addresses = [*(mirror + below for mirror in mirrors), *wanted.mirrors]
+            _download(needed, addresses, folder, progress=progress, patience=patience)
+        for file in missing(wanted, root):
             _unpack(file, folder, root)
     except NotServed as error:
         raise _unavailable(str(error), needed, folder) from error
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in transfers.FULL:
             raise Problem("disk_full", f"The disk filled up while writing to {root}.") from error
         if error.errno in _FORBIDDEN:
             detail = f"{root} cannot be written: {error.strerror}."
@@ -73,67 +73,39 @@ def fetch(
         raise
 
 
-def client(timeout: httpx.Timeout) -> httpx.Client:
-    """Follows redirects. Raises `NotServed` when the environment names a proxy of no use."""
-    try:
-        return httpx.Client(timeout=timeout, follow_redirects=True)
-    except (ImportError, ValueError) as error:
-        raise NotServed(f"Nothing can be downloaded: {error}.") from error
-
-
 def _download(
     files: Sequence[File],
-    mirrors: Sequence[str],
+    addresses: list[str],
     folder: Path,
     *,
-    client: httpx.Client,
     progress: Progress,
+    patience: Patience,
 ) -> None:
-    advance = paced(progress, "downloading", sum(file.bytes for file in files))
+    here = {file: unfinished.size(folder / file.name) for file in files}
+    total = sum(file.bytes for file in files)
+    advance = paced(progress, "downloading", total, done=sum(here.values()))
     for file in files:
-        durable.sweep(folder, f"{file.name}.*.part")
-        answers = []
-        for mirror in mirrors:
-            try:
-                with durable.replacing(folder / file.name) as out:
-                    _stream(client, mirror + file.name, file, out=out, advance=advance)
-                break
-            except NotServed as error:
-                answers.append(f"{mirror} {error}")
-        else:
-            raise NotServed(f"{file.name} could not be downloaded: {'; '.join(answers)}.")
+        at = growing(advance, here[file])
+        urls = [address + file.name for address in addresses]
+        served = transfers.bring(_wanted(file), folder / file.name, urls, at=at, patience=patience)
+        at(file.bytes)
+        if served in urls:  # where one file came from, the next one may
+            addresses.insert(0, addresses.pop(urls.index(served)))
 
 
-def _stream(
-    client: httpx.Client, url: str, file: File, *, out: IO[bytes], advance: Callable[[int], None]
-) -> None:
-    """Writes what is at `url`. Raises `NotServed` when that is not `file`."""
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
-            response.raise_for_status()
-            # Raw: some servers call a .gz file an encoding, which would be undone on the way.
-            for chunk in response.iter_raw(_CHUNK):
-                if out.tell() + len(chunk) > file.bytes:
-                    break
-                out.write(chunk)
-                digest.update(chunk)
-                advance(len(chunk))
-        if digest.hexdigest() != file.md5:
-            raise NotServed("gave another file: its md5 is wrong")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        advance(-out.tell())
-        raise NotServed(f"says {in_words(error)}") from error
-    except NotServed:
-        advance(-out.tell())
-        raise
+def growing(advance: Callable[[int], None], size: int) -> Callable[[int], None]:
+    """Tells `advance` of a file that has `size` bytes what is more each time."""
+
+    def at(now: int) -> None:
+        nonlocal size
+        more, size = now - size, now
+        advance(more)
+
+    return at
 
 
-def in_words(error: Exception) -> str:
-    """What a server said, or what became of it."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"{error.response.status_code} {error.response.reason_phrase}"
-    return f"{type(error).__name__}: {error}"
+def _wanted(file: File) -> Wanted:
+    return Wanted(file.name, file.bytes, algorithm="md5", checksum=file.md5)
 
 
 def _unpack(file: File, folder: Path, root: Path) -> None:
@@ -157,13 +129,20 @@ def _write(target: Path, inside: IO[bytes] | gzip.GzipFile) -> None:
 
 def _unavailable(detail: str, files: Sequence[File], folder: Path) -> Problem:
     lines = (
-        f"{file.name} ({file.bytes:,} bytes, md5 {file.md5}"
-        + ("; the one that is there is another)" if (folder / file.name).is_file() else ")")
+        f"{file.name} ({file.bytes:,} bytes, md5 {file.md5}{so_far(folder / file.name)})"
         for file in files
     )
     where = folder.resolve()
-    hint = f"Put these into {where} and train again: {', '.join(lines)}."
+    hint = f"Put these into {where} and train again: {', '.join(lines)}. Or {NEXT_TIME}."
     return Problem("dataset_unavailable", detail, hint=hint)
+
+
+def so_far(target: Path) -> str:
+    """What there is in place of a file, in words that end a list."""
+    if target.is_file():
+        return "; the one that is there is another"
+    here = unfinished.size(target)
+    return f"; {here:,} bytes have come, and the next try goes on there" if here else ""
 
 
 def _size(path: Path) -> int:
@@ -171,10 +150,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def _md5(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -3,11 +3,13 @@
 Knows nothing of the work.
 """
 
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
 _SECONDS = 0.1
+_RATE_SECONDS = 5.0
 
 
 class Progress(Protocol):
@@ -17,11 +19,10 @@ class Progress(Protocol):
         """`phase` is "downloading" (counted in bytes) or "decoding" (in images)."""
 
 
-def paced(progress: Progress, phase: str, total: int) -> Callable[[int], None]:
+def paced(progress: Progress, phase: str, total: int, *, done: int = 0) -> Callable[[int], None]:
     """A function that adds to what is done, and tells `progress`: at once, at the end, and between
     them now and then.
     """
-    done = 0
     told = 0.0
 
     def advance(more: int) -> None:
@@ -32,5 +33,23 @@ def paced(progress: Progress, phase: str, total: int) -> Callable[[int], None]:
             told = now
             progress(phase, done, total)
 
-    progress(phase, 0, total)
+    progress(phase, done, total)
     return advance
+
+
+class Rate:
+    """How fast something grows: over the last five seconds, per second."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def __call__(self, done: int) -> float | None:
+        """With so much done now. None while that is too new to say, and after a step back."""
+        now = monotonic()
+        if self._seen and done < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen.append((now, done))
+        while len(self._seen) > 1 and now - self._seen[1][0] >= _RATE_SECONDS:
+            self._seen.popleft()
+        began, then = self._seen[0]
+        return (done - then) / (now - began) if now - began >= 1.0 else None

@@ -14,6 +14,7 @@ Words = Annotated[tuple[str, ...], NoDecode]
 # What a header can carry as one word.
 _KEY = re.compile(r"[\x21-\x7e]+")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_MIRROR = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?")
 _ORIGIN = re.compile(r"https?://[^/?#\s@]+")
 
 
@@ -66,6 +67,12 @@ class Settings(BaseSettings):
         default=(),
         description="Origins of web pages that may use the server, with commas between.",
     )
+    mirror: Words = Field(
+        default=(),
+        repr=False,  # they may carry a password
+        description="Addresses that data sets and weights are downloaded from before all others, "
+        "with commas between.",
+    )
     max_queued_per_owner: int = Field(
         default=1000, ge=1, description="Jobs that one owner may have in the queue."
     )
@@ -110,7 +117,7 @@ class Settings(BaseSettings):
         """A home is the same folder wherever a program was started."""
         return None if value is None else value.expanduser().absolute()
 
-    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "mirror", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -134,6 +141,14 @@ class Settings(BaseSettings):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no origin; one looks like https://shop.example")
         return origins
+
+    @field_validator("mirror")
+    @classmethod
+    def _mirrors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """With a slash at the end. What is wrong is not shown: there may be a password in it."""
+        if not all(_MIRROR.fullmatch(address) for address in value):
+            raise ValueError("a mirror looks like https://files.example/danlu, without ? and #")
+        return tuple(address.rstrip("/") + "/" for address in value)
 
     @field_validator("api_key")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from data_store.progress import Rate
 from database import history, jobs
 from database.jobs import Fence
 from models_store.fields import Recipe
@@ -44,16 +45,22 @@ class Journal:
         self._progress: dict[str, Any] = {
             "phase": None, "epoch": 0, "epochs": recipe.epochs, "step": 0, "steps": None,
             "fraction": None, "images_per_second": None, "eta_seconds": None, "bytes": None,
+            "bytes_per_second": None,
         }  # fmt: skip
+        self._rate = Rate()
         self._steps = self._first = 0
         self._began = 0.0
 
     def loading(self, phase: str, done: int, total: int) -> None:
         """Downloading (counted in bytes) or decoding (in images)."""
+        downloads = phase == "downloading"
+        rate = self._rate(done) if downloads else None
         self._tell(
             phase=phase,
             fraction=done / total if total else None,
-            bytes=done if phase == "downloading" else None,
+            bytes=done if downloads else None,
+            bytes_per_second=rate,
+            eta_seconds=(total - done) / rate if rate else None,
         )
 
     def warn(self, code: str, message: str) -> None:
@@ -96,7 +103,9 @@ class Journal:
             "step": done,
             "steps": steps,
             "fraction": done / steps,
+            "eta_seconds": None,
             "bytes": None,
+            "bytes_per_second": None,
         }
         self._progress = self._progress | begun  # a new one: the reporter still holds the old
 

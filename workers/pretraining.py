@@ -3,6 +3,7 @@
 Files are `data_store.weights`', what is in them `models_store.pretrained`'s. Knows no rows.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -56,7 +57,7 @@ def obtain(
         return None
     with holding.given_up():
         try:
-            return _fetch(recipe, task.weights, holding.progress)
+            return _fetch(recipe, task, holding.progress)
         except Problem as problem:
             if recipe.pretrained is True or problem.code != "weights_unavailable":
                 raise
@@ -75,10 +76,11 @@ def _find(recipe: Recipe, folder: Path) -> Path | None:
     return weights.find(_wanted(recipe), [folder, hub])
 
 
-def _fetch(recipe: Recipe, folder: Path, progress: Progress) -> Path:
-    if recipe.pretrained == "auto":
-        return weights.fetch(_wanted(recipe), folder, progress, seconds=AUTO_SECONDS)
-    return weights.fetch(_wanted(recipe), folder, progress)
+def _fetch(recipe: Recipe, task: Task, progress: Progress) -> Path:
+    seconds = AUTO_SECONDS if recipe.pretrained == "auto" else math.inf
+    return weights.fetch(
+        _wanted(recipe), task.weights, progress, mirrors=task.mirrors, seconds=seconds
+    )
 
 
 def _wanted(recipe: Recipe) -> weights.Wanted:

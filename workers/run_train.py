@@ -220,6 +220,7 @@ def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
             channels=recipe.channels,
             progress=holding.progress,
             threads=None if workers == "auto" else workers,
+            mirrors=task.mirrors,
         )
 
 

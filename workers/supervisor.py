@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from data_store import unfinished
 from database import checkpoints, engine, jobs
 from database import processes as process_rows
 from database.jobs import Fence, State
@@ -104,6 +105,7 @@ class Supervisor:
         """Claims and watches until `stop`, then gives the running jobs back to the queue."""
         self._settings.runs.mkdir(parents=True, exist_ok=True)
         self._settle_earlier()
+        unfinished.sweep(self._settings.datasets, self._settings.weights)
         self._free = self._probe() * self._settings.jobs_per_device
         self._ready = True
         log.info("ready: %s", ", ".join(self._free))
@@ -178,6 +180,7 @@ class Supervisor:
             weights=self._settings.weights,
             runs=self._settings.runs,
             uploads=self._settings.uploads,
+            mirrors=self._settings.mirror,
         )
         process = self._context.Process(target=task.work, args=(given, self._host, theirs))
         try:

@@ -30,6 +30,7 @@ class Task:
     weights: Path
     runs: Path
     uploads: Path
+    mirrors: tuple[str, ...] = ()
 
     @property
     def run(self) -> Path:

@@ -145,3 +145,5 @@ def test_a_download_shows_its_bytes(made: Any) -> None:
 
     assert phase(job) == "downloading the data set"
     assert figures(job) == "12.0 MB  ETA 1:06:40"
+    job["progress"]["bytes_per_second"] = 2_345_678.9
+    assert figures(job) == "12.0 MB  2.3 MB/s  ETA 1:06:40"

@@ -4,21 +4,19 @@ import gzip
 import hashlib
 import io
 import os
-import socket
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 from data_store import downloads
 from data_store.built_in import SETS, BuiltIn, File
 from problems import Problem
+from tests.data_store.mirrors import NOBODY, SOON, Mirror
+from tests.data_store.mirrors import served as serving
 
 Served = tuple[str, dict[str, bytes], list[str]]
-NOBODY = "http://127.0.0.1:9/"  # the discard port: refused at once
 
 
 def wanted(files: dict[str, tuple[bytes, tuple[str, ...]]], *mirrors: str, folder: str) -> BuiltIn:
@@ -111,9 +109,9 @@ def test_the_next_mirror_helps(served: Served, tmp_path: Path) -> None:
     mirrors = [NOBODY, *(f"{address}{way}/" for way in ("gone", "wrong", "long", "right"))]
     row = wanted({"a.mat": (b"the file", ("a.mat",))}, *mirrors, folder=".")
     told: list[int] = []
-    downloads.fetch(row, tmp_path, lambda _, done, __: told.append(done))
+    downloads.fetch(row, tmp_path, lambda _, done, __: told.append(done), patience=SOON)
     assert (tmp_path / "a.mat").read_bytes() == b"the file"
-    assert asked == ["/gone/a.mat", "/wrong/a.mat", "/long/a.mat", "/right/a.mat"]
+    assert asked[:4] == ["/gone/a.mat", "/wrong/a.mat", "/long/a.mat", "/right/a.mat"]
     assert told[-1] == max(told) == 8
     assert [p.name for p in tmp_path.iterdir()] == ["a.mat"]
 
@@ -127,54 +125,57 @@ def test_nobody_answers(served: Served, tmp_path: Path, zipped) -> None:
     for file in row.files:
         assert f"{file.name} ({file.bytes:,} bytes, md5 {file.md5})" in problem.hint
     assert str(tmp_path / "Set/raw") in problem.hint
+    assert "DANLU_MIRROR" in problem.hint
     assert not list((tmp_path / "Set/raw").iterdir())
 
 
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """An address where nobody takes the call: its queue of callers is full."""
-    with socket.socket() as listening, socket.socket() as first:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        first.connect(listening.getsockname())
-        with socket.socket() as second:
-            second.setblocking(False)
-            second.connect_ex(listening.getsockname())
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-
-
-def test_a_silent_network_is_given_up_soon(silent: str, tmp_path: Path, monkeypatch) -> None:
+def test_stopped_on_the_way_it_is_told_how_much_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    row = wanted({"a.mat": (b"it", ("a.mat",))}, silent, folder=".")
-    began = monotonic()
-    with pytest.raises(Problem, match="Timeout"):
-        downloads.fetch(row, tmp_path, nothing, connect_seconds=0.2)
-    assert monotonic() - began < 4
-
-
-def test_a_useless_proxy_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")
-    row = wanted({"a.mat": (b"it", ("a.mat",))}, "http://example.invalid/", folder=".")
-    with pytest.raises(Problem, match="scheme") as caught:
-        downloads.fetch(row, tmp_path, nothing)
-    assert caught.value.code == "dataset_unavailable"
-
-
-def test_stopped_on_the_way(served: Served, tmp_path: Path) -> None:
-    address, files, _ = served
-    files["/a.mat"] = b"the file"
+    content = {"a.mat": (bytes(5000), ("a.mat",)), "b.mat": (b"it", ("b.mat",))}
+    told: list[tuple[int, int]] = []
 
     def stop(phase: str, done: int, total: int) -> None:
+        told.append((done, total))
         if done:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        downloads.fetch(
-            wanted({"a.mat": (b"the file", ("a.mat",))}, address, folder="."), tmp_path, stop
-        )
-    assert list(tmp_path.iterdir()) == []
+    files = {f"/{name}": data for name, (data, _) in content.items()}
+    with serving(Mirror(files, then="stall", after=3000)) as mirror:
+        row = wanted(content, mirror.url, folder=".")
+        with pytest.raises(KeyboardInterrupt):
+            downloads.fetch(row, tmp_path, stop)
+        assert [p.name for p in tmp_path.iterdir()] == ["a.mat.part"]
+        mirror.after = 0
+        with pytest.raises(Problem, match="said nothing") as caught:
+            downloads.fetch(row, tmp_path, nothing, patience=SOON)
+        assert "3,000 bytes have come, and the next try goes on there" in caught.value.hint
+        assert not downloads.is_local(row, tmp_path)
+        mirror.then = "all"
+        told.clear()
+        downloads.fetch(row, tmp_path, lambda _, *counted: told.append(counted))
+        assert [begin for _, begin in mirror.asked] == [0, 3000, 3000, 0]
+    assert (told[0], told[-1]) == ((3000, 5002), (5002, 5002))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mat", "b.mat"]
+
+
+def test_own_mirrors_are_asked_first_and_look_like_a_home(
+    served: Served, tmp_path: Path, zipped
+) -> None:
+    address, files, asked = served
+    files |= {f"/m/datasets/Set/raw/{name}": data for name, (data, _) in zipped.items()}
+    row = wanted(zipped, f"{address}known/", folder="Set/raw")
+    downloads.fetch(row, tmp_path, nothing, mirrors=[f"{address}empty/", f"{address}m/"])
+    below = "datasets/Set/raw"
+    assert asked == [
+        *(f"/empty/{below}/images.gz", f"/m/{below}/images.gz"),
+        f"/m/{below}/labels.gz",  # which had the first one
+    ]
+    files["/datasets/a.mat"] = b"it"
+    row = wanted({"a.mat": (b"it", ("a.mat",))}, NOBODY, folder=".")
+    downloads.fetch(row, tmp_path, nothing, mirrors=[address])
+    assert (tmp_path / "a.mat").read_bytes() == b"it"
 
 
 def test_a_folder_that_cannot_be_written(served: Served, tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ def test_data_sets_and_database_may_lie_elsewhere(tmp_path: Path) -> None:
         ),
         ("DANLU_CORS_ORIGINS", "*", "cors_origins", ("*",)),
         ("DANLU_ROOT_PATH", "/lab/danlu/", "root_path", "/lab/danlu"),
+        ("DANLU_MIRROR", "http://lab:80", "mirror", ("http://lab:80/",)),
+        (
+            *("DANLU_MIRROR", "https://lin:pw@a.example/danlu/,http://b/~x"),
+            *("mirror", ("https://lin:pw@a.example/danlu/", "http://b/~x/")),
+        ),
     ],
 )
 def test_variables(
@@ -95,6 +100,11 @@ def test_an_empty_variable_is_as_good_as_none(name: str, monkeypatch: pytest.Mon
         ("DANLU_MAX_IMAGE_BYTES", "25MB"),
         ("DANLU_PREDICT_TIMEOUT_SECONDS", "0"),
         ("DANLU_LOG_LEVEL", "loud"),
+        ("DANLU_MIRROR", "lab"),
+        ("DANLU_MIRROR", "/mnt/lab"),
+        ("DANLU_MIRROR", "http://"),
+        ("DANLU_MIRROR", "http://a/,ftp://b/"),
+        ("DANLU_MIRROR", "http://a/?key=1"),
     ],
 )
 def test_wrong_values_are_refused(

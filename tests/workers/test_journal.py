@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from data_store import progress
 from database import events, history, jobs
 from database.jobs import Fence
 from models_store.recipe import Recipe
@@ -56,8 +57,30 @@ def test_a_download_is_counted_in_bytes(
     assert job(running).progress == {
         "phase": "downloading", "epoch": 0, "epochs": 4, "step": 0, "steps": None,
         "fraction": 0.25, "images_per_second": None, "eta_seconds": None,
-        "bytes": 30,
+        "bytes": 30, "bytes_per_second": None,
     }  # fmt: skip
+
+
+def test_a_download_that_grows_has_a_rate(
+    journal: NewJournal,
+    reporter: Reporter,
+    running: Fence,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    told = journal()
+    with reporter:
+        told.loading("downloading", 1000, 5000)
+        now += 2
+        told.loading("downloading", 2000, 5000)
+    written = job(running).progress or {}
+    assert (written["bytes_per_second"], written["eta_seconds"]) == (500, 6)
+
+    told.training(10)
+    told.tick(tick(1, epoch=1, loss=1.0))
+    assert told._progress["bytes_per_second"] is None
 
 
 @pytest.mark.parametrize(("done", "total", "fraction"), [(5, 10, 0.5), (0, 0, None)])

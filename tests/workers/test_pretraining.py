@@ -1,6 +1,7 @@
 """Where the weights that a job starts from come from. A stand-in is published, by nobody."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ def obtain(tmp_path: Path, recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch) 
         device="cpu",
         database="sqlite:///x",
         **{name: tmp_path / name for name in folders},
+        mirrors=("http://127.0.0.1:9/own/",),
     )
     return Obtaining(task, recipe)
 
@@ -109,16 +111,17 @@ def test_a_file_that_is_there_is_taken(
 def test_a_file_that_is_not_is_fetched_without_the_device(
     obtain: Obtaining, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, float]] = []
+    asked: list[dict[str, Any]] = []
 
-    def fetch(one: weights.Wanted, folder: Path, progress: Any, **how: float) -> Path:
+    def fetch(one: weights.Wanted, folder: Path, progress: Any, **how: Any) -> Path:
         asked.append(how)
         progress("downloading", 0, 1)
         return folder / one.name
 
     monkeypatch.setattr(weights, "fetch", fetch)
     assert obtain(True) == obtain("auto") == obtain.task.weights / published.name
-    assert asked == [{}, {"seconds": 60}]
+    own = {"mirrors": ("http://127.0.0.1:9/own/",)}
+    assert asked == [{**own, "seconds": math.inf}, {**own, "seconds": 60}]
     assert obtain.holding.given == ["given up", "downloading", "taken"] * 2
 
 
@@ -128,8 +131,11 @@ def test_without_internet_only_auto_goes_on(obtain: Obtaining, published: Path) 
     assert caught.value.code == "weights_unavailable"
 
     assert obtain("auto") is None
-    assert obtain.warnings["weights_unavailable"].startswith("Trained from scratch. http://127.")
-    assert published.name in obtain.warnings["weights_unavailable"]
+    assert obtain.warnings["weights_unavailable"].startswith("Trained from scratch. ")
+    assert (
+        f"http://127.0.0.1:9/own/weights/{published.name} Conn"
+        in obtain.warnings["weights_unavailable"]
+    )
     assert obtain.holding.given == ["given up", "downloading", "given up", "downloading", "taken"]
 
 

@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -329,8 +330,10 @@ def test_while_some_jobs_download_others_train(worker: Any, until: Until) -> Non
     until(lambda: all(downloading(worker, job_id) for job_id in more[:-1]))
     assert worker.job(more[-1]).state == State.queued
     worker.cancel(first)
+    began = time.monotonic()
+    until(lambda: worker.job(first).state == State.cancelled)
+    assert time.monotonic() - began < 3  # on quiet cores it takes less than one; by force 3.5
     until(lambda: downloading(worker, more[-1]))
-    assert worker.job(first).state == State.cancelled
 
 
 def test_a_planned_stop_gives_the_jobs_back(

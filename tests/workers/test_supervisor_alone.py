@@ -5,6 +5,7 @@ The real ones are in test_supervisor.py.
 
 import itertools
 import multiprocessing
+import os
 import signal
 import socket
 import sqlite3
@@ -226,6 +227,28 @@ def test_a_job_that_waits_for_a_device_goes_before_those_in_the_queue(
     over.set()
     assert devices == ["cpu"]
     assert stage.job(first).finished_at < stage.job(third).finished_at
+
+
+def test_old_parts_of_downloads_are_swept_and_mirrors_are_handed_on(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    old, new = (tmp_path / "weights" / f"{name}.pth.part" for name in ("old", "new"))
+    for part in (old, new):
+        part.parent.mkdir(exist_ok=True)
+        part.touch()
+    os.utime(old, (0, 0))
+    given: list[Task] = []
+
+    def look(task: Task, channel: Connection) -> None:
+        given.append(task)
+        at_once(task, channel)
+
+    job_id = stage.submit("look", look)
+    run(mirror="http://a/,http://b")
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (old.exists(), new.exists()) == (False, True)
+    assert given[0].mirrors == ("http://a/", "http://b/")
 
 
 @pytest.mark.parametrize("last_words", [["give up"], ["give up", "take"], ["give up", "take", "?"]])

@@ -35,7 +35,7 @@ def test_a_job_has_every_field_of_the_contract(shared, trained):
     assert set(job) == WIRE
     assert set(job["progress"]) == {
         *("phase", "epoch", "epochs", "step", "steps", "fraction", "images_per_second"),
-        *("eta_seconds", "bytes"),
+        *("eta_seconds", "bytes", "bytes_per_second"),
     }
     assert set(job["metrics"]) == {
         *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "best_val_accuracy"),

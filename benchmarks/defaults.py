@@ -1,0 +1,257 @@
+"""How good are the recipes that danlu takes by itself, beside others? Makes docs/defaults.md.
+
+    OMP_WAIT_POLICY=passive python -m benchmarks.defaults WORK --data FOLDER [--sets mnist …]
+    python -m benchmarks.defaults WORK --data FOLDER --page docs/defaults.md
+
+The first trains each recipe with each seed as a whole job, in this process, and writes a line of
+`WORK/results.jsonl` when it is done. What is there already is not trained again, so it may be
+stopped, run in parts (`--sets`, `--recipes`, `--seeds`), and run by several at once; a recipe that
+has changed is trained anew. `FOLDER` holds data sets: MNIST as torchvision has it, `cifar10-jpeg`
+as folders of JPEGs below train/ and test/; what is not there is left out. The second trains nothing
+and writes the page of all that is there. Exit code 1 if something cannot be trained.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.listeners import say
+from data_store import catalog
+from database import engine, history, jobs
+from models_store import recipe as recipes
+from models_store.recipe import Recipe, SubmittedRecipe
+from workers import run_job
+from workers.reporter import Stop
+from workers.task import Task
+
+DEFAULT = "the default"
+SEEDS = [0, 1, 2, 3, 4]
+RESULTS = "results.jsonl"
+Body = dict[str, Any]
+
+
+def one_cycle(lr: float, name: str = "Adam", **more: Any) -> Body:
+    """An optimizer whose rate rises to `lr` and falls to nothing."""
+    return {
+        "optimizer": {"name": name, "lr": lr, **more},
+        "scheduler": {"name": "OneCycleLR", "max_lr": lr},
+    }
+
+
+def crops(padding: int) -> Body:
+    """The images shifted by so many pixels at most."""
+    return {"transforms": {"train": [{"type": "RandomCrop", "padding": padding}]}}
+
+
+NESTEROV = {"momentum": 0.9, "nesterov": True}
+# What each data set is trained with beside its default, in words and as fields that differ from it.
+OTHERS: dict[str, dict[str, Body]] = {
+    "digits": {
+        "without crops": {"transforms": {"train": []}},
+        "30 epochs": {"epochs": 30},
+        "SGD to 0.05, Nesterov": one_cycle(0.05, "SGD", **NESTEROV),
+    },
+    "mnist": {
+        "OneCycleLR to 0.003": one_cycle(0.003),
+        "OneCycleLR to 0.003, crops of 2": {**one_cycle(0.003), **crops(2)},
+        "lenet5": {"architecture": "lenet5"},
+    },
+    "cifar10-jpeg": {
+        "cifar10_net, OneCycleLR to 0.002": {"architecture": "cifar10_net", **one_cycle(0.002)},
+        "SGD to 0.1, Nesterov, decay 5e-4": one_cycle(0.1, "SGD", weight_decay=5e-4, **NESTEROV),
+        "AdamW to 0.005, decay 0.05": one_cycle(0.005, "AdamW", weight_decay=0.05),
+    },
+}
+HEADING = """\
+# Default recipes, measured
+
+What a [recipe](guide/recipe.md) says by itself for a data set, beside others that differ from it in
+what is named. Every job held a part of the training images out, chose its best epoch on them, and
+was measured on the test images once. A default is better than another when its *validation*
+accuracy is: a choice by the test images would flatter itself. Seconds are those of training,
+without reading images and measuring. Made by `python -m benchmarks.defaults` with PyTorch {torch}
+on {cores} cores without a GPU.
+
+`mnist` stands for `fashion_mnist` and `kmnist` too, whose recipe is the same; `cifar10-jpeg`
+(CIFAR-10 as folders of JPEG files) for images of one's own up to 64 pixels, `cifar10`, `cifar100`
+and `svhn`. For larger images there was no data at hand.
+"""
+TABLE = """
+## {name}
+
+| recipe | seeds | validation accuracy, mean | test accuracy, mean | least | most | seconds, mean |
+|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe that is trained with one seed."""
+
+    dataset: str
+    title: str
+    recipe: Recipe
+
+
+class Cpu:
+    """The only device, and always free."""
+
+    def give_up(self) -> None:
+        """Nobody else wants it."""
+
+    def take(self) -> str:
+        """Its name."""
+        return "cpu"
+
+
+def main() -> int:
+    """Trains what is missing, or writes the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("work", type=Path, help="folder of the results and of decoded images")
+    parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
+    parser.add_argument("--sets", nargs="+", choices=OTHERS, default=list(OTHERS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--recipes", nargs="+", help=f"titles, such as {DEFAULT!r}")
+    parser.add_argument("--epochs", type=int, help="for a try: as many for every recipe")
+    parser.add_argument("--page", type=Path, help="write it and train nothing")
+    given = parser.parse_args()
+    wanted = [
+        trial
+        for trial in trials(given.data, given.sets, given.seeds, epochs=given.epochs)
+        if given.recipes is None or trial.title in given.recipes
+    ]
+    if given.page:
+        given.page.write_text(page(wanted, read(given.work)), encoding="utf-8")
+        return 0
+    given.work.mkdir(parents=True, exist_ok=True)
+    failed = [trial for trial in wanted if not done(trial, given.work, given.data)]
+    return 1 if failed else 0
+
+
+def trials(data: Path, sets: list[str], seeds: list[int], *, epochs: int | None) -> Iterator[Trial]:
+    """Seed by seed, so that after each there is something to compare."""
+    here = [name for name in sets if name in catalog.names(data)]
+    there = [name for name in here if catalog.facts(name, data).available]
+    for seed in seeds:
+        for name in there:
+            facts = catalog.facts(name, data)
+            for title, differs in {DEFAULT: {}, **OTHERS[name]}.items():
+                asked = {"dataset": name, "seed": seed, **differs}
+                asked |= {"epochs": epochs} if epochs else {}
+                submitted = SubmittedRecipe.model_validate(asked)
+                yield Trial(name, title, recipes.resolve(submitted, facts))
+
+
+def read(work: Path) -> dict[str, dict[str, Any]]:
+    """What has been measured, by recipe."""
+    try:
+        lines = (work / RESULTS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {record["recipe"]: record for record in map(json.loads, lines)}
+
+
+def key(trial: Trial) -> str:
+    """The whole recipe with its seed, as text."""
+    return json.dumps(trial.recipe.model_dump(mode="json"), sort_keys=True)
+
+
+def done(trial: Trial, work: Path, data: Path) -> bool:
+    """Whether there is a result, which is measured if need be."""
+    if key(trial) in read(work):
+        return True
+    began = time.perf_counter()
+    measured = train(trial.recipe, work, data)
+    spent = time.perf_counter() - began
+    title = f"{trial.dataset}, {trial.title}, seed {trial.recipe.seed}"
+    if measured is None:
+        say(f"{title}: FAILED")
+        return False
+    say(f"{title}: {measured['test']:.4f} in {measured['seconds']:.0f} s, in all {spent:.0f} s")
+    with (work / RESULTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"recipe": key(trial), **measured}) + "\n")
+    return True
+
+
+def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
+    """A whole job on a database of its own; its accuracies and the seconds of its epochs."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        home = Path(folder)
+        url = f"sqlite:///{home / 'danlu.sqlite3'}"
+        engine.migrate(url)
+        connected = engine.connect(url)
+        sessions = engine.session_factory(connected)
+        with sessions.begin() as session:
+            body = recipe.model_dump(mode="json")
+            jobs.enqueue(session, kind="train", dataset=recipe.dataset, recipe=body, owner="")
+        with sessions.begin() as session:
+            job = jobs.claim(session, worker_id="benchmark", host="here", device="cpu")
+            assert job is not None
+            fence = jobs.fence_of(job)
+        task = Task(
+            fence=fence,
+            kind="train",
+            device="cpu",
+            database=url,
+            datasets=data,
+            cache=work / "cache",
+            checkpoints=home / "checkpoints",
+            weights=home / "weights",
+            runs=home / "runs",
+            uploads=home / "uploads",
+        )
+        outcome = run_job.run(task, Cpu(), Stop())
+        with sessions() as session:
+            metrics = jobs.get(session, fence.job_id).metrics or {}
+            epochs = history.epochs(session, fence.job_id)
+        connected.dispose()
+    if outcome.error is not None:
+        say(str(outcome.error))
+        return None
+    best = max(epoch.val_accuracy or 0.0 for epoch in epochs)
+    seconds = sum(epoch.seconds or 0.0 for epoch in epochs)
+    return {"validation": best, "test": metrics["test_accuracy"], "seconds": seconds}
+
+
+def page(wanted: list[Trial], results: dict[str, dict[str, Any]]) -> str:
+    """Every recipe with the seeds that have been measured."""
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for trial in wanted:
+        if key(trial) in results:
+            measured = rows.setdefault(trial.dataset, {}).setdefault(trial.title, [])
+            measured.append(results[key(trial)])
+    text = HEADING.format(torch=torch.__version__.partition("+")[0], cores=os.cpu_count())
+    for name, recipes_of in rows.items():
+        text += TABLE.format(name=name)
+        text += "".join(row(title, measured) for title, measured in recipes_of.items())
+    return text
+
+
+def row(title: str, measured: list[dict[str, Any]]) -> str:
+    """Of the table."""
+    columns = {name: [one[name] for one in measured] for name in ("validation", "test", "seconds")}
+    mean = {name: statistics.fmean(values) for name, values in columns.items()}
+    cells = (
+        title,
+        str(len(measured)),
+        f"{mean['validation']:.4f}",
+        f"{mean['test']:.4f}",
+        f"{min(columns['test']):.4f}",
+        f"{max(columns['test']):.4f}",
+        f"{mean['seconds']:.0f}",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

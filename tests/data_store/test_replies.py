@@ -1,0 +1,173 @@
+"""Answers as they come: names that nobody finds, silence, proxies, and hanging up."""
+
+import base64
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+
+from data_store import replies
+from data_store.patience import Patience
+from data_store.replies import NotServed, Refused
+from tests.data_store.mirrors import NOBODY, SOON, Mirror, served
+
+
+@pytest.fixture(autouse=True)
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def ask(url: str, patience: Patience = SOON) -> list[Any]:
+    return list(replies.ask(url, {}, patience))
+
+
+def fails(url: str, patience: Patience = SOON) -> str:
+    with pytest.raises(NotServed) as caught:
+        ask(url, patience)
+    return str(caught.value)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "download"]
+
+
+def test_head_and_bytes_as_they_were_sent() -> None:
+    gzipped = {"Content-Encoding": "x-gzip"}  # as some real servers mislabel a .gz
+    with served(Mirror({"/a": b"some bytes"}, headers=gzipped)) as mirror:
+        head, *pieces = (said for said in ask(mirror.url + "a") if said is not None)
+    assert isinstance(head, httpx.Response)
+    assert head.status_code == 200
+    assert b"".join(pieces) == b"some bytes"
+    assert threads() == []
+
+
+def test_of_a_refusal_only_the_head_is_given() -> None:
+    with served(Mirror()) as mirror:
+        (head,) = (said for said in ask(mirror.url) if said is not None)
+    assert head.status_code == 404
+
+
+def test_hanging_up_takes_no_time() -> None:
+    with served(Mirror({"/a": b"x" * 10}, then="stall", after=5)) as mirror:
+        answer = replies.ask(mirror.url + "a", {}, Patience())
+        while next(answer) != b"xxxxx":
+            pass
+        assert next(answer) is None
+        began = monotonic()
+        answer.close()
+        assert monotonic() - began < 1
+        assert threads() == []
+
+
+def test_so_does_hanging_up_on_one_that_says_more_than_is_heard() -> None:
+    with served(Mirror({"/a": bytes(20_000_000)})) as mirror:
+        answer = replies.ask(mirror.url + "a", {}, Patience())
+        next(answer)
+        answer.close()
+        assert threads() == []
+
+
+def test_silence_is_given_up() -> None:
+    with served(Mirror({"/a": b"x" * 10}, then="stall", after=5)) as mirror:
+        assert fails(mirror.url + "a") == "said nothing for 1 s"
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address where nobody takes the call: its queue of callers is full."""
+    with socket.socket() as listening, socket.socket() as first:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        first.connect(listening.getsockname())
+        with socket.socket() as second:
+            second.setblocking(False)
+            second.connect_ex(listening.getsockname())
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+def test_one_that_does_not_take_the_call_is_given_up_soon(silent: str) -> None:
+    began = monotonic()
+    assert "ConnectTimeout" in fails(silent, Patience(connect_seconds=0.2))
+    assert monotonic() - began < 3
+
+
+def test_a_name_that_is_none_is_one_at_once() -> None:
+    began = monotonic()
+    assert "ConnectError" in fails("http://example.invalid/")
+    assert monotonic() - began < 4
+
+
+def test_a_name_service_that_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leaving = threading.Event()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: leaving.wait(30))
+    began = monotonic()
+    said = fails("http://example.invalid/", Patience(connect_seconds=0.1))
+    assert said == "its name was not found within 0.1 s"
+    assert monotonic() - began < 3
+    left = threads()
+    leaving.set()
+    for thread in left:
+        thread.join()
+
+
+def test_a_proxy_looks_names_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", NOBODY)
+    looked: list[str] = []
+    lookup = socket.getaddrinfo
+
+    def look(host: str, *more: Any, **named: Any) -> Any:
+        looked.append(host)
+        return lookup(host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    assert "ConnectError" in fails("http://example.invalid/")
+    assert "example.invalid" not in looked
+
+
+def test_a_password_is_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    given: list[str] = []
+    with served(Mirror({"/a": b"x"})) as mirror:
+        answer = mirror.answer
+
+        def note(to: Any) -> None:
+            given.append(to.headers["Authorization"])
+            answer(to)
+
+        mirror.answer = note  # type: ignore[method-assign]
+        with caplog.at_level(logging.INFO):
+            ask(mirror.url.replace("http://", "http://lin:secret@") + "a")
+    assert given == ["Basic " + base64.b64encode(b"lin:secret").decode()]
+    assert mirror.url in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_certificates_that_are_not_there_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/not/there.pem")
+    assert "No such file" in fails("http://127.0.0.1:9/")
+
+
+def test_a_useless_proxy_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:9")
+    with pytest.raises(Refused, match=r"cannot be asked: .*scheme"):
+        ask("http://example.invalid/")
+
+
+def test_an_error_of_ours_is_not_a_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise TypeError("ours")
+
+    monkeypatch.setattr(httpx, "Client", broken)
+    with pytest.raises(TypeError, match="ours"):
+        ask(NOBODY)
