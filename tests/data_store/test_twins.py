@@ -68,7 +68,7 @@ def test_flat_images_are_alike_to_none() -> None:
 
 def test_groups_hold_all_that_are_alike_and_time_does_not_explode() -> None:
     """A film of one scene between other images, and as many of one colour."""
-    count = 20_000
+    count = 10_000
     shapes, seen = hashes(3 * count), thumbs(3 * count)
     shapes[:count], seen[:count] = 0, 9
     shapes[count : 2 * count], seen[count : 2 * count] = shapes[count], seen[count]
@@ -77,4 +77,4 @@ def test_groups_hold_all_that_are_alike_and_time_does_not_explode() -> None:
     groups = twins.alike(shapes, seen)
 
     assert as_lists(groups) == [list(range(count, 2 * count))]
-    assert time.process_time() - began < 15  # 1 s, where nobody else computes
+    assert time.process_time() - began < 10  # half a second, where nobody else computes
