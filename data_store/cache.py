@@ -22,8 +22,8 @@ from data_store import durable
 from data_store.parts import DataSet, Part, Skipped
 from problems import Problem
 
-# Part of every key: raise it when the same files come to give other pixels.
-_FORMAT = 1
+# Part of every key: raise it when the same files come to give other pixels, or another version.
+_FORMAT = 2
 _DRAFT = ".draft-"
 _RECORD = "set.json"
 _ARRAYS = ("images", "labels", "borders", "spreads")

@@ -14,14 +14,16 @@ from problems import Problem
 # What torchvision's ImageFolder takes, and two more that danlu decodes.
 _IMAGE_FOLDERS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 EXTENSIONS = (*_IMAGE_FOLDERS, ".gif", ".avif")
+# A report counts each pair of classes: its matrix has 200 MB then.
+MOST_CLASSES = 5_000
 _PARTS = {
     **{"train": "train", "training": "train"},
     **{"val": "val", "valid": "val", "validation": "val"},
     **{"test": "test", "testing": "test"},
 }
 # Left behind by macOS archives and by Synology's thumbnails; each would become a class.
-_IGNORED = {"__MACOSX", "@eaDir"}
-_LAYOUT = "Put the images of each class in a folder of its own: NAME/cat/1.jpg, NAME/dog/2.jpg."
+IGNORED = {"__MACOSX", "@eaDir"}
+LAYOUT = "Put the images of each class in a folder of its own: NAME/cat/1.jpg, NAME/dog/2.jpg."
 
 
 class Image(NamedTuple):
@@ -46,15 +48,16 @@ class Scan:
     stamps: Mapping[str, int]
 
 
-def scan(path: Path) -> Scan:
+def scan(path: Path, *, name: str | None = None) -> Scan:
     """All images below `path`: in `train/`, `val/` and `test/`, or one folder per class.
 
     Classes and order of files are those of torchvision's ImageFolder; hidden files are not seen.
-    Raises `dataset_invalid` when there are fewer than two classes, a class of `train` is empty, or
-    another part has a class that `train` lacks.
+    Raises `dataset_invalid` when there are fewer than two classes or too many, a class of `train`
+    is empty, or another part has a class that `train` lacks; it calls the set `name`, by default
+    as its folder.
     """
     try:
-        return _scan(path)
+        return _scan(path, name or path.name)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -89,19 +92,30 @@ def is_image_folder(path: Path) -> bool:
     return ours == theirs
 
 
+def check_number(classes: int) -> None:
+    """Raises `dataset_invalid` for more classes than danlu takes."""
+    if classes > MOST_CLASSES:
+        raise _invalid(f"There are {classes:,} classes; danlu takes {MOST_CLASSES:,}.")
+
+
+def part_of(name: str) -> str | None:
+    """The part of a data set that a folder of this name may hold: "train", "val", "test"."""
+    return _PARTS.get(name.lower())
+
+
 def shown(name: str) -> str:
     """`name` as it can be written: bytes of a file name that are no UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _scan(path: Path) -> Scan:
+def _scan(path: Path, name: str) -> Scan:
     stamps: dict[str, int] = {}
     folders = _part_folders(path, stamps)
     classes = tuple(entry.name for entry in _folders(folders["train"], stamps))
     parts = {
         part: tuple(_images(path, folder, classes, stamps)) for part, folder in folders.items()
     }
-    _check(path.name, classes, parts)
+    _check(name, classes, parts)
     for part in ("val", "test"):
         if not parts.get(part):  # unlabelled, or there is none
             parts.pop(part, None)
@@ -110,16 +124,12 @@ def _scan(path: Path) -> Scan:
 
 def _part_folders(path: Path, stamps: dict[str, int]) -> dict[str, str]:
     """Where each part lies. A class may be called train: then it holds images, and no folders."""
-    named = [entry for entry in _folders(path, stamps) if _is_part(entry.name)]
+    named = [entry for entry in _folders(path, stamps) if part_of(entry.name)]
     found = {_PARTS[entry.name.lower()]: entry.path for entry in reversed(named)}  # val over valid
     train = found.get("train")
     if train and any(_folders(train, stamps)) and not any(_image_files(train)):
         return {part: found[part] for part in ("train", "val", "test") if part in found}
     return {"train": str(path)}
-
-
-def _is_part(name: str) -> bool:
-    return name.lower() in _PARTS
 
 
 def _images(
@@ -162,16 +172,17 @@ def _image_files(path: str) -> list[os.DirEntry[str]]:
 
 def _visible(path: str | Path) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
-        return [e for e in entries if not e.name.startswith(".") and e.name not in _IGNORED]
+        return [e for e in entries if not e.name.startswith(".") and e.name not in IGNORED]
 
 
 def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, tuple[Image, ...]]) -> None:
     if not any(parts.values()):
         raise _invalid(f"{name!r} holds no images in one folder per class.")
-    if all(_is_part(each) for each in classes):
+    if all(map(part_of, classes)):
         raise _invalid(f"{name!r} has {' and '.join(classes)}, but no train folder with classes.")
     if len(classes) < 2:
         raise _invalid(f"{name!r} has only the class {shown(classes[0])!r}; it takes two.")
+    check_number(len(classes))
     filled = {image.label for image in parts["train"]}
     empty = [shown(each) for label, each in enumerate(classes) if label not in filled]
     if empty:
@@ -188,4 +199,4 @@ def _unreadable(path: Path, error: OSError) -> Problem:
 
 
 def _invalid(detail: str) -> Problem:
-    return Problem("dataset_invalid", detail, hint=_LAYOUT)
+    return Problem("dataset_invalid", detail, hint=LAYOUT)

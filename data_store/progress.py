@@ -16,7 +16,9 @@ class Progress(Protocol):
     """Told how far it is, at most ten times a second; it may raise to stop the work."""
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        """`phase` is "downloading" (counted in bytes) or "decoding" (in images)."""
+        """`phase` is "downloading" or "unpacking" (counted in bytes), "decoding" or "checking" (in
+        images).
+        """
 
 
 def paced(progress: Progress, phase: str, total: int, *, done: int = 0) -> Callable[[int], None]:

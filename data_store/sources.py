@@ -18,6 +18,7 @@ import images
 from data_store import cache, folder, readers
 from data_store.built_in import SETS
 from data_store.parts import Part, Skipped
+from data_store.versions import Content
 from problems import Problem
 
 _BATCH = 64  # of files: few enough that slow ones are told of and stopped within a second or two
@@ -84,7 +85,7 @@ class FolderSource:
         self._threads = threads
         self._path = path
         self._parts = scan.parts
-        self._digest = sha256("\0".join(scan.classes).encode())
+        self._content = Content(scan.classes)
         self.classes = scan.classes
         self.counts: Mapping[str, int] = {part: len(files) for part, files in scan.parts.items()}
         self.key = folder_key(path, scan)
@@ -112,7 +113,7 @@ class FolderSource:
 
     def version(self) -> str:
         """The hash of classes, paths and bytes of all files, the skipped ones too."""
-        return self._digest.hexdigest()[:16]
+        return self._content.version()
 
     def _decoded(
         self, file: folder.Image, size: tuple[int, int], channels: int
@@ -133,8 +134,7 @@ class FolderSource:
     ) -> Iterator[tuple[folder.Image, images.Decoded]]:
         for file, (data, decoded) in zip(files, read, strict=True):
             path = folder.shown(file.path)
-            self._digest.update(f"\0{path}\0{len(data)}\0".encode())
-            self._digest.update(data)
+            self._content.add(path, sha256(data).digest())
             if isinstance(decoded, Problem):
                 self.skipped.append(Skipped(path, decoded.code, decoded.detail))
             else:

@@ -72,6 +72,8 @@ class Opened:
     width: int  # of the upright original
     height: int
     frames: int
+    format: str  # of the file, as Pillow calls it: JPEG, PNG ...
+    mode: str  # of its pixels before they were made `L` or `RGB`: P, RGBA, CMYK, I;16 ...
 
 
 def read(data: bytes, *, at_least: tuple[int, int] | None) -> Opened:
@@ -102,13 +104,22 @@ def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None
     _check_work(file, data)
     frames = _frames(file)
     _mend_transparency(file)
-    size = file.size
+    size, mode = file.size, file.mode
     box = _draft(file, at_least) if at_least and isinstance(file, JpegImageFile) else None
     file.load()
     turn = _turn(file)
     width, height = size[::-1] if turn in pixels.SIDEWAYS else size
     image = pixels.flatten(file)
-    return Opened(image=image, box=box, turn=turn, width=width, height=height, frames=frames)
+    return Opened(
+        image=image,
+        box=box,
+        turn=turn,
+        width=width,
+        height=height,
+        frames=frames,
+        format=reader.format or "",
+        mode=mode,
+    )
 
 
 def _check_size(width: int, height: int) -> None:

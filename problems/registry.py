@@ -98,6 +98,21 @@ KINDS: dict[str, Kind] = {
         "The data set is not what it was",
         "Train again on it as it is now, or put the images back.",
     ),
+    "archive_invalid": Kind(
+        400,
+        "The archive cannot be read",
+        "Pack the folder of images as a zip or tar, without a password.",
+    ),
+    "archive_unsafe": Kind(
+        400,
+        "The archive has entries that lead elsewhere",
+        "Pack the folder of images itself, without links and absolute paths.",
+    ),
+    "archive_too_large": Kind(
+        413,
+        "The archive unpacks to too much",
+        "Divide it into several archives, and add one after the other.",
+    ),
     "architecture_unknown": Kind(
         404, "No architecture of that name", "GET /architectures lists what there is."
     ),

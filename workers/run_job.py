@@ -86,6 +86,10 @@ def _work(
     if task.kind == "train":
         return run_train.work(task, sessions, reporter, held, stop)
     request = _begin(task, sessions)
+    if task.kind == "import":
+        from workers import run_import
+
+        return run_import.work(task, sessions, reporter, stop, request)
     raise NotImplementedError(f"{task.kind}: {request}")
 
 

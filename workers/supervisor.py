@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from data_store import unfinished
+from data_store import staging, unfinished
 from database import checkpoints, engine, jobs
 from database import processes as process_rows
 from database.jobs import Fence, State
@@ -106,6 +106,7 @@ class Supervisor:
         self._settings.runs.mkdir(parents=True, exist_ok=True)
         self._settle_earlier()
         unfinished.sweep(self._settings.datasets, self._settings.weights)
+        self._sweep()
         self._free = self._probe() * self._settings.jobs_per_device
         self._ready = True
         log.info("ready: %s", ", ".join(self._free))
@@ -276,6 +277,8 @@ class Supervisor:
         # Left by a process that was killed; the next claim's must not be taken to have begun.
         with contextlib.suppress(OSError):  # at worst an attempt is counted
             (run / processes.PROCESS_FILE).unlink()
+        if one.kind == "import":
+            self._sweep()
         log.info("%s %s, exit code %s", one.fence.job_id, record.state, one.process.exitcode)
 
     def _settle_earlier(self) -> None:
@@ -293,6 +296,12 @@ class Supervisor:
                 record = record or endings.RELEASED
                 endings.write(session, fence, record)
                 log.warning("%s %s by an earlier worker", fence.job_id, record.state)
+
+    def _sweep(self) -> None:
+        """Half a data set, left by an import that is over: its process was killed."""
+        with self._looking() as session:
+            over = jobs.ended(session, staging.jobs(self._settings.datasets))
+        staging.sweep(self._settings.datasets, over)
 
     # -- watching --------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
 """Small data sets made on the fly; nothing here needs the network or the real data."""
 
 import io
-from collections.abc import Callable, Iterator
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -90,3 +92,53 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, byt
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Callable[..., Path]:
+    """A zip of some files, with names in an `encoding` that it does not tell, if one is given."""
+
+    def zipped(
+        files: dict[str, bytes],
+        *,
+        method: int = zipfile.ZIP_DEFLATED,
+        encoding: str | None = None,
+    ) -> Path:
+        raw = {name: name.encode(encoding or "utf-8") for name in files}
+        memory = io.BytesIO()
+        with zipfile.ZipFile(memory, "w", method) as packed:
+            for number, (name, data) in enumerate(files.items()):
+                stand_in = f"\x01{number:0{len(raw[name]) - 2}}\x02" if encoding else name
+                packed.writestr(zipfile.ZipInfo(stand_in), data, method)
+        written = memory.getvalue()
+        for number, name in enumerate(raw.values() if encoding else ()):
+            written = written.replace(f"\x01{number:0{len(name) - 2}}\x02".encode(), name)
+        path = tmp_path / "archive"
+        path.write_bytes(written)
+        return path
+
+    return zipped
+
+
+@pytest.fixture
+def tarred(tmp_path: Path) -> Callable[..., Path]:
+    """A tar of some files, and of entries that are made already."""
+
+    def tarred(
+        files: dict[str, bytes],
+        *,
+        compression: str = "",
+        format: int = tarfile.PAX_FORMAT,
+        entries: Iterable[tarfile.TarInfo] = (),
+    ) -> Path:
+        path = tmp_path / "archive"
+        with tarfile.open(path, f"w:{compression}", format=format) as packed:
+            for name, data in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                packed.addfile(member, io.BytesIO(data))
+            for member in entries:
+                packed.addfile(member)
+        return path
+
+    return tarred

@@ -27,6 +27,19 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_everything_is_on_disk_or_somebody_has_no_time(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"new")
+    ticks: list[int] = []
+    durable.everything_to_disk(lambda: ticks.append(1))
+    assert ticks
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        durable.everything_to_disk(stop)
+
+
 def test_sweep_takes_only_what_is_old(tmp_path: Path) -> None:
     for age in ("old", "new"):
         (tmp_path / f"{age}.part").touch()

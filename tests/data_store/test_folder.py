@@ -125,3 +125,25 @@ def test_names_that_are_no_utf8(write: Write, png) -> None:
     scan = folder.scan(root / "set")
     assert scan.classes == ("a", "b\ufffd")
     assert (root / "set" / scan.parts["train"][1].path).read_bytes() == png()
+
+
+def test_more_classes_than_a_report_can_hold_are_refused(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "MOST_CLASSES", 3)
+    root = write({f"pets/{number}/1.jpg": b"" for number in range(4)})
+    with pytest.raises(Problem, match="There are 4 classes; danlu takes 3"):
+        folder.scan(root / "pets")
+
+
+def test_a_set_may_have_another_name_than_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="'pets' holds no images"):
+        folder.scan(tmp_path, name="pets")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("Train", "train"), ("valid", "val"), ("TESTING", "test"), ("cat", None), ("trains", None)],
+)
+def test_some_names_are_of_parts(name: str, part: str | None) -> None:
+    assert folder.part_of(name) == part

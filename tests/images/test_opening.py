@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import images
+from images import opening
 from problems import Problem
 
 RNG = np.random.default_rng(3)
@@ -385,6 +386,26 @@ def test_large_jpegs_are_drafted_without_losing_what_the_size_shows(
         decoded = images.decode(data, size=size, channels=3)
         assert (decoded.height, decoded.width) == TURNS[turn](array).shape[:2]
         assert np.abs(decoded.pixels - expected).mean() < 3
+
+
+# What the file was
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [
+        ("L", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("P", "GIF"),
+        ("RGBA", "PNG"),
+        ("I;16", "PNG"),
+        ("1", "TIFF"),
+    ],
+)
+def test_format_and_mode_are_those_of_the_file(mode: str, format: str) -> None:
+    opened = opening.read(saved(Image.new(mode, (9, 5)), format), at_least=None)
+    assert (opened.format, opened.mode) == (format, mode)
+    assert opened.image.mode in ("L", "RGB")
 
 
 # Frames

@@ -1,15 +1,18 @@
 import contextlib
+import io
 import os
 import signal
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from database import checkpoints, events, history, jobs
 from database.jobs import State
@@ -409,3 +412,44 @@ def test_spawned_children_do_the_same(new_worker: NewWorker, until: Until) -> No
 
     assert (job.state, job.attempt) == (State.succeeded, 1)
     assert worker.pid("forkserver") is None
+
+
+def inspectors(worker: Any) -> list[int]:
+    """The processes that an import has started."""
+    found = []
+    for pid in worker.pids():
+        with contextlib.suppress(OSError):
+            if b"inspection" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def test_what_an_import_has_started_ends_with_it(worker: Any, until: Until) -> None:
+    """Killed, and after that cancelled, while it looks at images that take a while."""
+    photo = io.BytesIO()
+    Image.effect_noise((2000, 2000), 50).resize((3000, 3000)).save(photo, "PNG", compress_level=1)
+    uploads = worker.home / "uploads"
+    uploads.mkdir()
+    with zipfile.ZipFile(uploads / "a", "w") as packed:
+        for number in range(520):
+            packed.writestr(f"{'ab'[number % 2]}/{number}.png", b"junk")
+        for name in ("a/1.jpg", "b/1.jpg", *(f"b/{number}.jpg" for number in range(900, 930))):
+            packed.writestr(name, photo.getvalue())
+    asked = {"upload": "a", "sha256": "abc", "merge": False}
+    with worker.sessions.begin() as session:
+        job_id = jobs.enqueue(
+            session, kind="import", dataset="noise", recipe=None, request=asked, owner="lin"
+        ).id
+
+    first = until(lambda: inspectors(worker))
+    os.kill(worker.job(job_id).worker_pid, signal.SIGKILL)
+    until(lambda: not any(map(processes.is_running, first)), seconds=10)
+    second = until(lambda: set(inspectors(worker)) - set(first))
+    assert worker.job(job_id).attempt == 2
+    worker.cancel(job_id)
+    job = until(lambda: ended(worker, job_id), seconds=5)
+
+    assert job.state == State.cancelled
+    assert not any(map(processes.is_running, second))
+    assert list((worker.home / "datasets").iterdir()) == []
+    assert list(uploads.iterdir()) == []

@@ -328,6 +328,28 @@ def test_a_loss_is_told_with_its_signal_or_code(
     assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (2, 1)
 
 
+def test_half_a_data_set_of_a_job_that_is_over_is_swept(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    def left() -> set[str]:
+        return {path.name for path in (tmp_path / "datasets").iterdir()}
+
+    seen: list[set[str]] = []
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append(left())
+        succeed(given)
+
+    job_id = stage.submit("importing", look, kind="import")
+    for name in (f".import-{job_id}.1", ".import-job_unknown.1", "pets"):
+        (tmp_path / "datasets" / name).mkdir(parents=True)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert seen == [{f".import-{job_id}.1", "pets"}]
+    until(lambda: left() == {"pets"})
+
+
 def test_a_child_that_could_not_write_how_it_ended_met_a_full_disk(
     stage: Stage, run: Run, until: Until
 ) -> None:

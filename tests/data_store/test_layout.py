@@ -1,0 +1,121 @@
+"""Where the images of an archive go."""
+
+import pytest
+
+from data_store import folder, layout
+from data_store.layout import Arrangement
+from problems import Problem
+
+
+def arrange(*paths: str, known: tuple[str, ...] = ()) -> Arrangement:
+    return layout.arrange(dict(enumerate(paths)), known=known)
+
+
+def placed(*paths: str, known: tuple[str, ...] = ()) -> list[str]:
+    return list(arrange(*paths, known=known).places.values())
+
+
+def refused(*paths: str, known: tuple[str, ...] = ()) -> Problem:
+    with pytest.raises(Problem) as caught:
+        arrange(*paths, known=known)
+    return caught.value
+
+
+FLAT = ["cat/1.jpg", "dog/1.png"]
+PARTS = ["train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg"]
+
+
+@pytest.mark.parametrize("inside", [FLAT, PARTS, ["cat/old/1.jpg", "dog/1.jpg"]])
+@pytest.mark.parametrize("around", ["", "pets/", "download/pets/"])
+def test_folders_around_everything_are_taken_off(inside: list[str], around: str) -> None:
+    assert placed(*(around + path for path in inside)) == inside
+
+
+def test_a_third_folder_is_one_class() -> None:
+    assert "only the class 'pets'" in refused(*(f"a/b/pets/{path}" for path in FLAT)).detail
+
+
+def test_junk_is_nobodys_loss_and_is_in_nobodys_way() -> None:
+    junk = [
+        *("__MACOSX/pets/cat/._1.jpg", "pets/.DS_Store", "pets/cat/Thumbs.db", "desktop.ini"),
+        *("pets/cat/.1.jpg", "pets/.git/logo.png", "pets/@eaDir/1.jpg/x.jpg", "pets/Icon\r", ""),
+    ]
+
+    arranged = arrange(*junk, *(f"pets/{path}" for path in FLAT))
+
+    assert list(arranged.places.values()) == FLAT
+    assert arranged.left_out == []
+
+
+def test_what_is_left_out_is_listed_with_the_reason() -> None:
+    arranged = arrange(*PARTS, "readme.txt", "test/9.jpg", "samples/a/1.jpg", "train/cat/a.mov")
+
+    assert list(arranged.places.values()) == PARTS
+    assert {each.file: each.why for each in arranged.left_out} == {
+        "readme.txt": "no image",
+        "train/cat/a.mov": "no image",
+        "test/9.jpg": "in no class folder",
+        "samples/a/1.jpg": "in none of the parts",
+    }
+
+
+def test_images_beside_the_classes_are_left_out() -> None:
+    arranged = arrange("pets/preview.jpg", *(f"pets/{path}" for path in FLAT))
+
+    assert list(arranged.places.values()) == FLAT
+    assert [each.file for each in arranged.left_out] == ["pets/preview.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        ([], "nothing in the archive"),
+        (["a.txt", "b/c.txt", "d.csv"], "no images among the 3 files (2 .txt, 1 .csv)"),
+        (["1.jpg", "2.jpg"], "The 2 images lie in no class folders: '1.jpg', '2.jpg'"),
+        (["cat/1.jpg", "cat/2.jpg"], "only the class 'cat', with 2 images"),
+        (["train/cat/1.jpg", "test/cat/1.jpg"], "only the class 'cat'"),
+        (["test/cat/1.jpg", "val/dog/1.jpg"], "no train folder"),
+        ([*PARTS, "test/cow/1.jpg"], "test has 'cow', which train has no images of"),
+        ([f"{n}/1.jpg" for n in range(folder.MOST_CLASSES + 1)], "There are 5,001 classes"),
+    ],
+)
+def test_what_makes_no_data_set_is_refused(paths: list[str], said: str) -> None:
+    problem = refused(*paths)
+
+    assert problem.code == "dataset_invalid"
+    assert said in problem.detail
+    assert "NAME/cat/1.jpg" in problem.hint
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["cat/1.jpg", "cat/1.jpg"],
+        ["cat/1.jpg", "cat/1.JPG"],
+        ["cat/1.jpg", "Cat/2.jpg"],
+        ["cat/straße.jpg", "cat/STRASSE.jpg"],
+        ["cat/1.jpg/2.jpg", "cat/1.jpg"],
+        ["cat/1.jpg", "cat/1.jpg/2.jpg"],
+    ],
+)
+def test_names_that_meet_are_refused(paths: list[str]) -> None:
+    problem = refused(*paths, "dog/1.jpg")
+
+    assert problem.code == "archive_invalid"
+    assert "twice" in problem.detail or "one file on many systems" in problem.detail
+
+
+def test_one_class_is_enough_to_be_added() -> None:
+    known = ("cat", "dog")
+    assert placed("cat/1.jpg", known=known) == ["cat/1.jpg"]
+    assert placed("pets/cat/1.jpg", known=known) == ["cat/1.jpg"]
+    assert placed("Cat/a/1.jpg", "Cat/b/1.jpg", known=known) == ["Cat/a/1.jpg", "Cat/b/1.jpg"]
+    assert placed("test/cat/1.jpg", known=known) == ["test/cat/1.jpg"]
+    assert placed("pets/test/cat/1.jpg", known=known) == ["test/cat/1.jpg"]
+
+
+def test_images_are_told_by_their_endings_in_any_encoding() -> None:
+    assert layout.may_be_image(b"a/\x94\x4c.JPG")
+    assert layout.may_be_image(b"a/\x83\x5c.webp")  # Shift-JIS has backslashes inside characters
+    assert not layout.may_be_image(b"a/jpg")
+    assert placed("a/1.JPG", "b/1.webp") == ["a/1.JPG", "b/1.webp"]
