@@ -12,6 +12,7 @@ from app import arrivals, views
 from app.arrivals import Archive
 from app.resources import Resources
 from app.schemas import JobRead
+from data_store import archive as archives
 from data_store import catalog, origin
 from data_store.origin import Origin
 from database import jobs
@@ -67,9 +68,10 @@ def submit(held: Resources, archive: Archive, wanted: Wanted, *, owner: str) -> 
     """Queues the import of an archive, or finds the job that has imported the same before.
 
     The job is stored when this returns; an archive that none needs is removed. Raises `Problem`
-    name_taken, dataset_in_use, too_many_queued.
+    archive_invalid for what is none, name_taken, dataset_in_use, too_many_queued.
     """
     try:
+        archives.check_kind(archive.path)
         with held.writing.begin() as session:
             row = _made_before(session, archive, wanted, held.settings)
             is_new = row is None

@@ -59,7 +59,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         },
     },
 }
-_REFUSALS = ("body_too_large", "empty_file", "name_taken", "too_many_queued")
+_REFUSALS = ("archive_invalid", "body_too_large", "empty_file", "name_taken", "too_many_queued")
 
 
 @router.post(

@@ -10,7 +10,7 @@ from app import imports
 
 def test_archives_of_active_jobs_are_kept_when_a_server_starts(serve, settings):
     with serve(settings) as server:
-        server.request("PUT", "/datasets/pets", content=b"archive")
+        server.request("PUT", "/datasets/pets", content=b"PK, an archive")
         [wanted] = settings.uploads.iterdir()
     forgotten, new = settings.uploads / "forgotten", settings.uploads / "new"
     for file in (forgotten, new):

@@ -203,7 +203,7 @@ def authorize(page: Page, key: str) -> None:
 def test_archives_are_picked_in_the_page(service: Any, visit: Any) -> None:
     """As a form, whose name is that of the file, and as the body itself."""
     seen = visit()
-    archive = {"name": "page pets.zip", "mimeType": "application/zip", "buffer": b"no archive"}
+    archive = {"name": "page pets.zip", "mimeType": "application/zip", "buffer": b"PK, no archive"}
     block = opened(seen.page, service.client.base_url, "Data_sets-add_dataset")
     block.locator("input[type=file]").set_input_files(archive)
     status, job = executed(block)

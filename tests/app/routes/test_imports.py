@@ -99,7 +99,7 @@ def test_an_archive_becomes_a_job(server, parts):
 
 
 def test_a_raw_body_becomes_a_job(server):
-    large = bytes(range(256)) * 20_000
+    large = ZIP + bytes(range(256)) * 20_000
     headers = {"X-Danlu-User": "lin"}
     response = server.request("PUT", "/datasets/pets?merge=true", content=large, headers=headers)
     job = response.json()
@@ -315,6 +315,17 @@ def test_an_archive_that_is_too_large(serve, settings, problem):
         assert uploads(server) == []
         # More than any other address takes.
         assert server.request("PUT", "/datasets/pets", content=bytes(200_000)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "start", [b"Rar!\x1a\x07\x01", b"7z\xbc\xaf\x27\x1c", b"\xff\xd8\xff", b"x"]
+)
+def test_what_is_no_archive(shared, problem, start):
+    content = start + b"x" * 1000
+    response = shared.post("/datasets", files={"file": ("pets.zip", content)})
+    assert "zip or tar" in problem(response, 400, "archive_invalid")["hint"]
+    problem(shared.request("PUT", "/datasets/pets", content=content), 400, "archive_invalid")
+    assert uploads(shared) == []
 
 
 def test_an_archive_that_no_disk_holds(shared, problem):
