@@ -23,6 +23,7 @@ from app.routes import (
     architectures,
     checkpoints,
     datasets,
+    exports,
     jobs,
     predict,
     recipes,
@@ -73,7 +74,17 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.resources = Resources.of(settings)
-    for module in (train, jobs, predict, checkpoints, datasets, architectures, recipes, system):
+    for module in (
+        train,
+        jobs,
+        predict,
+        checkpoints,
+        datasets,
+        architectures,
+        recipes,
+        system,
+        exports,
+    ):
         app.include_router(module.router)
     app.install_documentation()
     errors.install(app)

@@ -80,7 +80,7 @@ prints `sample.png: {label} {probability:.4f}`. {sample}
 |---|---|
 | `model.onnx` | the network, with the normalization of its input and calibrated probabilities |
 | `labels.txt` | the classes, one in a line, in the order of the outputs |
-| `manifest.json` | what danlu knows of the checkpoint: architecture, preprocessing, recipe, metrics |
+| `manifest.json` | what danlu knows of it: architecture, preprocessing, recipe, metrics |
 | `predict.py` | reads images as danlu's `/predict` does, but for raw TIFFs of 32 bits a sample |
 | `sample.png` | an image to try it with |
 

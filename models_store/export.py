@@ -132,8 +132,18 @@ def prepared(files: Sequence[bytes], pre: Preprocessing) -> NDArray[np.uint8]:
 
     Raises what `images.decode` raises.
     """
-    pixels = np.stack([decode(file, pre).pixels for file in files])
+    return shaped(np.stack([decode(file, pre).pixels for file in files]), pre)
+
+
+def shaped(pixels: NDArray[np.uint8], pre: Preprocessing) -> NDArray[np.uint8]:
+    """Decoded images (N, H, W, C), after the manifest's transforms."""
     return shape(torch.from_numpy(pixels), pre.transforms).contiguous().numpy()
+
+
+def noise(pre: Preprocessing, count: int) -> NDArray[np.uint8]:
+    """Random pixels, the same ones each time, of the size that the file takes."""
+    shape_ = (count, *pre.input_size, pre.channels)
+    return np.random.default_rng(0).integers(0, 256, shape_, dtype=np.uint8)
 
 
 def probabilities(target: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

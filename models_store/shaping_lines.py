@@ -48,15 +48,10 @@ def _resize(resize: Resize, before: Pair, after: Pair) -> Iterator[str]:
         yield "image = Image.fromarray(np.asarray(image)[rows][:, columns])"
     elif resize.antialias:
         yield f"image = image.resize({(columns, rows)}, Image.Resampling.{mode.upper()})"
-    elif mode == "bilinear":
-        yield (
-            f"image = image.transform({(columns, rows)}, Image.Transform.AFFINE, "
-            f"({width / columns!r}, 0, 0, 0, {height / rows!r}, 0), Image.Resampling.BILINEAR)"
-        )
     else:
         raise Problem(
             "export_failed",
-            "Pillow has no bicubic interpolation without antialiasing, as transforms ask for.",
+            "Pillow cannot resize without antialiasing, as the transforms ask for.",
             hint="Export to onnx, and prepare the images with torchvision.",
         )
 
