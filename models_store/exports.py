@@ -45,7 +45,7 @@ class Export(_Record):
 
     format: Format
     checkpoint_id: str
-    job_id: str | None
+    job_id: str
     file: str
     bytes: int
     temperature: float

@@ -1,4 +1,4 @@
-"""Whether weights are those of a network: by their keys and shapes, and in words where they are not.
+"""Whether weights are those of a network, by their keys and shapes, and in words where not.
 
 Knows nothing of where either comes from.
 """

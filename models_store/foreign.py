@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,10 @@ def read(file: Path) -> Any:
             return load_file(file)
         if not head.startswith((b"PK\x03\x04", b"\x80")):
             raise _invalid("It is neither a file of torch.save nor of safetensors.")
-        # The other place that unpickles: people's files are so. With weights_only no code runs.
-        return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is refused below
+            # The other place that unpickles: people's files are so. No code runs, weights only.
+            return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except pickle.UnpicklingError as error:
         raise _refused(error) from error
     except (SafetensorError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -184,8 +187,12 @@ def _is_weight(key: Any, value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "an empty or other dictionary", list: "a list", str: "text"}
-    return kinds.get(type(value), f"a {type(value).__name__}")
+    match value:
+        case dict():
+            return "another dictionary" if value else "an empty dictionary"
+        case str():
+            return "text"
+    return f"a {type(value).__name__}"
 
 
 def _refused(error: Exception) -> Problem:

@@ -13,9 +13,8 @@ from app.schemas import JobRead
 from database import checkpoints, jobs
 from database.tables import Job
 from models_store import exports
-from models_store.exports import Format
+from models_store.exports import Export, Format
 from problems import Problem
-from settings import Settings
 
 router = APIRouter(prefix="/checkpoints", tags=["Checkpoints"])
 
@@ -70,8 +69,10 @@ def export_checkpoint(
     checkpoints.get(session, checkpoint_id)
     asked = {"checkpoint": checkpoint_id, "format": request.format}
     job = _at_it(session, asked)
-    if job is None and (job := _done(session, settings, **asked)) is not None:
-        response.status_code = 200
+    if job is None:
+        made = exports.find(settings.checkpoints / checkpoint_id, request.format)
+        if (job := _made_by(session, made)) is not None:
+            response.status_code = 200
     if job is None:
         job = jobs.enqueue(
             session,
@@ -93,10 +94,9 @@ def _at_it(session: Session, asked: dict[str, Any]) -> Job | None:
     return next((job for job in active if job.request == asked), None)
 
 
-def _done(session: Session, settings: Settings, *, checkpoint: str, format: Format) -> Job | None:
+def _made_by(session: Session, made: Export | None) -> Job | None:
     """The job that made what is there; None also when nobody remembers it."""
-    made = exports.find(settings.checkpoints / checkpoint, format)
-    if made is None or made.job_id is None:
+    if made is None:
         return None
     try:
         return jobs.get(session, made.job_id)
