@@ -172,7 +172,7 @@ def _started(chosen: Mapping[str, Any], start: Manifest, said: Collection[str]) 
             "Both pretrained and init_from are given: a network starts from one of them.",
             "Leave pretrained out.",
         )
-    return starts.follows(start, said)
+    return starts.follows(start, chosen, said)
 
 
 def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:

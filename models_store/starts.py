@@ -16,7 +16,7 @@ from models_store.manifest import Manifest
 from problems import Problem
 
 
-def follows(start: Manifest, said: Collection[str]) -> dict[str, Any]:
+def follows(start: Manifest, chosen: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:
     """Fields of a recipe that follow from the checkpoint, where nobody `said` others: its network,
     and the images that it knows.
     """
@@ -29,6 +29,8 @@ def follows(start: Manifest, said: Collection[str]) -> dict[str, Any]:
         "normalize": normalize,
         "pretrained": False,
     }
+    if "channels" in said and chosen["channels"] != pre.channels:  # said to be a misfit later
+        del fields["normalize"]
     return {key: value for key, value in fields.items() if key not in said} | {
         "init_from": start.id
     }
