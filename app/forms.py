@@ -14,7 +14,7 @@ from starlette.requests import Request
 from app.validation import unknown_parameter
 from problems import Problem
 
-_FIELD_BYTES = 10_000
+_FIELD_BYTES = 1_000_000  # a hundred thousand classes, say
 _HINT = "Leave the Content-Type to your HTTP client, which adds the boundary: curl -F file=@{} URL"
 
 

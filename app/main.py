@@ -24,6 +24,7 @@ from app.routes import (
     checkpoints,
     datasets,
     exports,
+    foreign,
     jobs,
     predict,
     recipes,
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         recipes,
         system,
         exports,
+        foreign,
     ):
         app.include_router(module.router)
     app.install_documentation()

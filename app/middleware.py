@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # Images that one body may hold at their largest size: 64 of them would be 1.6 GB of memory.
 IMAGES_AT_MOST = 8
 _MULTIPART_OVERHEAD = 100_000
+_FORM_OVERHEAD = 4_000_000  # beside weights: layers, and the names of many classes
 BODY_SECONDS = 30.0
 """Seconds without a byte after which a body is given up."""
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
@@ -174,6 +175,7 @@ class BodyLimit:
         self.app = app
         self._most = settings.max_body_bytes
         self._most_with_images = predict_body_bytes(settings)
+        self._most_with_weights = settings.max_model_bytes + _FORM_OVERHEAD
         self._pause_seconds = pause_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +183,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self._most_with_images if root_path.rest(scope) == "/predict" else self._most
+        most = self._most_of(scope["method"], root_path.rest(scope))
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > most:
             await ProblemResponse(_too_large(most))(scope, receive, send)
@@ -200,6 +202,13 @@ class BodyLimit:
             return message
 
         await self.app(scope, receive_some, send)
+
+    def _most_of(self, method: str, path: str) -> int:
+        if path == "/predict":
+            return self._most_with_images
+        if (method, path) == ("POST", "/checkpoints"):
+            return self._most_with_weights
+        return self._most
 
     async def _in_time(self, receive: Receive) -> Message:
         try:

@@ -81,8 +81,12 @@ def arrive(file: Path, manifest: Manifest, root: Path) -> tuple[Path, list[str]]
     state = _named_alike(unwrapped(read(file)), network)
     auxiliary = _auxiliary(planned)
     left_out = sorted(key for key in state if key.startswith(auxiliary))
-    fitting = fitted({k: v for k, v in state.items() if k not in set(left_out)}, network)
-    return checkpoints.save(root, fitting, manifest), left_out
+    weights = fitted({k: v for k, v in state.items() if k not in set(left_out)}, network)
+    if left_out:
+        told = f"{len(left_out)} keys, {left_out[0]} first"
+        made_with = {**manifest.made_with, "left_out": told}
+        manifest = manifest.model_copy(update={"made_with": made_with})
+    return checkpoints.save(root, weights, manifest), left_out
 
 
 def read(file: Path) -> Any:

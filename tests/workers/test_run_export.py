@@ -131,7 +131,9 @@ def _both(folder: Path) -> list[exports.Export | None]:
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "gone", None])
-def test_a_data_set_that_is_not_here_is_none(dataset: str | None, make: Callable[..., Work]) -> None:
+def test_a_data_set_that_is_not_here_is_none(
+    dataset: str | None, make: Callable[..., Work]
+) -> None:
     work = make(dataset)
     manifest = checkpoints.read_manifest(work.folder)
     assert run_export._real(manifest, work.home / "datasets", count=9) is None
