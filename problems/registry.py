@@ -213,7 +213,7 @@ KINDS: dict[str, Kind] = {
     "not_exported": Kind(
         409,
         "The checkpoint has not been exported to this format",
-        "Download it as safetensors or pt.",
+        "POST /checkpoints/{id}/exports makes it.",
     ),
     "export_failed": Kind(
         500, "The checkpoint could not be exported", "Download it as safetensors or pt."

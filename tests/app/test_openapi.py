@@ -1,13 +1,26 @@
 """The OpenAPI document: complete, tidy, and every operation of it called over HTTP."""
 
+import io
 import json
 import re
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from app.main import create_app
 from settings import Settings
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+
+def _foreign() -> dict[str, Any]:
+    """A form with weights of a network of four numbers."""
+    layers = [{"type": "Flatten"}, {"type": "Linear"}]
+    file = io.BytesIO()
+    torch.save({"model.1.weight": torch.ones(1, 4), "model.1.bias": torch.ones(1)}, file)
+    fields = {"architecture": json.dumps({"layers": layers}), "classes": '["a"]', "input": "1x2x2"}
+    return {"files": {"file": ("model.pth", file.getvalue())}, "data": fields}
 
 
 def test_every_operation_is_called(server, train, png):
@@ -34,6 +47,11 @@ def test_every_operation_is_called(server, train, png):
         ("GET", "/checkpoints/{id}/report", f"/checkpoints/{best}/report", {}, 200),
         ("GET", "/checkpoints/{id}/confusion.png", f"/checkpoints/{best}/confusion.png", {}, 200),
         ("GET", "/checkpoints/{id}/mistakes.png", f"/checkpoints/{best}/mistakes.png", {}, 200),
+        (
+            *("POST", "/checkpoints/{id}/exports", f"/checkpoints/{best}/exports"),
+            *({"json": {"format": "onnx"}}, 202),
+        ),
+        ("POST", "/checkpoints", "/checkpoints", _foreign(), 201),
         ("DELETE", "/checkpoints/{id}", f"/checkpoints/{weights}", {}, 204),
         ("DELETE", "/jobs/{id}", f"/jobs/{job}", {}, 204),
         ("GET", "/datasets", "/datasets", {}, 200),
