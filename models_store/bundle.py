@@ -18,9 +18,11 @@ from models_store.layers import label
 from models_store.manifest import Manifest
 
 _PREDICT = '''\
-"""{id} of danlu: python predict.py IMAGE ... (needs numpy, Pillow and onnxruntime)"""
+"""{id} of danlu: python predict.py IMAGE ...
 
-import json
+Needs numpy, Pillow and onnxruntime.
+"""
+
 import sys
 from pathlib import Path
 
@@ -29,7 +31,7 @@ import onnxruntime
 from PIL import Image{image_ops}
 
 HERE = Path(__file__).parent
-LABELS = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))["classes"]
+LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
 MODEL = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
 TURNS = {{2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}}  # what makes an image upright, by EXIF
 
@@ -38,7 +40,7 @@ def read(path):
     """The image as {height} x {width} pixels: upright, on white, {colours}."""
     with Image.open(path) as image:
         turn = None if image.format == "TIFF" else TURNS.get(image.getexif().get(0x0112))
-        size = {sideways} if turn in (2, 4, 5, 6) else {size}
+        size = {sized}
         box = (image.draft(None, size) or (None, None))[1]  # a large JPEG: not at its whole size
         image.load()
     if image.mode.startswith("I;16"):
@@ -122,8 +124,7 @@ def predict(manifest: Manifest) -> str:
         width=width,
         channels=pre.channels,
         colours="grey" if grey else "RGB",
-        size=(pre.width, pre.height),
-        sideways=(pre.height, pre.width),
+        sized=_sized(pre.height, pre.width),
         out_height=height,
         out_width=width,
         image_ops="" if border is None else ", ImageOps",
@@ -132,6 +133,13 @@ def predict(manifest: Manifest) -> str:
         colour="" if grey else '    image = image.convert("RGB")\n',
         shaping="".join(f"    {line}\n" for line in shaping),
     )
+
+
+def _sized(height: int, width: int) -> str:
+    """(width, height) to resize to, before the image is turned."""
+    if height == width:
+        return repr((width, height))
+    return f"{(height, width)} if turn in (2, 4, 5, 6) else {(width, height)}"
 
 
 def _answer(manifest: Manifest, onnx: Path, picture: bytes) -> tuple[str, float]:

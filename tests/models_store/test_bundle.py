@@ -124,7 +124,8 @@ def test_alone_it_says_what_danlu_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     classes = ["一", *"bcdefghij"]
-    described = manifest(architecture=architecture, preprocessing=pre, classes=classes)
+    id_ = "ckpt_01M8BR8N0KVR7HW21QG1C6K2SQ"
+    described = manifest(id=id_, architecture=architecture, preprocessing=pre, classes=classes)
     folder, classifier = _bundled(saved, described, tmp_path)
 
     found = _said(folder, [*images, folder / "sample.png"])
@@ -155,6 +156,7 @@ def test_alone_it_says_what_danlu_says(
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["classes"] == classes
     program = (folder / "predict.py").read_text(encoding="utf-8")
     assert max(map(len, program.splitlines())) <= 100
+    assert len(list(filter(None, program.splitlines()))) <= 40
 
 
 def test_what_pillow_cannot_do_is_refused(manifest: Callable[..., Manifest]) -> None:
