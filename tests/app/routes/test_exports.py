@@ -50,7 +50,8 @@ def test_from_request_to_download(
     format_: exports.Format,
     ending: str,
 ) -> None:
-    best = train(server.settings).best
+    made = train(server.settings)
+    best = made.best
     address, url = f"/checkpoints/{best}/exports", f"/checkpoints/{best}/download?format={format_}"
     found = problem(server.get(url), 409, "not_exported")
     assert f"URL/checkpoints/{best}/exports" in found["hint"]
@@ -66,6 +67,10 @@ def test_from_request_to_download(
     assert (
         "needed by"
         in problem(server.delete(f"/checkpoints/{best}"), 409, "checkpoint_in_use")["detail"]
+    )
+
+    assert (
+        best in problem(server.delete(f"/jobs/{made.job_id}"), 409, "checkpoint_in_use")["detail"]
     )
 
     _publish(server, best, job["id"], format_)
