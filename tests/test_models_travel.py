@@ -174,15 +174,6 @@ def test_a_module_9_of_the_notes_predicts_what_the_notes_predict(
         assert [told[name] for name in classes] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_whole_model_of_the_notes_is_not_run(service: Any, tmp_path: Path) -> None:
-    torch.save(NET(), tmp_path / "model.pth")  # way 1 of 2.12.1
-    with pytest.raises(DanluError) as caught:
-        service.client.import_checkpoint(
-            tmp_path / "model.pth", architecture="mnist_net", classes=["a"], input="1x28x28"
-        )
-    assert caught.value.code == "model_file_invalid"
-
-
 def test_onnx_and_the_bundle_say_what_danlu_says(
     service: Any, trained: dict[str, Any], images: list[bytes], tmp_path: Path
 ) -> None:

@@ -83,22 +83,22 @@ def test_imported_weights_are_a_checkpoint_like_any_other(
     assert left(server) == []
 
 
-def test_a_network_starts_from_it(server: Any, weights: bytes, problem: Callable[..., Any]) -> None:
-    imported = send(server, weights, classes=json.dumps([f"digit {n}" for n in range(10)])).json()[
-        "id"
-    ]
-    asked = {"dataset": "digits", "init_from": imported, "freeze_backbone": True, "head_lr": 0.1}
+def test_a_network_starts_from_a_checkpoint(
+    server: Any, train: Callable[..., Any], problem: Callable[..., Any]
+) -> None:
+    first = train(server.settings).best
+    asked = {"dataset": "digits", "init_from": first, "freeze_backbone": True, "head_lr": 0.1}
     job = server.post("/train", json=asked).json()
-    assert job["recipe"]["init_from"] == imported
-    assert job["recipe"]["architecture"] == "lenet5"
+    assert job["recipe"]["init_from"] == first
+    assert job["recipe"]["architecture"] == "mnist_net"
     again = server.post("/train", json=job["recipe"])
     assert again.status_code == 202, again.text
 
     # A job needs it now.
-    found = problem(server.delete(f"/checkpoints/{imported}"), 409, "checkpoint_in_use")
+    found = problem(server.delete(f"/checkpoints/{first}"), 409, "checkpoint_in_use")
     assert "which has not ended" in found["detail"]
 
-    refused = server.post("/train", json={**asked, "architecture": "mnist_net"})
+    refused = server.post("/train", json={**asked, "architecture": "lenet5"})
     found = problem(refused, 422, "weights_misfit")
     assert found["errors"][0]["loc"][:2] == ["body", "init_from"]
     unknown = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
