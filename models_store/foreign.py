@@ -5,6 +5,7 @@ Takes a JSON request on stdin, saves a checkpoint and prints what became of it. 
 sets its limits: see `quarantine`. Nothing of the file is ever run.
 """
 
+import errno
 import json
 import pickle
 import re
@@ -61,6 +62,11 @@ def main() -> None:
         told = {"problem": {**problem.as_dict(), "errors": problem.errors}}
     except (MemoryError, RuntimeError) as error:  # PyTorch says the first in words
         told = {"problem": {**_too_much(error).as_dict(), "errors": []}}
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = Problem("disk_full", "There is no room for the checkpoint.")
+        told = {"problem": {**full.as_dict(), "errors": []}}
     sys.stdout.write(json.dumps(told))
 
 

@@ -127,7 +127,9 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
     chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
     said = _ready_made(submitted).keys() | given.keys()
     if start is not None:
-        chosen |= _started(chosen, start, said)
+        from models_store import starts  # torch
+
+        chosen |= starts.follows(start, chosen, said)
     chosen |= _pretrained(chosen, defaults, said=said)
     chosen |= _loss(submitted, defaults)
     if chosen["seed"] is None:
@@ -160,19 +162,6 @@ def _pretrained(
 
         return wanted | pretrained.completed(wanted, said)
     return wanted
-
-
-def _started(chosen: Mapping[str, Any], start: Manifest, said: Collection[str]) -> dict[str, Any]:
-    """What follows from `init_from`. Raises `Problem` invalid_request beside `pretrained`."""
-    from models_store import starts  # torch
-
-    if chosen["pretrained"] and "pretrained" in said:
-        raise misfits.invalid(
-            ["pretrained"],
-            "Both pretrained and init_from are given: a network starts from one of them.",
-            "Leave pretrained out.",
-        )
-    return starts.follows(start, chosen, said)
 
 
 def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:

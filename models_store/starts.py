@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models_store import architectures, fitting, heads
+from models_store import architectures, fitting, heads, misfits
 from models_store.architectures import Plan
 from models_store.manifest import Manifest
 from problems import Problem
@@ -18,8 +18,14 @@ from problems import Problem
 
 def follows(start: Manifest, chosen: Mapping[str, Any], said: Collection[str]) -> dict[str, Any]:
     """Fields of a recipe that follow from the checkpoint, where nobody `said` others: its network,
-    and the images that it knows.
+    and the images that it knows. Raises `Problem` invalid_request beside `pretrained`.
     """
+    if chosen["pretrained"] and "pretrained" in said:
+        raise misfits.invalid(
+            ["pretrained"],
+            "Both pretrained and init_from are given: a network starts from one of them.",
+            "Leave pretrained out.",
+        )
     pre = start.preprocessing
     normalize = None if pre.normalize is None else pre.normalize.model_dump()
     fields: dict[str, Any] = {

@@ -240,9 +240,17 @@ def test_the_process_says_what_became_of_it(
 
     assert told()["left_out"] == []
     assert told(id="ckpt_2", classes=["a"])["problem"]["code"] == "weights_misfit"
-    monkeypatch.setattr(foreign, "arrive", _no_memory)
+    monkeypatch.setattr(foreign, "arrive", _raising(MemoryError()))
     assert "too much memory" in told()["problem"]["message"]
+    monkeypatch.setattr(foreign, "arrive", _raising(OSError(28, "No space left on device")))
+    assert told()["problem"]["code"] == "disk_full"
+    monkeypatch.setattr(foreign, "arrive", _raising(PermissionError(13, "Permission denied")))
+    with pytest.raises(PermissionError):
+        told()
 
 
-def _no_memory(*_: Any) -> None:
-    raise MemoryError
+def _raising(error: Exception) -> Callable[..., None]:
+    def arrive(*_: Any) -> None:
+        raise error
+
+    return arrive
