@@ -58,7 +58,7 @@ class WorkerRead(Read):
 
 class ProgressRead(Read):
     """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding,
-    training or evaluating.
+    training, evaluating or exporting.
     """
 
     phase: str | None = None

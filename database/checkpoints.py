@@ -84,13 +84,11 @@ def weigh(session: Session, checkpoint_id: str, *, disk_bytes: int) -> None:
 
 def needed(session: Session) -> dict[str, str]:
     """Checkpoints that jobs which have not ended start from or export: the id of such a job."""
-    active = select(Job.id, Job.recipe, Job.request).where(Job.state.in_(ACTIVE))
-    found = {}
-    for job_id, recipe, request in session.execute(active):
-        wanted = (recipe or {}).get("init_from") or (request or {}).get("checkpoint")
-        if wanted:
-            found[str(wanted)] = job_id
-    return found
+    wanted = func.coalesce(
+        Job.recipe["init_from"].as_string(), Job.request["checkpoint"].as_string()
+    )
+    found = select(wanted, Job.id).where(Job.state.in_(ACTIVE), wanted.is_not(None))
+    return dict(session.execute(found).tuples().all())
 
 
 def get(session: Session, checkpoint_id: str) -> Checkpoint:

@@ -18,6 +18,8 @@ def of(architecture: str | Mapping[str, Any], network: nn.Module) -> frozenset[s
     if isinstance(architecture, str) and architecture not in ARCHITECTURES:
         return zoo.head(architecture)
     last = [name for name, one in network.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+    if not last:  # BatchNorm has weights too
+        return frozenset()
     return frozenset(
         f"{last[-1]}.{key}" for key, _ in network.get_submodule(last[-1]).named_parameters()
     )

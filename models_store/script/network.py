@@ -88,7 +88,6 @@ def _beginning(plan: Plan, known: Known) -> Lines:
     checkpoint = known.recipe.init_from
     if checkpoint is None:
         return []
-    place, _ = head(plan)
     lines = ['weights = torch.load("init.pth", map_location="cpu", weights_only=True)']
     if known.new_head:
         for key in sorted(heads.of(plan.architecture, architectures.outline(plan))):
@@ -104,7 +103,7 @@ def _beginning(plan: Plan, known: Known) -> Lines:
         lines += [
             "# Only the last layer will learn.",
             "model.requires_grad_(False)",
-            f"{place}.requires_grad_(True)",
+            f"{head(plan)[0]}.requires_grad_(True)",
         ]
     return lines
 

@@ -78,9 +78,7 @@ def test_checkpoints() -> None:
 
     imported: Any = {**other, "id": "ckpt_03", "job_id": None, "epoch": 0}
 
-    _, first, second, third = shown(
-        screen.checkpoints([best, other, imported], full_ids=False)
-    )
+    _, first, second, third = shown(screen.checkpoints([best, other, imported], full_ids=False))
 
     assert first.startswith("ckpt_01K0000000 job_01K0000000 12 0.964 best 88.0 kB ")
     assert second.startswith("ckpt_02 job_01K0000000 12 – 88.0 kB ")

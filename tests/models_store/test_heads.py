@@ -12,6 +12,13 @@ _CONVOLUTIONAL = {
         {"type": "Flatten"},
     ]
 }
+_NORMALIZED_ALONE = {
+    "layers": [
+        {"type": "BatchNorm2d"},
+        {"type": "AdaptiveAvgPool2d", "output_size": 1},
+        {"type": "Flatten"},
+    ]
+}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,7 @@ _CONVOLUTIONAL = {
         ("lenet5", 1, 28, {"11.weight", "11.bias"}),
         ("resnet_small", 3, 32, {"model.14.weight", "model.14.bias"}),
         (_CONVOLUTIONAL, 1, 8, {"model.1.weight"}),
+        (_NORMALIZED_ALONE, 10, 8, set()),
         ("squeezenet1_1", 3, 64, {"classifier.1.weight", "classifier.1.bias"}),
     ],
 )
