@@ -88,7 +88,7 @@ def needed(session: Session) -> dict[str, str]:
         Job.recipe["init_from"].as_string(), Job.request["checkpoint"].as_string()
     )
     found = select(wanted, Job.id).where(Job.state.in_(ACTIVE), wanted.is_not(None))
-    return dict(session.execute(found).tuples().all())
+    return {str(checkpoint_id): job_id for checkpoint_id, job_id in session.execute(found)}
 
 
 def get(session: Session, checkpoint_id: str) -> Checkpoint:
