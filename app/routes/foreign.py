@@ -17,6 +17,7 @@ from app.schemas import CheckpointItem
 
 router = APIRouter(prefix="/checkpoints", tags=["Checkpoints"])
 
+_FIELD_BYTES = 1_000_000  # a hundred thousand classes, say
 _DESCRIPTIONS = {
     "architecture": "A name from GET /architectures, or a list of layers as JSON.",
     "classes": 'A JSON list such as `["cat", "dog"]`, in the order of the outputs.',
@@ -83,7 +84,13 @@ async def import_checkpoint(request: Request, response: Response, held: Held) ->
         announced=int(announced) if announced.isdecimal() else None,
     ) as arrival:
         plain = dict.fromkeys(foreign.FIELDS, str.strip)
-        form = await forms.read(request, arrival.write, fields=plain, example="model.pth")
+        form = await forms.read(
+            request,
+            arrival.write,
+            fields=plain,
+            example="model.pth",
+            field_bytes=_FIELD_BYTES,
+        )
         upload = await arrival.keep()
     try:
         describe = partial(foreign.described, filename=form.filename, sha256=upload.sha256)
