@@ -5,6 +5,7 @@ Knows no requests. Blocks, so it is called in threads.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -141,9 +142,9 @@ def _architecture(text: str) -> str | dict[str, Any]:
 
 def _classes(text: str) -> list[str]:
     classes = _checked("classes", text, lambda value: _CLASSES.validate_python(value, strict=True))
-    if len(set(classes)) < len(classes):
-        twice = next(one for one in classes if classes.count(one) > 1)
-        raise _wrong("classes", f"{twice[:80]!r} is in it twice")
+    name, count = Counter(classes).most_common(1)[0]
+    if count > 1:
+        raise _wrong("classes", f"{name[:80]!r} is in it {count} times")
     return classes
 
 

@@ -125,6 +125,7 @@ def test_a_network_starts_from_a_checkpoint(
         ),
         ({"classes": "cat,dog"}, "invalid_request", ["body", "classes"]),
         ({"classes": '["a", "a"]'}, "invalid_request", ["body", "classes"]),
+        ({"classes": json.dumps(["a" * 90] * 900)}, "invalid_request", ["body", "classes"]),
         ({"classes": "[]"}, "invalid_request", ["body", "classes"]),
         ({"classes": '["a", 7]'}, "invalid_request", ["body", "classes", 1]),
         ({"input": "28x28"}, "invalid_request", ["body", "input"]),
