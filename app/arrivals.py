@@ -3,10 +3,8 @@
 Knows no forms and no data sets: whether bytes are an archive is not asked here.
 """
 
-import errno
-import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,11 +14,9 @@ from uuid import uuid4
 
 from anyio.to_thread import run_sync
 
-from data_store import durable
+from data_store import durable, limits
+from data_store.limits import SPARE_BYTES, Free
 from problems import Problem
-
-SPARE_BYTES = 100_000_000
-"""What an upload leaves free: the database and the jobs that run go on writing."""
 
 _PART = ".part"
 _HELD_BYTES = 1_000_000  # gathered before a thread is asked to write them
@@ -54,7 +50,7 @@ class Arrival:
         *,
         most: int,
         announced: int | None,
-        free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+        free: Free = limits.free_bytes,
     ) -> None:
         self._folder = folder
         self._most = most
@@ -108,7 +104,7 @@ class Arrival:
             self._file.write(self._held)
             self._file.flush()
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if limits.is_full(error):
                 raise self._full() from error
             raise
         self._held.clear()
