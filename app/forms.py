@@ -44,14 +44,16 @@ async def read(
     *,
     fields: Mapping[str, Callable[[str], str]],
     example: str,
+    field_bytes: int = _FIELD_BYTES,
 ) -> Form:
     """Reads the form; `take` gets the bytes of the part named file. Empty fields are left out,
-    others become what `fields` make of them, as soon as they are there.
+    others become what `fields` make of them, as soon as they are there; none may be longer than
+    `field_bytes`.
 
     `example` is a file's name for hints. Raises `Problem` invalid_multipart, no_file,
     unknown_parameter, unsupported_media_type, and what `take` raises.
     """
-    reader = _Reader(_boundary(request, example), fields, example)
+    reader = _Reader(_boundary(request, example), fields, example, field_bytes)
     async for piece in request.stream():
         for data in reader.feed(piece):
             await take(data)
@@ -62,9 +64,14 @@ class _Reader:
     """The parser's callbacks, which gather what a piece of the body holds."""
 
     def __init__(
-        self, boundary: bytes, fields: Mapping[str, Callable[[str], str]], example: str
+        self,
+        boundary: bytes,
+        fields: Mapping[str, Callable[[str], str]],
+        example: str,
+        field_bytes: int,
     ) -> None:
         self._fields = fields
+        self._field_bytes = field_bytes
         self._example = example
         self._part = _Part()
         self._found: dict[str, str] = {}
@@ -147,8 +154,8 @@ class _Reader:
             self._for_file.append(data[start:end])
             return
         self._part.data += data[start:end]
-        if len(self._part.data) > _FIELD_BYTES:
-            raise self._unreadable(f"{self._part.name} is longer than {_FIELD_BYTES:,} bytes")
+        if len(self._part.data) > self._field_bytes:
+            raise self._unreadable(f"{self._part.name} is longer than {self._field_bytes:,} bytes")
 
     def _part_end(self) -> None:
         name = self._part.name

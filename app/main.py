@@ -25,6 +25,8 @@ from app.routes import (
     architectures,
     checkpoints,
     datasets,
+    exports,
+    foreign,
     imports,
     jobs,
     predict,
@@ -77,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.resources = Resources.of(settings)
     for module in (
-        *(train, jobs, predict, checkpoints, datasets, imports),
+        *(train, jobs, predict, checkpoints, exports, foreign, datasets, imports),
         *(architectures, recipes, system),
     ):
         app.include_router(module.router)

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # Images that one body may hold at their largest size: 64 of them would be 1.6 GB of memory.
 IMAGES_AT_MOST = 8
 _MULTIPART_OVERHEAD = 100_000
+_FORM_OVERHEAD = 4_000_000  # beside weights: layers, and the names of many classes
 BODY_SECONDS = 30.0
 """Seconds without a byte after which a body is given up."""
 _PUT_DATASET = re.compile("PUT /datasets/[^/]+", re.DOTALL)
@@ -176,6 +177,7 @@ class BodyLimit:
         self._most = settings.max_body_bytes
         self._most_with_images = predict_body_bytes(settings)
         self._most_with_archive = settings.max_upload_bytes + _MULTIPART_OVERHEAD
+        self._most_with_weights = settings.max_model_bytes + _FORM_OVERHEAD
         self._pause_seconds = pause_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -213,6 +215,8 @@ class BodyLimit:
     def _most_of(self, method: str, path: str) -> int:
         if path == "/predict":
             return self._most_with_images
+        if (method, path) == ("POST", "/checkpoints"):
+            return self._most_with_weights
         if (method, path) == ("POST", "/datasets") or _PUT_DATASET.fullmatch(f"{method} {path}"):
             return self._most_with_archive
         return self._most

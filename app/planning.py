@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
+from app.dependencies import is_checkpoint_id
 from data_store import catalog
 from data_store.catalog import Facts
 from database import jobs
@@ -15,6 +16,7 @@ from database.tables import State
 from models_store import misfits
 from models_store import recipe as recipes
 from models_store.fields import Recipe, SubmittedRecipe
+from models_store.manifest import Manifest
 from problems import Problem
 from settings import Settings
 
@@ -45,11 +47,15 @@ class Planned:
 
 def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     """Raises `Problem` for names that do not exist, values that do not go together, layers that
-    do not fit (layers_misfit), and images that the network cannot take (network_misfit).
+    do not fit (layers_misfit), images that the network cannot take (network_misfit), and a
+    checkpoint of another network (weights_misfit).
     """
     facts = _facts(recipes.wanted_dataset(submitted), settings)
-    resolved = recipes.resolve(submitted, facts)
+    start = None if submitted.init_from is None else _start(submitted.init_from, settings)
+    resolved = recipes.resolve(submitted, facts, start=start)
     network = _network(resolved, classes=len(facts.classes))
+    if start is not None:
+        _check_start(network, start)
     recipe = resolved.model_copy(update={"architecture": network.architecture})
     images = misfits.trained(recipe, facts.counts["train"])
     if network.normalises_batches:
@@ -74,6 +80,32 @@ def _network(recipe: Recipe, *, classes: int) -> "Plan":
             hint=f"transforms end in {height} x {width}, and that counts here. {misfit.hint}",
             errors=[{"loc": ["body", "transforms"], "msg": "end in a size that does not fit"}],
         ) from None
+
+
+def _start(checkpoint_id: str, settings: Settings) -> Manifest:
+    """What the checkpoint that is started from says of itself.
+
+    Raises `Problem` checkpoint_not_found, checkpoint_damaged.
+    """
+    from models_store import checkpoints
+
+    try:
+        if not is_checkpoint_id(checkpoint_id):
+            raise Problem("checkpoint_not_found", f"There is no checkpoint {checkpoint_id[:80]!r}.")
+        return checkpoints.read_manifest(settings.checkpoints / checkpoint_id)
+    except Problem as problem:
+        raise Problem(
+            problem.code,
+            problem.detail,
+            hint=problem.hint,
+            errors=[{"loc": ["body", "init_from"], "msg": problem.kind.title}],
+        ) from None
+
+
+def _check_start(network: "Plan", start: Manifest) -> None:
+    from models_store import starts
+
+    starts.check(network, start)
 
 
 def _facts(name: str, settings: Settings) -> Facts:

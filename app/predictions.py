@@ -56,7 +56,7 @@ class AnswerRead(Read):
     model_config = shown(examples.ANSWER)
 
     checkpoint_id: str
-    job_id: str
+    job_id: str | None = Field(description="null: the checkpoint was imported.")
     model: str | None = Field(description="The model that was asked for.")
     predictions: list[PredictionRead | RefusedRead]
 

@@ -32,6 +32,7 @@ class Resources:
     predictor: Predictor
     predicting: anyio.CapacityLimiter
     drawing: anyio.CapacityLimiter
+    receiving: anyio.CapacityLimiter
     feed: Feed
 
     @classmethod
@@ -50,5 +51,7 @@ class Resources:
             predicting=anyio.CapacityLimiter(_PREDICTIONS_AT_ONCE),
             # Who waits for a picture holds no thread: one is drawn at a time anyway.
             drawing=anyio.CapacityLimiter(1),
+            # Each takes a process with a torch of its own.
+            receiving=anyio.CapacityLimiter(1),
             feed=Feed(reading),
         )

@@ -58,7 +58,7 @@ class WorkerRead(Read):
 
 class ProgressRead(Read):
     """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding,
-    training or evaluating; of an import unpacking, checking or saving.
+    training or evaluating; of an import unpacking, checking or saving; of an export exporting.
     """
 
     phase: str | None = None
@@ -191,8 +191,8 @@ class CheckpointItem(Read):
     model_config = shown(examples.CHECKPOINT_ITEM)
 
     id: str
-    job_id: str
-    epoch: int
+    job_id: str | None = Field(description="null: it was imported.")
+    epoch: int = Field(description="0 of one that was imported.")
     val_accuracy: Metric
     val_loss: Metric
     best: bool

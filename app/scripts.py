@@ -48,7 +48,8 @@ def of_job(session: Session, job: Job, settings: Settings) -> Script:
         channels=facts.channels,
         normalize=_normalize(job, recipe, manifest),
         precision=_precision(recipe, manifest),
-        pretrained=bool(recipe.pretrained) and not _began_from_scratch(job),
+        pretrained=bool(recipe.pretrained) and not _warned(job, "weights_unavailable"),
+        new_head=_warned(job, "new_head"),
     )
     name = f"danlu-{label(recipe.architecture)}-{job.id}.py"
     return Script(name, script.write(known))
@@ -97,5 +98,5 @@ def _precision(recipe: Recipe, manifest: Manifest | None) -> Computed:
     return _COMPUTED.get(made) or _COMPUTED.get(recipe.precision, "fp32")
 
 
-def _began_from_scratch(job: Job) -> bool:
-    return any(one["code"] == "weights_unavailable" for one in job.warnings)
+def _warned(job: Job, code: str) -> bool:
+    return any(one["code"] == code for one in job.warnings)

@@ -48,11 +48,11 @@ def job_items(session: Session, rows: Sequence[Job], runs: Path) -> list[JobItem
 
 def checkpoint_items(session: Session, rows: Sequence[Checkpoint]) -> list[CheckpointItem]:
     """Checkpoints as a list shows them, each marked whether it is its job's best."""
-    best = {id_: jobs.get(session, id_).best_checkpoint_id for id_ in {r.job_id for r in rows}}
+    of_jobs = {row.job_id for row in rows if row.job_id is not None}
+    best = {jobs.get(session, job_id).best_checkpoint_id for job_id in of_jobs}
     columns = ("id", "job_id", "epoch", "val_accuracy", "val_loss", "disk_bytes", "created_at")
     return [
-        CheckpointItem(**{c: getattr(row, c) for c in columns}, best=best[row.job_id] == row.id)
-        for row in rows
+        CheckpointItem(**{c: getattr(row, c) for c in columns}, best=row.id in best) for row in rows
     ]
 
 

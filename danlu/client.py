@@ -6,6 +6,7 @@ Knows the HTTP API; knows nothing of terminals, of rooms beneath the server, or 
 # The server is taken at its word: what it sends has the types of danlu.wire.
 # mypy: disable-error-code="no-any-return"
 
+import json
 import math
 import os
 import secrets
@@ -263,7 +264,8 @@ class Client:
     def download(
         self, checkpoint_id: str, *, to: str | os.PathLike[str] = ".", format: str | None = None
     ) -> Path:
-        """Save a checkpoint's weights (`safetensors` or `pt`) and return the path of the file.
+        """Save a checkpoint (`safetensors`, `pt`; `onnx` or `bundle` once exported) and return the
+        path of the file.
 
         `to` is a folder, where the file gets the server's name for it, or a path. The file is
         whole or not there.
@@ -276,6 +278,33 @@ class Client:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
             return partial.rename(target)
+
+    def export(self, checkpoint_id: str, format: str) -> Job:
+        """Have `onnx` or `bundle` made; `download` gives it once the job has succeeded."""
+        path = _path("checkpoints", checkpoint_id, "exports")
+        return self._connection.json("POST", path, json={"format": format})
+
+    def import_checkpoint(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        architecture: str | Mapping[str, Any],
+        classes: Sequence[str],
+        input: str | Mapping[str, Any],
+    ) -> Checkpoint:
+        """Bring in weights that were trained elsewhere: a state_dict, as `.pth` or `.safetensors`.
+
+        `architecture` is a name or a list of layers, `input` is `1x28x28` or says more.
+        """
+        fields = {"architecture": architecture, "input": input, "classes": list(classes)}
+        data = {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items()}
+        with Path(file).open("rb") as opened:
+            files = {"file": (Path(file).name, opened)}
+            # Others may be before it; each is read in a process of its own.
+            timeout = httpx.Timeout(600.0)
+            return self._connection.json(
+                "POST", "/checkpoints", data=data, files=files, timeout=timeout
+            )
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         """Delete a checkpoint and its files."""

@@ -129,12 +129,13 @@ def checkpoints(items: Sequence[Checkpoint], *, full_ids: bool) -> Table:
     """Checkpoints of any jobs, one row each."""
     table = new_table("checkpoint", "job", ">epoch", ">val accuracy", "", ">size", "made")
     shown = _ids((item["id"] for item in items), full=full_ids)
-    trained_by = _ids((item["job_id"] for item in items), full=full_ids)
+    jobs = (item["job_id"] for item in items if item["job_id"] is not None)
+    trained_by = _ids(jobs, full=full_ids)
     for item in items:
         table.add_row(
             shown[item["id"]],
-            trained_by[item["job_id"]],
-            str(item["epoch"]),
+            trained_by[item["job_id"]] if item["job_id"] else "imported",
+            str(item["epoch"]) if item["job_id"] else "–",
             figure(item["val_accuracy"]),
             Text("best" if item["best"] else "", style="green"),
             size(item["disk_bytes"]),

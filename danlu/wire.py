@@ -175,7 +175,7 @@ class Checkpoint(TypedDict):
     """A checkpoint in a list; the checkpoint by itself is its manifest, a plain dictionary."""
 
     id: str
-    job_id: str
+    job_id: str | None  # None: it was imported
     epoch: int
     val_accuracy: float | None
     val_loss: float | None

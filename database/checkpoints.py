@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from database import events, ids
 from database.claims import Fence, hold
 from database.pages import Page, cursor_to, place_of
-from database.tables import Checkpoint, Job, State
+from database.tables import ACTIVE, Checkpoint, Job, State
 from problems import Problem
 
 _BEST_FIRST = (
@@ -55,6 +55,40 @@ def add(  # noqa: PLR0913 - the columns of the row
     told = {"id": row.id, "epoch": epoch, "val_accuracy": val_accuracy, "best": best == row.id}
     events.add(session, fence.job_id, "checkpoint", told)
     return True
+
+
+def add_foreign(session: Session, checkpoint_id: str, *, disk_bytes: int) -> Checkpoint:
+    """Adds a checkpoint that was imported: it belongs to no job, and nothing measured it here."""
+    row = Checkpoint(
+        id=checkpoint_id,
+        job_id=None,
+        epoch=0,
+        disk_bytes=disk_bytes,
+        created_at=ids.time_of(checkpoint_id),
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def weigh(session: Session, checkpoint_id: str, *, disk_bytes: int) -> None:
+    """Notes what the files take by now; nothing if the checkpoint is gone."""
+    row = session.get(Checkpoint, checkpoint_id, populate_existing=True)
+    if row is None:
+        return
+    row.disk_bytes = disk_bytes
+    session.flush()
+    if row.job_id is not None:
+        _sum_up(session, row.job_id)
+
+
+def needed(session: Session) -> dict[str, str]:
+    """Checkpoints that jobs which have not ended start from or export: the id of such a job."""
+    wanted = func.coalesce(
+        Job.recipe["init_from"].as_string(), Job.request["checkpoint"].as_string()
+    )
+    found = select(wanted, Job.id).where(Job.state.in_(ACTIVE), wanted.is_not(None))
+    return {str(checkpoint_id): job_id for checkpoint_id, job_id in session.execute(found)}
 
 
 def get(session: Session, checkpoint_id: str) -> Checkpoint:
@@ -114,21 +148,27 @@ def newest_model(session: Session) -> Checkpoint | None:
 
 
 def prunable(session: Session, job_id: str, *, keep: int | None) -> list[str]:
-    """Ids that may go, oldest first: all but the newest `keep` and the best; None keeps all."""
+    """Ids that may go, oldest first: all but the newest `keep`, the best, and those that other
+    jobs need; None keeps all.
+    """
     if keep is None:
         return []
     rows = of_job(session, job_id)
-    best = best_of(session, job_id)
-    return [row.id for row in rows[: max(len(rows) - keep, 0)] if best is None or row.id != best.id]
+    older = rows[: max(len(rows) - keep, 0)]
+    if not older:
+        return []
+    best, others = best_of(session, job_id), needed(session)
+    return [row.id for row in older if (best is None or row.id != best.id) and row.id not in others]
 
 
 def remove(session: Session, checkpoint_id: str) -> bool:
     """Forgets a checkpoint; the job's best is chosen from those left. False: there was none."""
     gone = delete(Checkpoint).where(Checkpoint.id == checkpoint_id).returning(Checkpoint.job_id)
-    job_id = session.scalar(gone.execution_options(synchronize_session=False))
-    if job_id is None:
+    row = session.execute(gone.execution_options(synchronize_session=False)).one_or_none()
+    if row is None:
         return False
-    _sum_up(session, job_id)
+    if row.job_id is not None:
+        _sum_up(session, row.job_id)
     return True
 
 

@@ -227,13 +227,13 @@ class Step(Base):
 
 
 class Checkpoint(Base):
-    """A saved model; its files lie in the folder of its id."""
+    """A saved model; its files lie in the folder of its id. One that was imported has no job."""
 
     __tablename__ = "checkpoints"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey(Job.id, ondelete="CASCADE"))
-    epoch: Mapped[int]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey(Job.id, ondelete="CASCADE"))
+    epoch: Mapped[int]  # 0 without a job
     val_accuracy: Mapped[float | None] = mapped_column(Metric)
     val_loss: Mapped[float | None] = mapped_column(Metric)
     disk_bytes: Mapped[int] = mapped_column(BigInteger)

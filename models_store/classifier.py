@@ -47,23 +47,7 @@ class Classifier:
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
         """From a checkpoint folder. Raises `Problem` checkpoint_not_found, checkpoint_damaged."""
         manifest = checkpoints.read_manifest(folder)
-        state = checkpoints.read_state(folder, manifest)
-        pre = manifest.preprocessing
-        try:
-            planned = architectures.plan(
-                manifest.architecture,
-                channels=pre.channels,
-                size=pre.input_size,
-                classes=len(manifest.classes),
-            )
-        except ValidationError as error:  # a kind of layer that a newer danlu knows
-            raise checkpoints.damaged(folder, "its network cannot be read") from error
-        network = architectures.outline(planned)
-        try:
-            network.load_state_dict(state, assign=True)
-        except RuntimeError as error:
-            raise checkpoints.damaged(folder, "its weights do not fit its manifest") from error
-        network.eval().requires_grad_(False)
+        network = network_of(folder, manifest)
         network.to(device).to(memory_format=torch.channels_last)
         loaded = cls(manifest, network, device, folder)
         loaded._temperature()
@@ -112,6 +96,27 @@ class Classifier:
             return preprocess.decode(file, self.manifest.preprocessing)
         except Problem as problem:
             return problem
+
+
+def network_of(folder: Path, manifest: Manifest) -> nn.Module:
+    """The network of a checkpoint in eval mode, on the CPU. Raises `Problem` checkpoint_damaged."""
+    state = checkpoints.read_state(folder, manifest)
+    pre = manifest.preprocessing
+    try:
+        planned = architectures.plan(
+            manifest.architecture,
+            channels=pre.channels,
+            size=pre.input_size,
+            classes=len(manifest.classes),
+        )
+    except ValidationError as error:  # a kind of layer that a newer danlu knows
+        raise checkpoints.damaged(folder, "its network cannot be read") from error
+    network = architectures.outline(planned)
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise checkpoints.damaged(folder, "its weights do not fit its manifest") from error
+    return network.eval().requires_grad_(False)
 
 
 def _warnings(image: Decoded, pre: Preprocessing) -> tuple[Notice, ...]:

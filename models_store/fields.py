@@ -121,6 +121,11 @@ class SubmittedRecipe(BaseModel):
     head_lr: Positive | None = Field(
         None, description="Learning rate of the last layer, if it is to have another."
     )
+    init_from: Name | None = Field(
+        None,
+        description="Id of a checkpoint whose weights the network starts with; for other classes "
+        "the last layer begins anew.",
+    )
     epochs: Epochs | None = None
     batch_size: Batch | None = None
     optimizer: SubmittedOptimizer | None = Field(
@@ -234,6 +239,7 @@ class Recipe(BaseModel):
     pretrained: bool | Literal["auto"] = False
     freeze_backbone: bool = False
     head_lr: float | None = None
+    init_from: str | None = None
     tensorboard: TensorBoard = TensorBoard(histograms=False)
 
     @property

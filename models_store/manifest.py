@@ -47,7 +47,7 @@ class Manifest(_Record):
 
     format: Literal[1] = 1
     id: str
-    job_id: str
+    job_id: str | None = Field(description="null: it was imported.")
     architecture: str | dict[str, Any] = Field(description="A name, or a list of layers.")
     classes: list[str]
     preprocessing: Preprocessing

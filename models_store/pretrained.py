@@ -70,13 +70,13 @@ def completed(chosen: Mapping[str, Any], said: Collection[str]) -> dict[str, Any
 
     Raises `Problem` invalid_request for what makes no sense together, and architecture_unknown.
     """
-    name = chosen["architecture"]
-    name = architectures.canonical(name) if isinstance(name, str) else None
+    network = chosen["architecture"]
+    name = architectures.canonical(network) if isinstance(network, str) else None
     ours = name not in zoo.names()
     weights = None if name is None or ours else published(name)
     _check(chosen, weights, ours=ours)
     if not chosen["pretrained"] or weights is None:
-        return {"architecture": name}
+        return {"architecture": name or network}
     follows: dict[str, Any] = {"image_size": weights.size, "normalize": _normalize(weights, chosen)}
     return {key: value for key, value in follows.items() if key not in said} | {
         "architecture": name
@@ -145,11 +145,12 @@ def _check(chosen: Mapping[str, Any], weights: Published | None, *, ours: bool) 
     shown = name if isinstance(name, str) else "A network of one's own"
     if chosen["pretrained"] and weights is None:
         raise _senseless("pretrained", f"{shown} has no published weights", "GET /architectures")
-    if ours:
+    started = chosen["init_from"] is not None
+    if ours and not started:
         field = "freeze_backbone" if chosen["freeze_backbone"] else "head_lr"
         why = f"{shown} has no head apart from its backbone"
         raise _senseless(field, why, "GET /architectures")
-    if chosen["freeze_backbone"] and chosen["pretrained"] is not True:
+    if chosen["freeze_backbone"] and chosen["pretrained"] is not True and not started:
         why = "a backbone that may not be pretrained would stay as random as it was drawn"
         raise _senseless("freeze_backbone", why, "pretrained: true")
     if chosen["head_lr"] is not None and not chosen["optimizer"]["lr"]:
@@ -158,8 +159,9 @@ def _check(chosen: Mapping[str, Any], weights: Published | None, *, ours: bool) 
 
 
 _HINTS = {
-    "GET /architectures": "Take one of torchvision's networks: GET /architectures lists them.",
-    "pretrained: true": "Say pretrained: true as well.",
+    "GET /architectures": "Take one of torchvision's networks: GET /architectures lists them. "
+    "Any network can start from a checkpoint of its own: init_from.",
+    "pretrained: true": "Say pretrained: true as well, or init_from.",
     "freeze_backbone": "Say freeze_backbone: true, and give the head's rate as lr.",
 }
 

@@ -18,6 +18,7 @@ from models_store.fields import (
     TensorBoard,
 )
 from models_store.layers import LayerList
+from models_store.manifest import Manifest
 from models_store.named import Named, SubmittedLoss, SubmittedOptimizer
 from problems import Problem, did_you_mean, match
 
@@ -94,8 +95,9 @@ def wanted_dataset(submitted: SubmittedRecipe) -> str:
     return str(name)
 
 
-def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
-    """Fills in every default: the body's words come first, then the recipe's, then the data set's.
+def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None = None) -> Recipe:
+    """Fills in every default: the body's words come first, then those of the checkpoint `start`
+    that is started from, then the recipe's, then the data set's.
 
     Raises `Problem` (recipe_unknown, optimizer_unknown, scheduler_unknown, loss_unknown,
     unknown_field, invalid_request, dataset_invalid, transforms_misfit) with the place of each
@@ -123,7 +125,12 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
             **chosen["early_stopping"],
         }
     chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
-    chosen |= _pretrained(chosen, defaults, said=_ready_made(submitted).keys() | given.keys())
+    said = _ready_made(submitted).keys() | given.keys()
+    if start is not None:
+        from models_store import starts  # torch
+
+        chosen |= starts.follows(start, chosen, said)
+    chosen |= _pretrained(chosen, defaults, said=said)
     chosen |= _loss(submitted, defaults)
     if chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(2**31)
@@ -136,7 +143,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts) -> Recipe:
 
 _NULLABLE = {
     *("normalize", "seed", "class_weights", "clip_grad_norm", "max_seconds", "early_stopping"),
-    *("test", "head_lr"),
+    *("test", "head_lr", "init_from"),
 }
 
 
@@ -184,6 +191,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "pretrained": False,
         "freeze_backbone": False,
         "head_lr": None,
+        "init_from": None,
         "loss": {"name": "CrossEntropyLoss"},
         "class_weights": None,
         "grad_accumulation": 1,

@@ -223,7 +223,20 @@ KINDS: dict[str, Kind] = {
     "not_exported": Kind(
         409,
         "The checkpoint has not been exported to this format",
-        "Download it as safetensors or pt.",
+        "POST /checkpoints/{id}/exports makes it.",
+    ),
+    "export_failed": Kind(
+        500, "The checkpoint could not be exported", "Download it as safetensors or pt."
+    ),
+    "model_file_invalid": Kind(
+        400,
+        "The file holds no weights that danlu can read",
+        "Save them with torch.save(model.state_dict(), 'model.pth').",
+    ),
+    "weights_misfit": Kind(
+        422,
+        "The weights are not those of this network",
+        "Give the architecture and the input that the weights were trained with.",
     ),
     "model_not_found": Kind(404, "No such model", "Give the id of a checkpoint or of a job."),
     "no_model_yet": Kind(404, "No model has been trained yet", "Train one first: POST /train."),

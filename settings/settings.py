@@ -95,10 +95,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_000_000,
         ge=1,
-        description="Largest body of a request that carries no image and no archive.",
+        description="Largest body of a request that carries no image, archive or weights.",
     )
     max_upload_bytes: int = Field(
         default=100_000_000_000, ge=1, description="Largest archive of a data set."
+    )
+    max_model_bytes: int = Field(
+        default=4_000_000_000, ge=1, description="Largest file of weights that is imported."
     )
     predict_timeout_seconds: float = Field(
         default=30.0, gt=0, description="A prediction that takes longer is answered with 504."

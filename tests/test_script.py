@@ -15,7 +15,7 @@ from torchvision import models
 
 from data_store import arrays, catalog, folder
 from data_store.built_in import SETS
-from models_store import architectures, script, zoo
+from models_store import architectures, heads, script, zoo
 from models_store import recipe as recipes
 from models_store.arguments import LOSSES, OPTIMIZERS, SCHEDULERS
 from models_store.pipeline import TRAIN
@@ -381,6 +381,43 @@ def test_published_weights_under_a_new_head(
     assert {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in ours.items()}
     kept = [k for k in saved if k not in zoo.head(name) and k != "conv1.0.weight"]
     assert all(torch.equal(saved[k], published[k]) for k in kept) == ("freeze_backbone" in given)
+
+
+@pytest.mark.parametrize("new_head", [False, True])
+@pytest.mark.parametrize("given", [{}, {"freeze_backbone": True, "head_lr": 0.1}])
+@pytest.mark.parametrize("name", ["mnist_net", "shufflenet_v2_x0_5"])
+def test_it_starts_from_a_checkpoint_beside_it(
+    by_script: Callable[..., list[float]],
+    shapes: Path,
+    tmp_path: Path,
+    given: dict[str, Any],
+    new_head: bool,
+    name: str,
+) -> None:
+    channels, side = (1, 12) if name == "mnist_net" else (3, 32)
+    plan = architectures.plan(
+        name, channels=channels, size=(side, side), classes=7 if new_head else 3
+    )
+    torch.manual_seed(9)
+    theirs = architectures.build(plan)
+    weights = theirs.state_dict()
+    torch.save(weights, tmp_path / "init.pth")
+    asked = {"architecture": name, "image_size": side, "channels": channels, "epochs": 1}
+    head = heads.of(name, theirs)
+    plain = resolve(shapes, **asked, optimizer={"name": "SGD", "lr": 0.0 if not given else 0.1})
+    recipe = plain.model_copy(update={"init_from": "ckpt_1", **given})
+
+    by_script(known_of(recipe, shapes, new_head=new_head), shapes / "shapes")
+
+    saved = torch.load(tmp_path / "best.pth", weights_only=True)
+    changed = {key for key, value in theirs.named_parameters() if not _same(saved[key], value)}
+    assert changed == (head if given or new_head else set())
+    text = script.write(known_of(recipe, shapes, new_head=new_head))
+    assert "GET /checkpoints/ckpt_1/download?format=pt" in text
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 _FAMILIES = {zoo.family(name): name for name in reversed(zoo.names())}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models_store import zoo
+from models_store import heads
 from models_store.fields import Recipe
 
 
@@ -20,7 +20,7 @@ def parameters(network: nn.Module, recipe: Recipe) -> list[Any]:
     """
     if not recipe.freeze_backbone and recipe.head_lr is None:
         return list(network.parameters())
-    names = zoo.head(str(recipe.architecture))
+    names = heads.of(recipe.architecture, network)
     head = [value for key, value in network.named_parameters() if key in names]
     backbone = [value for key, value in network.named_parameters() if key not in names]
     rate = {} if recipe.head_lr is None else {"lr": recipe.head_lr}

@@ -90,6 +90,10 @@ def _work(
         from workers import run_import
 
         return run_import.work(task, sessions, reporter, stop, request)
+    if task.kind == "export":
+        from workers import run_export
+
+        return run_export.work(task, sessions, reporter, stop, request)
     raise NotImplementedError(f"{task.kind}: {request}")
 
 

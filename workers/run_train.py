@@ -25,12 +25,13 @@ from models_store.layers import label
 from models_store.manifest import Preprocessing
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, losses, pretraining, state, training
+from workers import devices, losses, pretraining, starting, state, training
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.reporter import Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
+from workers.starting import Start
 from workers.task import Task
 from workers.training import Run, Tick, Training
 from workers.watching import watch
@@ -80,6 +81,7 @@ def work(
         size=recipe.input_size,
         classes=len(data.classes),
     )
+    start = starting.obtain(recipe, task, planned, data.classes, warn=journal.notice)
     network = _build(planned, recipe.seed, run_with)
     origin = Origin(
         architecture=planned.architecture,
@@ -90,7 +92,7 @@ def work(
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
-    _take_up(begun, task, recipe, saver, weights)
+    _take_up(begun, task, recipe, saver, weights or start)
     keeper = state.Keeper(task.run)
     watching = watch(task, sessions, journal, begun, recipe, parts)
     left = (recipe.epochs - begun.epoch) * (begun.steps // recipe.epochs)
@@ -139,10 +141,11 @@ def _run_with(recipe: Recipe, data: DataSet, parts: Split, device: torch.device,
 
 
 def _take_up(
-    begun: Training, task: Task, recipe: Recipe, saver: Saver, weights: Path | None
+    begun: Training, task: Task, recipe: Recipe, saver: Saver, weights: Path | Start | None
 ) -> None:
     """Goes on where an earlier attempt was; where its state is not there, from its last checkpoint
-    with a fresh optimizer; at the very beginning from pretrained `weights`, if there are any.
+    with a fresh optimizer; at the very beginning from pretrained `weights` or another checkpoint,
+    if there is any.
     """
     if state.restore(task.run, begun):
         if state.is_settled(task.run, begun):
@@ -156,6 +159,8 @@ def _take_up(
         if begun.scheduler is not None:
             begun.scheduler.advance(begun.epoch)
         log.info("goes on after epoch %d with a fresh optimizer", begun.epoch)
+    elif isinstance(weights, Start):
+        weights.fill(begun.network)
     elif weights is not None:
         pretraining.load(begun.network, recipe, weights)
         log.info("starts from %s", weights.name)

@@ -1,11 +1,13 @@
 """Checkpoints: listed, described, downloaded, deleted. Files are `models_store`'s to read."""
 
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
 
 from app import examples, judged, png, views
 from app.dependencies import (
@@ -25,6 +27,7 @@ from app.resources import Resources
 from app.schemas import CheckpointItem, Page
 from database import checkpoints, jobs
 from database.tables import Checkpoint
+from models_store import exports
 from models_store.layers import label
 from models_store.manifest import Manifest
 from models_store.report import Evaluation
@@ -92,23 +95,25 @@ def download_checkpoint(
         Query(
             alias="format",
             description="`safetensors`: weights and nothing that can run code. "
-            "`pt`: for `torch.load` and `load_state_dict`. Others must be exported first.",
+            "`pt`: for `torch.load` and `load_state_dict`. `onnx` and `bundle` must be exported "
+            "first: POST /checkpoints/{id}/exports.",
         ),
     ] = "safetensors",
 ) -> Response:
-    """A `state_dict` whose keys are those of the architecture's plain PyTorch class."""
+    """A `state_dict` whose keys are those of the architecture's plain PyTorch class; an ONNX file
+    that takes pixels and gives logits and probabilities; or a zip of that with a program.
+    """
     from models_store import checkpoints as files  # torch
 
     row = checkpoints.get(session, checkpoint_id)
-    if format_ in ("onnx", "bundle"):
-        raise Problem(
-            "not_exported",
-            f"{checkpoint_id} has not been exported to {format_}.",
-            hint="Take safetensors or pt.",
-        )
     folder = settings.checkpoints / checkpoint_id
     manifest = files.read_manifest(folder)
-    name = f"{_stem(row, manifest, jobs.get(session, row.job_id).name)}.{format_}"
+    job_name = None if row.job_id is None else jobs.get(session, row.job_id).name
+    name = f"{_stem(row, manifest, job_name)}.{exports.SUFFIXES.get(format_, format_)}"
+    if format_ == "onnx" or format_ == "bundle":
+        if exports.find(folder, format_) is None:
+            raise _not_exported(checkpoint_id, format_)
+        return FileResponse(exports.path(folder, format_), filename=name)
     if format_ == "safetensors":
         return FileResponse(folder / files.WEIGHTS, filename=name)
     weights = files.as_pt(files.read_state(folder, manifest))
@@ -191,24 +196,39 @@ async def get_checkpoint_mistakes(checkpoint_id: CheckpointId, held: Held) -> Pn
 )
 def delete_checkpoint(checkpoint_id: CheckpointId, held: Held) -> None:
     """Frees its disk space. The best checkpoint of a job that still runs stays: the job measures
-    the test part on it at the end.
+    the test part on it at the end. So does one that a job starts from or exports.
     """
     from models_store import checkpoints as files  # torch
 
     # Committed before the files go: a crash in between leaves files without a row, never a row
     # without its files.
     with held.writing.begin() as session:
-        row = checkpoints.get(session, checkpoint_id)
-        job = jobs.get(session, row.job_id)
-        if job.state in jobs.ACTIVE and job.best_checkpoint_id == checkpoint_id:
-            raise Problem(
-                "checkpoint_in_use",
-                f"{checkpoint_id} is the best so far of {job.id}, which is {job.state}.",
-                hint="Cancel the job or wait for its end.",
-            )
+        _refuse_if_needed(session, checkpoints.get(session, checkpoint_id))
         checkpoints.remove(session, checkpoint_id)
     held.predictor.forget(checkpoint_id)
     files.remove(held.settings.checkpoints / checkpoint_id)
+
+
+def _not_exported(checkpoint_id: str, format_: Format) -> Problem:
+    ask = f"""curl --json '{{"format": "{format_}"}}' URL/checkpoints/{checkpoint_id}/exports"""
+    return Problem(
+        "not_exported",
+        f"{checkpoint_id} has not been exported to {format_}, or was judged since.",
+        hint=f"POST /checkpoints/{{id}}/exports makes it: {ask}",
+    )
+
+
+def _refuse_if_needed(session: Session, row: Checkpoint) -> None:
+    """Raises `Problem` checkpoint_in_use."""
+    job = None if row.job_id is None else jobs.get(session, row.job_id)
+    if job is not None and job.state in jobs.ACTIVE and job.best_checkpoint_id == row.id:
+        raise Problem(
+            "checkpoint_in_use",
+            f"{row.id} is the best so far of {job.id}, which is {job.state}.",
+            hint="Cancel the job or wait for its end.",
+        )
+    if (other := checkpoints.needed(session).get(row.id)) is not None:
+        raise Problem("checkpoint_in_use", f"{row.id} is needed by {other}, which has not ended.")
 
 
 def _judged(held: Resources, checkpoint_id: str) -> Evaluation:
@@ -220,6 +240,9 @@ def _judged(held: Resources, checkpoint_id: str) -> Evaluation:
 def _stem(row: Checkpoint, manifest: Manifest, job_name: str | None) -> str:
     """`name-arch-e12-0.964`, in letters that every file system and header takes."""
     name = job_name or manifest.dataset.get("name") or "danlu"
+    if (imported := manifest.made_with.get("imported_from")) is not None:
+        name = f"{PurePosixPath(imported).stem}-imported"
+    epoch = "" if row.job_id is None else f"-e{row.epoch}"
     accuracy = "" if row.val_accuracy is None else f"-{row.val_accuracy:.3f}"
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "danlu"
-    return f"{plain[:60]}-{label(manifest.architecture)}-e{row.epoch}{accuracy}"
+    return f"{plain[:60]}-{label(manifest.architecture)}{epoch}{accuracy}"

@@ -8,6 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from app import examples, histories, imports, png, views
 from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, Writing
@@ -15,7 +16,7 @@ from app.errors import responses
 from app.png import Png
 from app.schemas import HistoryRead, JobItem, JobRead, Page
 from data_store import catalog
-from database import events, jobs
+from database import checkpoints, events, jobs
 from database.tables import State
 from models_store.fields import Epochs, JobName, Priority, Tags
 from problems import Problem, did_you_mean
@@ -356,20 +357,34 @@ def change_job(
     "/{id}",
     status_code=204,
     summary="Delete a job",
-    responses=responses("job_not_found", "job_active", "not_ready"),
+    responses=responses("job_not_found", "job_active", "checkpoint_in_use", "not_ready"),
     dependencies=[Warm],
 )
 def delete_job(job_id: JobId, held: Held) -> None:
-    """Frees what `disk_bytes` says: its checkpoints, its log, and the state to resume from."""
+    """Frees what `disk_bytes` says: its checkpoints, its log, and the state to resume from. While a
+    job that has not ended needs one of the checkpoints, they stay.
+    """
     from models_store import checkpoints as files  # torch
 
     # Committed before the files go: a crash in between leaves files without a row, which are swept.
     with held.writing.begin() as session:
+        _refuse_if_needed(session, job_id)
         saved = jobs.remove(session, job_id)
     for checkpoint_id in saved:
         held.predictor.forget(checkpoint_id)
         files.remove(held.settings.checkpoints / checkpoint_id)
     files.remove(held.settings.runs / job_id)
+
+
+def _refuse_if_needed(session: Session, job_id: str) -> None:
+    """Raises `Problem` checkpoint_in_use when another job needs a checkpoint of this one."""
+    needed = checkpoints.needed(session)
+    for one in checkpoints.of_job(session, job_id):
+        if one.id in needed:
+            raise Problem(
+                "checkpoint_in_use",
+                f"{one.id} of {job_id} is needed by {needed[one.id]}, which has not ended.",
+            )
 
 
 def _states(text: str | None, active: bool | None) -> set[State] | None:

@@ -49,6 +49,7 @@ class Known:
     normalize: Normalize | None = None
     precision: Computed = "fp32"
     pretrained: bool = False
+    new_head: bool = False  # the checkpoint that it started from has other classes
 
     @property
     def size(self) -> Pair:

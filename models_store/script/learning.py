@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from models_store import architectures, zoo
+from models_store import architectures, heads
 from models_store.architectures import Plan
 from models_store.arguments import LOSSES, OPTIMIZERS, SCHEDULERS
 from models_store.losses import NO_LABEL
@@ -133,7 +133,8 @@ def _is_pair(known: Known, plan: Plan) -> bool:
         return False
     sizes = dict(architectures.outline(plan).named_parameters())
     if known.recipe.freeze_backbone:
-        sizes = {key: sizes[key] for key in zoo.head(str(plan.architecture))}
+        head = heads.of(plan.architecture, architectures.outline(plan))
+        sizes = {key: sizes[key] for key in head}
     return any(one.ndim != 2 for one in sizes.values())
 
 
@@ -144,7 +145,7 @@ def _groups(known: Known, plan: Plan) -> tuple[Lines, Any]:
     recipe = known.recipe
     if not recipe.freeze_backbone and recipe.head_lr is None:
         return [], lambda ndim, _=1.0: _those("model.parameters()", ndim)
-    place = f"model.{network.head(plan)[0]}"
+    place = network.head(plan)[0]
     if recipe.freeze_backbone:
 
         def frozen(ndim: str | None, ratio: float = 1.0) -> Any:

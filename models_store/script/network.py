@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from models_store import architectures, zoo
+from models_store import architectures, heads, zoo
 from models_store.architectures import Plan
 from models_store.script.code import INDENT, WIDTH, Call, Lines, Raw, call, statement
 from models_store.script.known import Known
@@ -59,7 +59,7 @@ def classes(plan: Plan) -> list[Lines]:
 def building(plan: Plan, known: Known) -> Lines:
     """Statements after which `model` is the network."""
     if not architectures.of_zoo(plan):
-        return ["model = Net()"]
+        return ["model = Net()", *_beginning(plan, known)]
     recipe, name = known.recipe, str(plan.architecture)
     channels, *size = plan.input_shape
     options = zoo.options(name, (size[0], size[1]))
@@ -68,7 +68,8 @@ def building(plan: Plan, known: Known) -> Lines:
             "model = ",
             call(f"models.{name}", weights=None, num_classes=Raw("NUM_CLASSES"), **options),
         )
-        return [*made, *(_grey(plan) if channels == 1 else [])]
+        grey = _grey(plan) if channels == 1 else []
+        return [*made, *grey, *_beginning(plan, known)]
     lines = _with_weights(name, (size[0], size[1]))
     if recipe.freeze_backbone:
         lines += ["# Only the new last layer will learn.", "model.requires_grad_(False)"]
@@ -78,14 +79,40 @@ def building(plan: Plan, known: Known) -> Lines:
     return [
         *lines,
         f"# The last layer is a new one, for {plan.classes} classes.",
-        *statement(f"model.{place} = ", layer),
+        *statement(f"{place} = ", layer),
     ]
 
 
+def _beginning(plan: Plan, known: Known) -> Lines:
+    """The checkpoint that the job started from, as a file beside the script."""
+    checkpoint = known.recipe.init_from
+    if checkpoint is None:
+        return []
+    lines = ['weights = torch.load("init.pth", map_location="cpu", weights_only=True)']
+    if known.new_head:
+        for key in sorted(heads.of(plan.architecture, architectures.outline(plan))):
+            lines.append(f'del weights["{key}"]  # of other classes')
+    lines = [
+        f"# The job began with {checkpoint}: what GET /checkpoints/{checkpoint}/download?format=pt",
+        "# gives is looked for as init.pth; without it, training begins from scratch.",
+        'if Path("init.pth").is_file():',
+        *[INDENT + line for line in lines],
+        f"{INDENT}model.load_state_dict(weights, strict={not known.new_head})",
+    ]
+    if known.recipe.freeze_backbone:
+        lines += [
+            "# Only the last layer will learn.",
+            "model.requires_grad_(False)",
+            f"{head(plan)[0]}.requires_grad_(True)",
+        ]
+    return lines
+
+
 def head(plan: Plan) -> tuple[str, Call]:
-    """Where a network of the zoo has its last layer, such as `classifier[3]`, and that layer."""
-    name = next(iter(zoo.head(str(plan.architecture)))).rpartition(".")[0]
-    last = architectures.outline(plan).get_submodule(name)
+    """Where a network has its last layer, such as `model.classifier[3]`, and that layer."""
+    outline = architectures.outline(plan)
+    name = next(iter(heads.of(plan.architecture, outline))).rpartition(".")[0]
+    last = outline.get_submodule(name)
     bias: dict[str, bool] = {} if last.bias is not None else {"bias": False}
     if isinstance(last, nn.Conv2d):
         made = call(
@@ -101,9 +128,10 @@ def _short(sides: tuple[int, ...]) -> int | tuple[int, ...]:
 
 
 def _attribute(name: str) -> str:
-    """`features.0.0` as Python reaches it from the network: `features[0][0]`."""
-    first, *steps = name.split(".")
-    return first + "".join(f"[{step}]" if step.isdecimal() else f".{step}" for step in steps)
+    """`features.0.0` as Python reaches it: `model.features[0][0]`."""
+    return "model" + "".join(
+        f"[{step}]" if step.isdecimal() else f".{step}" for step in name.split(".")
+    )
 
 
 def _with_weights(name: str, size: tuple[int, int]) -> Lines:
@@ -138,7 +166,7 @@ def _grey(plan: Plan) -> Lines:
     first, _ = zoo.first_convolution(architectures.outline(plan))
     return [
         "# Made for colour: a grey image counts as three equal channels.",
-        f"first = model.{_attribute(first)}",
+        f"first = {_attribute(first)}",
         "first.weight = nn.Parameter(first.weight.detach().sum(1, keepdim=True))",
         "first.in_channels = 1",
     ]

@@ -1,8 +1,12 @@
 """The OpenAPI document: complete, tidy, and every operation of it called over HTTP."""
 
+import io
 import json
 import re
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from app.main import create_app
 from settings import Settings
@@ -10,9 +14,18 @@ from settings import Settings
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
+def _foreign() -> dict[str, Any]:
+    """A form with weights of a network of four numbers."""
+    layers = [{"type": "Flatten"}, {"type": "Linear"}]
+    file = io.BytesIO()
+    torch.save({"model.1.weight": torch.ones(1, 4), "model.1.bias": torch.ones(1)}, file)
+    fields = {"architecture": json.dumps({"layers": layers}), "classes": '["a"]', "input": "1x2x2"}
+    return {"files": {"file": ("model.pth", file.getvalue())}, "data": fields}
+
+
 def test_every_operation_is_called(server, train, png):
     """Show 7. The table is what the document lists; each call answers as the document says."""
-    made = train(server.settings)
+    made, other = train(server.settings), train(server.settings).best
     queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
     (server.settings.datasets / "own").mkdir(parents=True)
     weights, best, job = made.checkpoint_ids[0], made.best, made.job_id
@@ -35,6 +48,11 @@ def test_every_operation_is_called(server, train, png):
         ("GET", "/checkpoints/{id}/report", f"/checkpoints/{best}/report", {}, 200),
         ("GET", "/checkpoints/{id}/confusion.png", f"/checkpoints/{best}/confusion.png", {}, 200),
         ("GET", "/checkpoints/{id}/mistakes.png", f"/checkpoints/{best}/mistakes.png", {}, 200),
+        (
+            *("POST", "/checkpoints/{id}/exports", f"/checkpoints/{other}/exports"),
+            *({"json": {"format": "onnx"}}, 202),
+        ),
+        ("POST", "/checkpoints", "/checkpoints", _foreign(), 201),
         ("DELETE", "/checkpoints/{id}", f"/checkpoints/{weights}", {}, 204),
         ("DELETE", "/jobs/{id}", f"/jobs/{job}", {}, 204),
         ("GET", "/datasets", "/datasets", {}, 200),

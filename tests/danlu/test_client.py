@@ -182,6 +182,20 @@ def test_checkpoints(server: Any, client: Client) -> None:
     assert server.last.method == "DELETE"
 
 
+def test_exports_and_imports(server: Any, client: Client, made: Any, tmp_path: Path) -> None:
+    server.answers["POST /checkpoints/ckpt_1/exports"] = made.job(kind="export")
+    server.answers["POST /checkpoints"] = {"id": "ckpt_2", "job_id": None}
+
+    assert client.export("ckpt_1", "onnx")["kind"] == "export"
+    assert server.last_json == {"format": "onnx"}
+    file = tmp_path / "module_9.pth"
+    file.write_bytes(b"weights")
+    given = {"architecture": {"layers": []}, "classes": ("猫", "b"), "input": "3x32x32"}
+    assert client.import_checkpoint(file, **given)["id"] == "ckpt_2"
+    for part in (b'filename="module_9.pth"', b"weights", b'{"layers": []}', b"3x32x32"):
+        assert part in server.last.content
+
+
 @pytest.mark.parametrize(
     ("disposition", "name"),
     [

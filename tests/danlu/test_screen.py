@@ -76,10 +76,13 @@ def test_checkpoints() -> None:
     }
     other: Any = {**best, "id": "ckpt_02", "best": False, "val_accuracy": None}
 
-    _, first, second = shown(screen.checkpoints([best, other], full_ids=False))
+    imported: Any = {**other, "id": "ckpt_03", "job_id": None, "epoch": 0}
+
+    _, first, second, third = shown(screen.checkpoints([best, other, imported], full_ids=False))
 
     assert first.startswith("ckpt_01K0000000 job_01K0000000 12 0.964 best 88.0 kB ")
     assert second.startswith("ckpt_02 job_01K0000000 12 – 88.0 kB ")
+    assert third.startswith("ckpt_03 imported – – 88.0 kB ")
 
 
 def test_data_sets() -> None:

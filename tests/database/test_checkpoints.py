@@ -142,3 +142,43 @@ def test_the_newest_model_is_of_the_newest_job_that_succeeded(
         for row in checkpoints.of_job(session, fences[1].job_id):
             checkpoints.remove(session, row.id)
     assert newest() == made[0]
+
+
+def test_one_without_a_job(sessions: Sessions) -> None:
+    made = ids.new("ckpt")
+    with sessions.begin() as session:
+        row = checkpoints.add_foreign(session, made, disk_bytes=7)
+        assert (row.job_id, row.epoch, row.val_accuracy) == (None, 0, None)
+        assert checkpoints.newest_model(session) is None
+    with sessions.begin() as session:
+        checkpoints.weigh(session, made, disk_bytes=70)
+    with sessions.begin() as session:
+        assert [one.disk_bytes for one in checkpoints.find(session).items] == [70]
+        assert checkpoints.ids_of_all(session) == {made}
+        assert checkpoints.remove(session, made)
+        assert not checkpoints.remove(session, made)
+        checkpoints.weigh(session, made, disk_bytes=1)
+
+
+def test_what_an_export_adds_counts_for_its_job(sessions: Sessions, running: jobs.Fence) -> None:
+    first, _ = add(sessions, running, (0.5, 1.0), (0.6, 1.0))
+    with sessions.begin() as session:
+        checkpoints.weigh(session, first, disk_bytes=5000)
+    with sessions() as session:
+        assert jobs.get(session, running.job_id).disk_bytes == 6000
+
+
+def test_what_others_need_is_not_pruned(sessions: Sessions, running: jobs.Fence) -> None:
+    first, second, third, _ = add(sessions, running, *[(0.1, 1.0)] * 3, (0.9, 0.1))
+    with sessions.begin() as session:
+        wants = {"init_from": second}
+        train = jobs.enqueue(session, kind="train", dataset="d", recipe=wants, owner="lin")
+        asked = {"checkpoint": third, "format": "onnx"}
+        export = jobs.enqueue(
+            session, kind="export", dataset=None, recipe=None, request=asked, owner="lin"
+        )
+        assert checkpoints.needed(session) == {second: train.id, third: export.id}
+        assert checkpoints.prunable(session, running.job_id, keep=1) == [first]
+        jobs.cancel(session, train.id)
+        assert checkpoints.needed(session) == {third: export.id}
+        assert checkpoints.prunable(session, running.job_id, keep=1) == [first, second]

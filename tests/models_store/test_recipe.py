@@ -74,6 +74,7 @@ class TestDefaults:
             "pretrained": False,
             "freeze_backbone": False,
             "head_lr": None,
+            "init_from": None,
             "epochs": 10,
             "batch_size": 128,
             "scheduler": None,

@@ -77,7 +77,12 @@ class Work:
             **given,
         }
         submitted = SubmittedRecipe.model_validate(asked)
-        return recipes.resolve(submitted, catalog.facts(str(asked["dataset"]), self.root))
+        start = submitted.init_from and self.home / "checkpoints" / submitted.init_from
+        return recipes.resolve(
+            submitted,
+            catalog.facts(str(asked["dataset"]), self.root),
+            start=checkpoints.read_manifest(start) if start else None,
+        )
 
     def claim(self, recipe: Recipe) -> None:
         with self.sessions.begin() as session:
@@ -1046,6 +1051,78 @@ def test_an_interrupted_pretrained_training_goes_on_to_the_bit(
     assert work.train().state == "succeeded"
 
     assert {**work.numbers(1), **work.numbers(2)} == whole
+
+
+STANDING_STILL = {"optimizer": {"name": "SGD", "lr": 0.0}, "epochs": 1}
+
+
+def test_a_network_starts_from_a_checkpoint(work: Work, write_images: WriteImages) -> None:
+    write_images("train", "test")
+    assert work.run(epochs=3).state == "succeeded"
+    first, loss = work.best, work.epochs()[-1].val_loss
+
+    assert work.run(init_from=first.name, **STANDING_STILL).state == "succeeded"
+
+    assert work.manifest.recipe["init_from"] == first.name
+    assert work.epochs()[-1].val_loss == loss
+    assert _weights(work.best).keys() == _weights(first).keys()
+    assert all(torch.equal(one, _weights(first)[key]) for key, one in _weights(work.best).items())
+    assert f"starts from {first.name}" in work.lines()
+    assert "new_head" not in work.warnings
+
+
+@pytest.mark.parametrize("given", [{}, {"freeze_backbone": True, "epochs": 2}])
+def test_for_other_classes_the_last_layer_is_a_new_one(
+    work: Work, write_images: WriteImages, given: dict[str, Any]
+) -> None:
+    write_images("train", "test")
+    work.run(architecture=NORMALISED)
+    first = _weights(work.best)
+    before = work.best.name
+    for part in ("train", "test"):
+        (work.root / "shapes" / part / "left").rename(work.root / "shapes" / part / "links")
+    moving = {"optimizer": {"name": "SGD", "lr": 0.1}} if given else {}
+
+    outcome = work.run(
+        architecture=NORMALISED, init_from=before, **{**STANDING_STILL, **given, **moving}
+    )
+
+    assert outcome.state == "succeeded"
+    changed = {key for key, one in _weights(work.best).items() if not torch.equal(one, first[key])}
+    assert {key.rpartition(".")[0] for key in changed if "batches_tracked" not in key} <= {
+        *_statistics_of(first, standing=not given),
+        "model.6",
+    }
+    assert "model.6.weight" in changed
+    assert work.warnings["new_head"].endswith("begins anew: model.6.bias, model.6.weight.")
+
+
+def _statistics_of(state: dict[str, torch.Tensor], *, standing: bool) -> set[str]:
+    """BatchNorms that go on measuring, for they are not frozen."""
+    return {key.rpartition(".")[0] for key in state if standing and "running" in key}
+
+
+def test_a_checkpoint_that_is_gone_is_missed_at_the_beginning_only(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", "test")
+    work.run()
+    started = work.resolve(init_from=work.best.name, epochs=2)
+    work.claim(started)
+    work.stop.set("release")
+    first = work.home / "checkpoints" / str(started.init_from)
+    checkpoints.remove(first)
+    work.stop = Stop()
+
+    outcome = work.train()
+
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert outcome.error["code"] == "checkpoint_not_found"
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoints.read_state(folder, checkpoints.read_manifest(folder))
 
 
 def test_weights_that_cannot_be_had(

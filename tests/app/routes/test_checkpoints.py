@@ -85,7 +85,7 @@ def test_safetensors_is_the_default_format(shared, trained):
 @pytest.mark.parametrize("format_", ["onnx", "bundle"])
 def test_formats_that_must_be_exported_first(shared, trained, problem, format_):
     url = f"/checkpoints/{trained.best}/download?format={format_}"
-    assert "safetensors" in problem(shared.get(url), 409, "not_exported")["hint"]
+    assert "/exports" in problem(shared.get(url), 409, "not_exported")["hint"]
 
 
 def test_a_format_that_does_not_exist(shared, trained, problem):

@@ -63,6 +63,6 @@ def test_where_the_head_is():
         plan = architectures.plan(name, channels=3, size=(224, 224), classes=3)
         return network.head(plan)[0]
 
-    assert head("resnet18") == "fc"
-    assert head("mobilenet_v3_small") == "classifier[3]"
-    assert head("vit_b_16") == "heads.head"
+    assert head("resnet18") == "model.fc"
+    assert head("mobilenet_v3_small") == "model.classifier[3]"
+    assert head("vit_b_16") == "model.heads.head"

@@ -1,0 +1,177 @@
+"""`POST /checkpoints`: what others trained comes in, and is used like what was trained here."""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from database import jobs
+from models_store import architectures, checkpoints
+from models_store.classifier import network_of
+
+DIGITS = {"architecture": "lenet5", "classes": json.dumps(list("0123456789")), "input": "1x28x28"}
+
+
+def lenet(classes: int = 10) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        plan = architectures.plan("lenet5", channels=1, size=(28, 28), classes=classes)
+        return architectures.build(plan).eval()
+
+
+def saved(held: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(held, file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def weights() -> bytes:
+    return saved(lenet().state_dict())
+
+
+def send(server: Any, file: bytes, **fields: str | None) -> Any:
+    data = {key: value for key, value in {**DIGITS, **fields}.items() if value is not None}
+    return server.post("/checkpoints", files={"file": ("module_9.pth", file)}, data=data)
+
+
+def left(server: Any) -> list[str]:
+    """Files of uploads and of checkpoints."""
+    folders = (server.settings.uploads, server.settings.checkpoints)
+    return [path.name for folder in folders for path in folder.glob("*")]
+
+
+def test_imported_weights_are_a_checkpoint_like_any_other(
+    server: Any, weights: bytes, png: Callable[..., bytes], problem: Callable[..., Any]
+) -> None:
+    seen = {"channels": 1, "image_size": [28, 28], "normalize": {"mean": [0.1], "std": [0.3]}}
+    response = send(server, weights, input=json.dumps(seen))
+    assert response.status_code == 201, response.text
+    item = response.json()
+    assert response.headers["location"] == f"/checkpoints/{item['id']}"
+    assert (item["job_id"], item["epoch"], item["best"]) == (None, 0, False)
+    assert item["disk_bytes"] > 100_000
+    assert server.get("/checkpoints").json()["items"] == [item]
+    assert left(server) == [item["id"]]
+
+    manifest = server.get(f"/checkpoints/{item['id']}").json()
+    assert manifest["made_with"]["imported_from"] == "module_9.pth"
+    assert manifest["preprocessing"]["normalize"] == seen["normalize"]
+    folder = server.settings.checkpoints / item["id"]
+    network = network_of(folder, checkpoints.read_manifest(folder))
+    images = torch.rand(5, 1, 28, 28)
+    torch.testing.assert_close(network(images), lenet()(images), atol=1e-6, rtol=0)
+
+    answer = server.post(f"/predict?model={item['id']}", files={"file": png()}).json()
+    assert (answer["checkpoint_id"], answer["job_id"]) == (item["id"], None)
+    for format_ in ("safetensors", "pt"):
+        file = server.get(f"/checkpoints/{item['id']}/download?format={format_}")
+        wanted = f'filename="module_9-imported-lenet5.{format_}"'
+        assert wanted in file.headers["content-disposition"]
+    problem(server.get(f"/checkpoints/{item['id']}/report"), 409, "not_evaluated")
+    assert (
+        server.post(f"/checkpoints/{item['id']}/exports", json={"format": "onnx"}).status_code
+        == 202
+    )
+    with server.sessions.begin() as session:
+        for job in jobs.find(session).items:
+            jobs.cancel(session, job.id)
+    assert server.delete(f"/checkpoints/{item['id']}").status_code == 204
+    assert left(server) == []
+
+
+def test_a_network_starts_from_a_checkpoint(
+    server: Any, train: Callable[..., Any], problem: Callable[..., Any]
+) -> None:
+    first = train(server.settings).best
+    asked = {"dataset": "digits", "init_from": first, "freeze_backbone": True, "head_lr": 0.1}
+    job = server.post("/train", json=asked).json()
+    assert job["recipe"]["init_from"] == first
+    assert job["recipe"]["architecture"] == "mnist_net"
+    again = server.post("/train", json=job["recipe"])
+    assert again.status_code == 202, again.text
+
+    # A job needs it now.
+    found = problem(server.delete(f"/checkpoints/{first}"), 409, "checkpoint_in_use")
+    assert "which has not ended" in found["detail"]
+
+    refused = server.post("/train", json={**asked, "architecture": "lenet5"})
+    found = problem(refused, 422, "weights_misfit")
+    assert found["errors"][0]["loc"][:2] == ["body", "init_from"]
+    unknown = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
+    for name in (unknown, "ckpt_../../etc", "nonsense"):
+        refused = server.post("/train", json={**asked, "init_from": name})
+        assert problem(refused, 404, "checkpoint_not_found")["errors"][0]["loc"] == [
+            "body",
+            "init_from",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "loc"),
+    [
+        ({"architecture": None}, "invalid_request", ["body", "architecture"]),
+        ({"classes": None}, "invalid_request", ["body", "classes"]),
+        ({"input": None}, "invalid_request", ["body", "input"]),
+        ({"architecture": "lenet6"}, "architecture_unknown", ["body", "architecture"]),
+        ({"architecture": "{"}, "invalid_request", ["body", "architecture"]),
+        (
+            {"architecture": '{"layers": [{"type": "Conv3d"}]}'},
+            "invalid_request",
+            ["body", "architecture", "layers", 0],
+        ),
+        ({"classes": "cat,dog"}, "invalid_request", ["body", "classes"]),
+        ({"classes": '["a", "a"]'}, "invalid_request", ["body", "classes"]),
+        ({"classes": json.dumps(["a" * 90] * 900)}, "invalid_request", ["body", "classes"]),
+        ({"classes": "[]"}, "invalid_request", ["body", "classes"]),
+        ({"classes": '["a", 7]'}, "invalid_request", ["body", "classes", 1]),
+        ({"input": "28x28"}, "invalid_request", ["body", "input"]),
+        ({"input": "2x28x28"}, "invalid_request", ["body", "input"]),
+        ({"input": "1x5x5"}, "network_misfit", ["body", "input"]),
+        (
+            {"input": '{"channels": 1, "image_size": 28, "size": 3}'},
+            "unknown_field",
+            ["body", "input", "size"],
+        ),
+        (
+            {"input": '{"channels": 1, "image_size": 9, "normalize": {"mean": [1], "std": []}}'},
+            "invalid_request",
+            ["body", "input"],
+        ),
+        ({"name": "x"}, "unknown_parameter", ["body", "name"]),
+    ],
+)
+def test_what_is_wrong_with_the_form_is_said(
+    shared: Any, fields: dict[str, str | None], code: str, loc: list[Any]
+) -> None:
+    response = send(shared, b"never looked at", **fields)
+    found = response.json()
+    assert found["code"] == code, found
+    assert found["errors"][0]["loc"][: len(loc)] == loc, found
+    assert response.status_code < 500
+    assert list(shared.settings.uploads.glob("*")) == []
+
+
+def test_a_file_that_is_refused_leaves_nothing(server: Any, problem: Callable[..., Any]) -> None:
+    found = problem(send(server, saved(lenet())), 400, "model_file_invalid")
+    assert "torch.save(model.state_dict()" in found["hint"]
+    found = problem(send(server, saved(lenet(7).state_dict())), 422, "weights_misfit")
+    assert found["errors"][0] == {
+        "loc": ["body", "file", "11.weight"],
+        "msg": "7x84 there, 10x84 in this network",
+    }
+    problem(send(server, b""), 400, "empty_file")
+    problem(server.post("/checkpoints", data=DIGITS), 415, "unsupported_media_type")
+    assert left(server) == []
+    assert server.get("/checkpoints").json()["items"] == []
+
+
+def test_one_that_is_too_large_is_refused(serve: Any, settings: Any, problem: Any) -> None:
+    small = settings.model_copy(update={"max_model_bytes": 1000})
+    with serve(small) as server:
+        problem(send(server, b"x" * 1001), 413, "body_too_large")
+        problem(send(server, b"x" * 5_000_000), 413, "body_too_large")
+        assert left(server) == []

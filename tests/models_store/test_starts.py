@@ -1,0 +1,130 @@
+"""A network that starts from a checkpoint: what follows from it, what must fit, what is new."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from models_store import architectures, recipe, starts
+from models_store.fields import Normalize
+from models_store.manifest import Manifest
+from models_store.recipe import SubmittedRecipe
+from problems import Problem
+
+_NORMALIZE = {"mean": [0.5], "std": [0.25]}
+_OWN = {
+    "layers": [
+        {"type": "Conv2d", "out_channels": 4, "kernel_size": 3},
+        {"type": "ReLU"},
+        {"type": "Flatten"},
+        {"type": "Linear", "out_features": 10},
+    ]
+}
+
+
+@pytest.fixture
+def start(manifest: Callable[..., Manifest]) -> Manifest:
+    """A mnist_net for 24 x 20 pixels."""
+    shape = {"height": 30, "width": 20, "normalize": _NORMALIZE}
+    crop = {"type": "CenterCrop", "size": [24, 20]}
+    return manifest(id="ckpt_old", preprocessing={**shape, "transforms": [crop]})
+
+
+def _resolve(facts: Any, start: Manifest, **given: Any) -> recipe.Recipe:
+    asked = {"dataset": "own", "init_from": start.id, **given}
+    return recipe.resolve(SubmittedRecipe.model_validate(asked), facts(), start=start)
+
+
+def _plan(found: recipe.Recipe, classes: int) -> architectures.Plan:
+    return architectures.plan(
+        found.architecture, channels=found.channels, size=found.input_size, classes=classes
+    )
+
+
+def test_network_and_images_follow_from_the_checkpoint(facts: Any, start: Manifest) -> None:
+    found = _resolve(facts, start)
+    assert found.init_from == "ckpt_old"
+    assert (found.architecture, found.size, found.channels) == ("mnist_net", (24, 20), 1)
+    assert found.normalize == Normalize.model_validate(_NORMALIZE)
+    starts.check(_plan(found, 3), start)
+    again = recipe.resolve(
+        SubmittedRecipe.model_validate(found.model_dump(mode="json")), facts(), start=start
+    )
+    assert again == found
+
+
+def test_what_is_said_goes_first(facts: Any, start: Manifest) -> None:
+    found = _resolve(facts, start, normalize="auto", image_size=[24, 20], channels=1)
+    assert found.normalize == "auto"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"architecture": "lenet5"}, "8 missing"),
+        ({"image_size": 28}, "model.6.weight"),
+        ({"channels": 3}, "model.0.weight"),
+    ],
+)
+def test_another_network_is_refused(
+    facts: Any, start: Manifest, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(Problem, match=told) as caught:
+        starts.check(_plan(_resolve(facts, start, **given), 10), start)
+    assert caught.value.code == "weights_misfit"
+    assert "The network is another than that of ckpt_old." in caught.value.detail
+    assert caught.value.errors[0]["loc"][:2] == ["body", "init_from"]
+
+
+def test_the_last_layer_of_a_list_takes_other_classes(
+    facts: Any, manifest: Callable[..., Manifest]
+) -> None:
+    start = manifest(architecture=_OWN)
+    found = _resolve(facts, start)
+    assert isinstance(found.architecture, dict)
+    assert found.architecture["layers"][-1] == {"type": "Linear"}
+    starts.check(_plan(found, 3), start)
+    assert starts.anew(_plan(found, 3), start, ["a", "b", "c"]) == [
+        "model.3.bias",
+        "model.3.weight",
+    ]
+    assert starts.anew(_plan(found, 10), start, start.classes) == []
+
+
+@pytest.mark.parametrize("classes", [10, 3])
+def test_fill(
+    classes: int,
+    facts: Any,
+    manifest: Callable[..., Manifest],
+    network: Callable[[Manifest], nn.Module],
+) -> None:
+    start = manifest()
+    theirs = network(start).state_dict()
+    planned = _plan(_resolve(facts, start), classes)
+    names = start.classes if classes == 10 else ["a", "b", "c"]
+    torch.manual_seed(5)
+    ours = architectures.build(planned)
+    drawn = {key: value.clone() for key, value in ours.state_dict().items()}
+    anew = starts.anew(planned, start, names)
+    starts.fill(ours, theirs, but=anew)
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, drawn[key] if key in anew else theirs[key]), key
+    assert bool(anew) == (classes == 3)
+
+
+def test_one_start_is_enough(facts: Any, start: Manifest) -> None:
+    with pytest.raises(Problem, match="Both pretrained and init_from") as caught:
+        _resolve(facts, start, pretrained=True)
+    assert caught.value.errors[0]["loc"] == ["body", "pretrained"]
+    assert _resolve(facts, start, pretrained=False).pretrained is False
+
+
+def test_the_backbone_of_any_network_can_be_frozen_then(facts: Any, start: Manifest) -> None:
+    found = _resolve(facts, start, freeze_backbone=True, head_lr=0.1)
+    assert (found.freeze_backbone, found.head_lr) == (True, 0.1)
+    assert found.architecture == "mnist_net"
+    asked = {"dataset": "own", "architecture": "mnist_net", "freeze_backbone": True}
+    with pytest.raises(Problem, match="no head apart"):
+        recipe.resolve(SubmittedRecipe.model_validate(asked), facts())
