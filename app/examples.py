@@ -141,12 +141,16 @@ ANSWER: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-DATA_SET: dict[str, Any] = {
+DATA_SET_ITEM: dict[str, Any] = {
     "name": "digits", "origin": "built_in",
     "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     "counts": {"train": 1437, "test": 360}, "height": 8, "width": 8, "channels": 1,
     "available": True, "version": "5c1d0a2b9e7f4c33",
     "defaults": {"architecture": "mnist_net", "image_size": 28, "batch_size": 32, "epochs": 15},
+}  # fmt: skip
+
+DATA_SET: dict[str, Any] = {
+    **DATA_SET_ITEM, "job_id": None, "archive_sha256": None, "report": None,
 }  # fmt: skip
 
 DATA_SET_IMAGE: dict[str, Any] = {

@@ -6,13 +6,15 @@ Imports nothing that needs torch, so that the server listens within a second.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from threading import Thread
 from typing import Any
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from app import errors, upkeep, validation
+from app import errors, removal, upkeep, validation
+from app import imports as imports_of_datasets
 from app.documentation import DocumentedApp
 from app.door import Door
 from app.heads import Heads
@@ -25,6 +27,7 @@ from app.routes import (
     datasets,
     exports,
     foreign,
+    imports,
     jobs,
     predict,
     recipes,
@@ -76,16 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.resources = Resources.of(settings)
     for module in (
-        train,
-        jobs,
-        predict,
-        checkpoints,
-        datasets,
-        architectures,
-        recipes,
-        system,
-        exports,
-        foreign,
+        *(train, jobs, predict, checkpoints, exports, foreign, datasets, imports),
+        *(architectures, recipes, system),
     ):
         app.include_router(module.router)
     app.install_documentation()
@@ -109,11 +104,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     held: Resources = app.state.resources
     held.settings.home.mkdir(parents=True, exist_ok=True)
     await anyio.to_thread.run_sync(engine.migrate, held.settings.database)
+    await anyio.to_thread.run_sync(_sweep, held)
     held.warmup.start()
     async with upkeep.running(held.writing, Watch(held.reading, held.writing)):
         yield
     held.feed.close()
     held.database.dispose()
+
+
+def _sweep(held: Resources) -> None:
+    """What killed servers left behind of data sets that came or went."""
+    imports_of_datasets.sweep(held)
+    Thread(target=removal.sweep, args=(held.settings.datasets,), daemon=True).start()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,6 +1,6 @@
 """What surrounds every request: its id, safe headers, how its body comes, a last resort for errors.
 
-Plain ASGI; knows no endpoint but `/predict`, whose bodies carry images. Who may come in is
+Plain ASGI; knows no endpoint but those whose bodies carry uploads. Who may come in is
 `app.door`'s to say.
 """
 
@@ -29,6 +29,7 @@ _MULTIPART_OVERHEAD = 100_000
 _FORM_OVERHEAD = 4_000_000  # beside weights: layers, and the names of many classes
 BODY_SECONDS = 30.0
 """Seconds without a byte after which a body is given up."""
+_PUT_DATASET = re.compile("PUT /datasets/[^/]+", re.DOTALL)
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 # Nothing that the server sends may be framed, sniffed, or embedded by a page of another site; what
@@ -176,6 +177,7 @@ class BodyLimit:
         self._most = settings.max_body_bytes
         self._most_with_images = predict_body_bytes(settings)
         self._most_with_weights = settings.max_model_bytes + _FORM_OVERHEAD
+        self._most_with_archive = settings.max_upload_bytes + _MULTIPART_OVERHEAD
         self._pause_seconds = pause_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -201,13 +203,22 @@ class BodyLimit:
                 raise _too_large(most)
             return message
 
-        await self.app(scope, receive_some, send)
+        async def send_early(message: Message) -> None:
+            """An upload that is refused is not waited for: it may have hours to go."""
+            if message["type"] == "http.response.start" and not complete:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        is_long = most in (self._most_with_archive, self._most_with_weights)
+        await self.app(scope, receive_some, send_early if is_long else send)
 
     def _most_of(self, method: str, path: str) -> int:
         if path == "/predict":
             return self._most_with_images
         if (method, path) == ("POST", "/checkpoints"):
             return self._most_with_weights
+        if (method, path) == ("POST", "/datasets") or _PUT_DATASET.fullmatch(f"{method} {path}"):
+            return self._most_with_archive
         return self._most
 
     async def _in_time(self, receive: Receive) -> Message:

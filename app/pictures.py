@@ -1,4 +1,4 @@
-"""Figures as PNG: the curves of a job, the confusions of a checkpoint and its surest mistakes.
+"""Figures as PNG: curves of a job, confusions and surest mistakes of a checkpoint, contact sheets.
 
 Draws by matplotlib, one picture at a time, since it is not safe in several threads; knows neither
 rows nor files. Imports matplotlib, so it is imported when a picture is drawn.
@@ -8,7 +8,7 @@ import io
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +25,8 @@ _TRAIN, _VAL, _TEST = "#4477aa", "#cc6633", "#228833"
 # Of so many classes the cells have their numbers, and each its name.
 _NUMBERED, _NAMED = 30, 100
 _ACROSS = 5  # mistakes in a row
+_GAP, _CAPTION, _MARGIN = 4, 20, 14  # pixels, of a contact sheet
+_LEAST_ACROSS = 3  # tiles: names need as much room
 _drawing = threading.Lock()
 
 
@@ -45,6 +47,16 @@ class Shown(NamedTuple):
     label: str
     predicted: str
     probability: float | None
+
+
+class Row(NamedTuple):
+    """A class of a contact sheet: its name, the number of all its images, and tiles (T, T, 3)
+    uint8 of some; None for an image that cannot be read.
+    """
+
+    label: str
+    of_all: int
+    tiles: Sequence[NDArray[np.uint8] | None]
 
 
 def curves(
@@ -125,6 +137,67 @@ def mistakes(shown: Sequence[Shown], classes: Sequence[str], *, title: str) -> b
         if not shown:
             _say(places[_ACROSS // 2], "there are none")
         return _png(figure)
+
+
+def sheet(rows: Sequence[Row], *, name: str, title: str) -> bytes:
+    """The images of each class side by side below its name, the classes in columns; above them
+    `name`, where it can be written, and `title`.
+    """
+    with _drawing:
+        families = fonts.families([*(row.label for row in rows), name])
+        style: dict[str, Any] = {"family": families, "fontsize": 8, "parse_math": False}
+        grid = _Grid.of(rows)
+        figure = _figure(grid.width / _DOTS, grid.height / _DOTS)
+        figure.set_layout_engine("none")
+
+        def write(text: str, x: float, y: float) -> None:
+            figure.text(x / grid.width, 1 - y / grid.height, text, va="bottom", **style)
+
+        known = f"{fonts.short(name, 60)}  ·  " if fonts.can_write(name, families) else ""
+        write(known + title, _MARGIN, _MARGIN + _CAPTION)
+        written = fonts.names([row.label for row in rows], families)
+        for number, row in enumerate(rows):
+            x, y = grid.place(number)
+            write(f"{written[number]}  ·  {row.of_all:,}", x, y - _GAP)
+            for place, pixels in enumerate(row.tiles):
+                left = x + place * (grid.tile + _GAP)
+                if pixels is not None:
+                    bottom = grid.height - y - grid.tile
+                    figure.figimage(pixels, left, bottom, origin="upper")
+        return _png(figure)
+
+
+class _Grid(NamedTuple):
+    """Where the classes of a contact sheet are, in pixels from its upper left corner."""
+
+    tile: int
+    across: int  # of one class
+    down: int
+    columns: int
+    lines: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Self:
+        """About as wide as high."""
+        tile = next((len(t) for row in rows for t in row.tiles if t is not None), 1)
+        most = max(_LEAST_ACROSS, *(len(row.tiles) for row in rows))
+        across, down = most * (tile + _GAP) + _MARGIN, tile + _GAP + _CAPTION
+        columns = max(1, round(math.sqrt(len(rows) * down / across)))
+        return cls(tile, across, down, columns, math.ceil(len(rows) / columns))
+
+    @property
+    def width(self) -> int:
+        return self.columns * self.across + _MARGIN
+
+    @property
+    def height(self) -> int:
+        return self.lines * self.down + 3 * _MARGIN + _CAPTION
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Of the first tile of a class."""
+        column, line = divmod(number, self.lines)
+        y = 2 * _MARGIN + 2 * _CAPTION + line * self.down
+        return _MARGIN + column * self.across, y
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -58,7 +58,7 @@ class WorkerRead(Read):
 
 class ProgressRead(Read):
     """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding,
-    training, evaluating or exporting.
+    training or evaluating; of an import unpacking, checking or saving; of an export exporting.
     """
 
     phase: str | None = None

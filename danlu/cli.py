@@ -13,13 +13,17 @@ import typer
 import typer.core
 from rich.text import Text
 
-from danlu import admin, follow, ids, programs, recipe, screen
+from danlu import admin, datasets, ids, programs, recipe, screen, training
 from danlu import report as reports
-from danlu.client import Client
+from danlu.command import client as _client
+from danlu.command import follow as _follow
+from danlu.command import piped as _piped
+from danlu.command import show as _show
+from danlu.command import show_text as _show_text
 from danlu.errors import NO_SERVER, DanluError
-from danlu.programs import DETACHED, FAILED, NO_SERVER_FOUND, USAGE, AsJson
+from danlu.programs import FAILED, NO_SERVER_FOUND, USAGE, AsJson
 from danlu.serve import HOPELESS, PORT_TAKEN
-from danlu.wire import ENDED, Job
+from danlu.wire import ENDED
 
 JobId = Annotated[str, typer.Argument(help="Id of a job, its beginning, or last.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="At most so many.")]
@@ -72,12 +76,15 @@ app.command()(programs.demo)
 app.command()(admin.backup)
 app.command()(admin.restore)
 app.command()(admin.doctor)
+app.add_typer(datasets.app)
 
 
 @app.command()
 def train(
     ctx: typer.Context,
-    what: Annotated[str, typer.Argument(help="A data set, or a file with a recipe.")],
+    what: Annotated[
+        str, typer.Argument(help="A data set, a folder, an archive, or a file with a recipe.")
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(
@@ -87,24 +94,43 @@ def train(
         ),
     ] = None,
     follow_it: Annotated[
-        bool, typer.Option("--follow", "-f", help="Show it until it ends.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--follow/--no-follow",
+            "-f",
+            help="Show it until it ends; a folder's or an archive's always is, unless forbidden.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the network; make no job.")
     ] = False,
+    as_name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Name of a folder's data set on the server."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a network."""
+    client = _client(ctx)
+    if (local := recipe.local(what)) is not None:
+        wanted = training.Wanted(local, as_name, settings or (), follow=follow_it is not False)
+        training.of_ones_own(client, wanted, dry_run=dry_run, as_json=as_json)
+        return
+    if as_name is not None:
+        raise typer.BadParameter(f"--as names the data set of a folder; {what} is none")
     try:
         submitted = recipe.build([what, *(settings or ())])
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    client = _client(ctx)
-    if dry_run:
-        plan = client.plan(submitted)
-        _show(plan, screen.plan(plan), as_json=as_json)
-        return
-    job = client.train(submitted)
+    try:
+        if dry_run:
+            plan = client.plan(submitted)
+            _show(plan, screen.plan(plan), as_json=as_json)
+            return
+        job = client.train(submitted)
+    except DanluError as error:
+        raise training.perhaps_a_folder(error, what) from None
     if follow_it:
         _follow(client, job["id"], as_json=as_json)
         return
@@ -249,50 +275,6 @@ def predict(
         raise typer.Exit(USAGE)
 
 
-@app.command()
-def datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the data sets."""
-    page = _client(ctx).datasets()
-    _show(page, screen.datasets(page["items"]), as_json=as_json)
-
-
-def _follow(client: Client, job_id: str, *, as_json: bool) -> None:
-    try:
-        job = _ended(client, job_id, as_json=as_json)
-    except KeyboardInterrupt:
-        typer.echo(f"\nThe job goes on; see it with: danlu watch {job_id}", err=True)
-        raise typer.Exit(DETACHED) from None
-    if job["state"] != "succeeded":
-        raise typer.Exit(FAILED)
-
-
-def _ended(client: Client, job_id: str, *, as_json: bool) -> Job:
-    if not as_json:
-        return follow.follow(client, job_id, screen.console())
-    job = client.wait(job_id)
-    screen.show_json(job)
-    return job
-
-
-def _show(value: Any, shown: Any, *, as_json: bool) -> None:
-    if as_json:
-        screen.show_json(value)
-    else:
-        screen.console().print(shown)
-
-
-def _show_text(text: str, *, as_json: bool) -> None:
-    if as_json:
-        screen.show_json({"text": text})
-    else:
-        typer.echo(text, nl=not text.endswith("\n"))
-
-
-def _piped() -> bool:
-    """Programs get whole ids."""
-    return not screen.console().is_terminal
-
-
 def _exit_code(error: DanluError) -> int:
     if error.code in {NO_SERVER, "not_ready", PORT_TAKEN}:
         return NO_SERVER_FOUND
@@ -300,8 +282,3 @@ def _exit_code(error: DanluError) -> int:
         if error.code == hopeless:
             return code
     return FAILED if error.status is not None and error.status >= 500 else USAGE
-
-
-def _client(ctx: typer.Context) -> Client:
-    """The client of `DANLU_URL`; whoever embeds the commands may give another as `obj`."""
-    return ctx.obj if isinstance(ctx.obj, Client) else ctx.with_resource(Client())

@@ -9,9 +9,11 @@ Knows the HTTP API; knows nothing of terminals, of rooms beneath the server, or 
 import json
 import math
 import os
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.message import Message
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +22,10 @@ from urllib.parse import quote
 import httpx
 
 from danlu import environment, key, sse
+from danlu import package as packages
 from danlu.connection import Connection, connect
 from danlu.errors import NO_SERVER, DanluError
+from danlu.package import Package
 from danlu.wire import (
     ENDED,
     Answer,
@@ -40,6 +44,9 @@ from danlu.wire import (
 LONGEST_WAIT = 55  # seconds that the server holds a long poll at most
 MOST_FILES = 64  # images in one request
 MOST_BYTES = 100_000_000  # half of what the server takes: parts are even by number, not by size
+
+# Of forms that are sent as they are made; an archive that has it is as likely as a wrong sha256.
+_BOUNDARY = f"danlu-{secrets.token_hex(16)}"
 
 Image = str | os.PathLike[str] | bytes | tuple[str, bytes]
 """An image to classify: its path, the bytes of its file, or a name and those bytes."""
@@ -63,9 +70,13 @@ class Client:
     ) -> None:
         address, carried = key.in_address(base_url or environment.url())
         api_key = (carried or key.found()) if api_key is None else api_key
+        self.user = user or environment.user()
+        """Who owns the jobs that this makes."""
+        self.asks_with_key = bool(api_key)
+        """Whether a key is sent."""
         self._connection = Connection(
             http or connect(address),
-            user=user or environment.user(),
+            user=self.user,
             api_key=key.checked(api_key) if api_key else None,
         )
 
@@ -336,6 +347,46 @@ class Client:
         """One data set."""
         return self._connection.json("GET", _path("datasets", name))
 
+    def add_dataset(
+        self,
+        source: str | os.PathLike[str] | Package,
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        merge: bool = False,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> Job:
+        """Send a folder or an archive, and get the job that makes a data set of it.
+
+        Called as it is called on this disk unless `name` says otherwise. A name that other content
+        has is refused, unless `replace` or `merge` says what becomes of that. `progress` is told of
+        each piece that was sent by its bytes.
+        """
+        package = source if isinstance(source, Package) else packages.of(Path(source), name=name)
+        name = name or package.name
+        if replace or merge:
+            return self._connection.upload(
+                *("PUT", _path("datasets", name), _counted(package.pieces(), progress)),
+                size=package.size,
+                params={"merge": merge or None},
+            )
+        head, tail = _form(name, package.path.name)
+        pieces = chain([head], _counted(package.pieces(), progress), [tail])
+        return self._connection.upload(
+            *("POST", "/datasets", pieces),
+            size=len(head) + package.size + len(tail),
+            kind=f"multipart/form-data; boundary={_BOUNDARY}",
+        )
+
+    def delete_dataset(self, name: str) -> None:
+        """Delete a data set of one's own, with what was decoded of it."""
+        self._connection.send("DELETE", _path("datasets", name))
+
+    def samples(self, name: str, *, split: str | None = None) -> bytes:
+        """Some images of each class of a data set, as one PNG."""
+        path = _path("datasets", name, "samples.png")
+        return self._connection.send("GET", path, params={"split": split}).content
+
     def dataset_images(
         self,
         name: str,
@@ -368,6 +419,25 @@ class Client:
     def ready(self, *, timeout_seconds: float = 5.0) -> dict[str, Any]:
         """What `/readyz` says; raises `DanluError` while the server is not ready."""
         return self._connection.json("GET", "/readyz", timeout=httpx.Timeout(timeout_seconds))
+
+
+def _counted(pieces: Iterable[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        progress(len(piece))
+
+
+def _form(name: str, filename: str) -> tuple[bytes, bytes]:
+    """What comes before and after the file in a form: the name first, so that it is judged before
+    the file is sent.
+    """
+    quoted = filename.replace("\\", "_").replace('"', "%22")
+    head = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="name"\r\n\r\n{name}\r\n'
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    return head.encode("utf-8", "replace"), f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 def _path(*parts: str) -> str:

@@ -3,7 +3,7 @@
 Knows what all of the API has in common, errors and owners, and none of its endpoints.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,6 +68,24 @@ class Connection:
                 **content,
             )
         return _checked(response)
+
+    def upload(
+        self,
+        method: str,
+        path: str,
+        pieces: Iterable[bytes],
+        *,
+        size: int,
+        kind: str = "application/octet-stream",
+        params: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The JSON that answers a body of `size` bytes, sent by pieces. Raises `DanluError`."""
+        headers = {"Content-Type": kind, "Content-Length": str(size)}
+        # Writing to disk what has come may take the server a while, at the end above all.
+        timeout = httpx.Timeout(300.0, connect=5.0)
+        return self.json(
+            method, path, content=pieces, headers=headers, params=params, timeout=timeout
+        )
 
     @contextmanager
     def stream(

@@ -3,9 +3,7 @@
 Knows only how the halves are started and what HTTP offers, as any other client does.
 """
 
-import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -183,7 +181,7 @@ def _go_on(console: Console, outcome: Outcome, address: str | None) -> None:
         style = "bold green" if outcome.passed else "bold red"
         console.print(Text.assemble((verdict, style), f"; {WANTED} are asked for.\n"))
     console.print(Text.assemble("3  ", ("Go on", "bold")))
-    url, danlu = address or environment.DEFAULT_URL, _command()
+    url, danlu = address or environment.DEFAULT_URL, environment.command()
     start = f"export DANLU_URL={address}" if address else f"{danlu} serve"
     lines = (
         (start, "" if address else "a server that stays"),
@@ -197,14 +195,6 @@ def _go_on(console: Console, outcome: Outcome, address: str | None) -> None:
         console.print(Text.assemble(f"   {what:<{width}}   ", (why, "dim")), soft_wrap=True)
     if address:
         console.print("\nThe server stays up until you press Ctrl-C.")
-
-
-def _command() -> str:
-    """What to type for danlu: its path where the shell would not find it, as after `make demo`."""
-    ours = Path(sys.executable).with_name("danlu")
-    if not ours.exists() or shutil.which("danlu") == str(ours):
-        return "danlu"
-    return str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
 
 
 def _show_log(log: Path) -> None:

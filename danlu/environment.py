@@ -5,6 +5,8 @@ Knows no settings of the server; those are read by the programs that `danlu serv
 
 import getpass
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -28,6 +30,14 @@ def user() -> str | None:
         return getpass.getuser()  # services and containers often have no $USER
     except (KeyError, OSError, ImportError):  # nor a name for their number
         return None
+
+
+def command() -> str:
+    """What to type for danlu: its path where the shell would not find it, as after `make demo`."""
+    ours = Path(sys.executable).with_name("danlu")
+    if not ours.exists() or shutil.which("danlu") == str(ours):
+        return "danlu"
+    return str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
 
 
 def default_home() -> Path:

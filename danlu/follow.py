@@ -16,6 +16,9 @@ from danlu.wire import ENDED, Epoch, Job
 
 PHASES = {
     "downloading": "downloading the data set",
+    "unpacking": "unpacking the archive",
+    "checking": "checking the images",
+    "saving": "writing to the disk",
     "decoding": "decoding the images",
     "training": "training",
     "evaluating": "evaluating",

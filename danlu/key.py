@@ -47,6 +47,16 @@ def in_address(address: str) -> tuple[str, str | None]:
     return (plain, keys[0]) if keys else (address, None)
 
 
+def in_shell() -> str:
+    """The key as a shell finds it where we did, for a line that does not show it."""
+    variables = environment.variables()
+    if in_address(environment.url())[1] is not None:
+        return "${DANLU_URL##*key=}"
+    if variables.get(VARIABLE, "").strip():
+        return f"${VARIABLE}"
+    return f'$(cat "${FILE_VARIABLE}")'
+
+
 def found_for_server(*, no_auth: bool) -> str | None:
     """The key that a server here will ask for. Raises `DanluError`, also when it may ask none."""
     key = found()

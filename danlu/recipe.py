@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from danlu import package
+
 FILES = frozenset({".yaml", ".yml", ".json"})
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 
 class _Loader(yaml.SafeLoader):
@@ -24,6 +25,17 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+def local(what: str) -> Path | None:
+    """The folder or archive on this disk that is meant; None for anything else.
+
+    A bare word is a data set of the server, though a folder may be called so: `./pets` is that.
+    """
+    if Path(what).suffix.lower() in FILES or "=" in what:
+        return None
+    path = what.startswith("~") or "/" in what or what in (".", "..")
+    return Path(what).expanduser() if path or package.is_archive(what) else None
 
 
 def build(words: Sequence[str]) -> dict[str, Any]:
@@ -49,11 +61,6 @@ def _from_what(what: str) -> dict[str, Any]:
     path = Path(what)
     if path.suffix.lower() in FILES:
         return _read(path)
-    if what.lower().endswith(ARCHIVES) or "/" in what or "\\" in what:
-        raise ValueError(
-            f"{what} cannot be sent to the server yet; put a folder with one folder per class "
-            "into the server's DANLU_DATASETS_DIR and train on its name"
-        )
     return {"dataset": what}
 
 

@@ -97,7 +97,9 @@ def state(job: Job) -> Text:
 
 
 def network(job: Job) -> str | None:
-    """The name of a job's network; `own` for a list of layers."""
+    """A job's network by name, `own` for a list of layers; of a job that trains none, its kind."""
+    if job["kind"] != "train":
+        return job["kind"]
     architecture = (job["recipe"] or {}).get("architecture")
     return "own" if isinstance(architecture, dict) else architecture
 

@@ -287,7 +287,9 @@ class Answer(TypedDict):
 
 
 class DataSet(TypedDict):
-    """A data set; `counts` has the images of each part, sizes are in pixels."""
+    """A data set; `counts` has the images of each part, sizes are in pixels. Lists leave out what
+    an import knows: the job that did it, the archive's hash, and the doctor's report.
+    """
 
     name: str
     origin: str
@@ -297,6 +299,10 @@ class DataSet(TypedDict):
     width: int
     channels: int
     available: bool
+    version: NotRequired[str | None]
+    job_id: NotRequired[str | None]
+    archive_sha256: NotRequired[str | None]
+    report: NotRequired[dict[str, Any] | None]
 
 
 class DataSetImage(TypedDict):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from data_store import entries, layout, limits
 from data_store.encodings import Encoding
@@ -102,7 +103,19 @@ def _unpack(
     return Unpacked(len(arranged.places), arranged.left_out, arranged.encoding)
 
 
+def check_kind(archive: Path) -> None:
+    """Raises `Problem` archive_invalid for what is neither a zip nor a tar, as far as a look at its
+    ends can tell.
+    """
+    _kind(archive)
+
+
 def _open(archive: Path, tick: Callable[[], None]) -> Zip | Tar:
+    kind = _kind(archive)
+    return Zip(archive) if kind == "zip" else Tar(archive, kind, tick)
+
+
+def _kind(archive: Path) -> Compression | Literal["zip"]:
     with archive.open("rb") as file:
         start = file.read(512)
     for magic, what in _REFUSED:
@@ -112,11 +125,11 @@ def _open(archive: Path, tick: Callable[[], None]) -> Zip | Tar:
             )
     for magic, compression in _COMPRESSIONS:
         if start.startswith(magic):
-            return Tar(archive, compression, tick)
+            return compression
     if _is_tar(start):
-        return Tar(archive, "", tick)
+        return ""
     if start.startswith(b"PK") or _ends_as_zip(archive):
-        return Zip(archive)
+        return "zip"
     raise Problem("archive_invalid", "This is no archive: neither a zip nor a tar.", hint=_HINT)
 
 

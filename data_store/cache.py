@@ -52,6 +52,12 @@ def version(cache: Path, key: str) -> str | None:
     return None
 
 
+def forget(cache: Path, key: str) -> None:
+    """Removes what was decoded of these files, at every size."""
+    for folder in cache.glob(f"{key}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def read(folder: Path, name: str) -> DataSet | None:
     """The data set kept in `folder` under its present `name`, or None when there is none."""
     if not folder.exists():

@@ -12,7 +12,7 @@ from time import time_ns
 from typing import Any, Literal
 
 from data_store import cache as decoded
-from data_store import defaults, downloads, folder, headers, readers, sources
+from data_store import defaults, downloads, folder, headers, origin, readers, sources
 from data_store.built_in import SETS
 from problems import Problem, did_you_mean, match
 
@@ -45,10 +45,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A folder as it was found, to be believed while its `stamps` stay the same."""
+    """A folder as it was found, to be believed while its `stamps` stay the same. `bytes` are those
+    of its images.
+    """
 
     facts: Facts
     key: str
+    bytes: int
     stamps: Mapping[str, int]
 
 
@@ -71,6 +74,29 @@ def canonical(name: str, root: Path) -> str:
         hint = did_you_mean(name, names(root))
         raise Problem("dataset_unknown", f"There is no data set named {name!r}.", hint=hint)
     return found
+
+
+def own(name: str, root: Path) -> str | None:
+    """The folder of `root` that `name` means, usable or not; None when it means none."""
+    return match(name, _folders(root))
+
+
+def is_as_imported(name: str, root: Path) -> bool:
+    """Whether the folder `name` still has as many images and bytes as its import counted. Their
+    times say nothing: who copies a home gives them others.
+    """
+    report = origin.report(root / name) or {}
+    try:
+        seen = _look(root / name)
+        counted = {part["part"]: part["images"] for part in report["parts"]}
+        return (counted, report["bytes"]) == (dict(seen.facts.counts), seen.bytes)
+    except (Problem, KeyError, TypeError):  # no data set any more, or somebody else's report
+        return False
+
+
+def key(name: str, root: Path) -> str:
+    """What names the decoded images of the folder `name`. Raises `dataset_invalid`."""
+    return _look(root / name).key
 
 
 def facts(name: str, root: Path, *, cache: Path | None = None) -> Facts:
@@ -173,4 +199,5 @@ def _read(path: Path) -> _Seen:
             height=height, width=width, images=len(train), imbalance=_imbalance(train)
         ),
     )
-    return _Seen(found, sources.folder_key(path, scan), scan.stamps)
+    size = sum(image.size for images in scan.parts.values() for image in images)
+    return _Seen(found, sources.folder_key(path, scan), size, scan.stamps)

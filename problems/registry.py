@@ -98,6 +98,16 @@ KINDS: dict[str, Kind] = {
         "The data set is not what it was",
         "Train again on it as it is now, or put the images back.",
     ),
+    "name_taken": Kind(
+        409,
+        "The name of the data set is taken",
+        "Choose another name, or replace the set: PUT /datasets/{name}.",
+    ),
+    "dataset_in_use": Kind(
+        409,
+        "A job uses the data set",
+        "Wait until it has ended, or cancel it: GET /jobs?active=true lists the jobs.",
+    ),
     "archive_invalid": Kind(
         400,
         "The archive cannot be read",

@@ -93,7 +93,12 @@ class Settings(BaseSettings):
     )
     max_files: int = Field(default=64, ge=1, description="Most images in one request.")
     max_body_bytes: int = Field(
-        default=1_000_000, ge=1, description="Largest body of a request that carries no image."
+        default=1_000_000,
+        ge=1,
+        description="Largest body of a request that carries no image and no archive.",
+    )
+    max_upload_bytes: int = Field(
+        default=100_000_000_000, ge=1, description="Largest archive of a data set."
     )
     max_model_bytes: int = Field(
         default=4_000_000_000, ge=1, description="Largest file of weights that is imported."

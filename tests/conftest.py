@@ -50,14 +50,15 @@ def _wait_ready(client: Client, *, seconds: float = 120.0) -> None:
 
 
 @contextmanager
-def _serving(home: Path, datasets: Path) -> Iterator[Service]:
+def _serving(home: Path, datasets: Path, **settings: str) -> Iterator[Service]:
     listener = listen("127.0.0.1", 0)
     variables = {**environment.variables(settings=False), "DANLU_DATASETS_DIR": str(datasets)}
+    variables |= settings
     with (
         listener,
         (home.parent / f"{home.name}.log").open("wb") as log,
         Halves(COMMANDS, home=home, listener=listener, variables=variables, output=log),
-        Client(url(listener), api_key="") as client,
+        Client(url(listener), api_key=settings.get("DANLU_API_KEY", "")) as client,
     ):
         _wait_ready(client)
         yield Service(client, home, datasets)
@@ -72,8 +73,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def serving() -> Callable[[Path, Path], AbstractContextManager[Service]]:
-    """Starts a service of one's own: `with serving(home, datasets) as service`."""
+def serving() -> Callable[..., AbstractContextManager[Service]]:
+    """Starts a service of one's own: `with serving(home, datasets) as service`; settings are given
+    as their variables.
+    """
     return _serving
 
 

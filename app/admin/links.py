@@ -23,6 +23,7 @@ _NO_LINKS = {
 _TRIES = 20
 # Names of what is still being written, by us or by a download.
 _PASSING = (".part", ".tmp", ".unfinished")
+_KEPT = {".danlu"}  # what an import knows of its data set
 
 
 def link(source: Path, target: Path) -> None:
@@ -129,7 +130,8 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, list[Pat
     entries = sorted(
         entry
         for entry in folder.iterdir()
-        if not entry.name.startswith(".") and not entry.name.endswith(_PASSING)
+        if (not entry.name.startswith(".") or entry.name in _KEPT)
+        and not entry.name.endswith(_PASSING)
     )
     yield folder, [entry for entry in entries if entry.is_file()]
     inside = above | {folder.resolve()}

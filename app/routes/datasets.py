@@ -1,4 +1,4 @@
-"""The data sets there are, what is known about each, and single images of them."""
+"""The data sets there are, what is known about each, and images of them. `imports` adds some."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
+import anyio.to_thread
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from pydantic import Field
 
-from app import examples, samples
-from app.dependencies import Limit, Setup, Warm
+from app import examples, png, removal, samples, sheets
+from app.dependencies import Held, Limit, Setup, Warm
 from app.errors import responses
+from app.png import Png
 from app.schemas import Page, Read, shown
-from data_store import catalog
+from data_store import catalog, origin
 from data_store.catalog import Facts
 from problems import Problem
 
@@ -27,10 +29,10 @@ Name = Annotated[
 _PARTS = {"enum": ["train", "val", "test"]}
 
 
-class DataSetRead(Read):
-    """What is known about a data set without decoding it."""
+class DataSetItem(Read):
+    """A data set in a list: what is known without decoding it."""
 
-    model_config = shown(examples.DATA_SET)
+    model_config = shown(examples.DATA_SET_ITEM)
 
     name: str
     origin: Literal["built_in", "folder"]
@@ -42,8 +44,24 @@ class DataSetRead(Read):
     available: bool = Field(
         description="On this disk; others are downloaded by the first training."
     )
-    version: str | None = Field(description="Hash of the content, once it has been decoded.")
+    version: str | None = Field(
+        description="Hash of the content, once it has been imported or decoded."
+    )
     defaults: dict[str, Any] = Field(description="What a recipe takes from the data set.")
+
+
+class DataSetRead(DataSetItem):
+    """A data set. What imports know is null for sets that none made."""
+
+    model_config = shown(examples.DATA_SET)
+
+    job_id: str | None = Field(description="The import that made it.")
+    archive_sha256: str | None = Field(
+        description="Of the archive that it is made of; null after a merge, or a change by hand."
+    )
+    report: dict[str, Any] | None = Field(
+        description="What the doctor found at the import: counts, damaged and double files."
+    )
 
 
 class DataSetImageRead(Read):
@@ -57,11 +75,11 @@ class DataSetImageRead(Read):
 
 
 @router.get("", summary="List data sets", responses=responses())
-def list_datasets(settings: Setup) -> Page[DataSetRead]:
+def list_datasets(settings: Setup) -> Page[DataSetItem]:
     """The built-in ones, then every folder with a folder per class in `DANLU_DATASETS_DIR`."""
     root = settings.datasets
     found = _all_facts(catalog.names(root), root, settings.cache)
-    items = [DataSetRead.model_validate(facts) for facts in found]
+    items = [DataSetItem.model_validate(facts) for facts in found]
     return Page(items=items, next_cursor=None)
 
 
@@ -69,9 +87,56 @@ def list_datasets(settings: Setup) -> Page[DataSetRead]:
     "/{name}", summary="One data set", responses=responses("dataset_unknown", "dataset_invalid")
 )
 def get_dataset(name: Name, settings: Setup) -> DataSetRead:
-    """Classes, counts, sizes, and the defaults that a recipe takes from it."""
+    """Classes, counts, sizes, the defaults that a recipe takes from it, and for an imported set
+    what its import found.
+    """
     facts = catalog.facts(name, settings.datasets, cache=settings.cache)
-    return DataSetRead.model_validate(facts)
+    return _read(facts, settings.datasets)
+
+
+@router.delete(
+    "/{name}",
+    status_code=204,
+    summary="Delete a data set",
+    responses=responses("dataset_unknown", "dataset_in_use"),
+)
+def delete_dataset(name: Name, held: Held) -> None:
+    """Its images, and what was decoded of them. Jobs and checkpoints that came of it stay. A
+    built-in set cannot be deleted, nor one that an active job uses. It is gone at once; its
+    space is free a little later, if it has very many files.
+    """
+    removal.remove(held, name)
+
+
+@router.get(
+    "/{name}/samples.png",
+    summary="Some images of a data set as a picture",
+    response_class=Response,
+    responses={
+        **png.described("A few images of each class."),
+        **responses(
+            *("dataset_unknown", "not_found", "dataset_invalid"),
+            *("dataset_not_downloaded", "not_ready"),
+        ),
+    },
+    dependencies=[Warm],
+)
+async def get_dataset_samples(
+    name: Name,
+    held: Held,
+    split: Annotated[
+        str, Query(description="Part of the data set.", json_schema_extra=_PARTS)
+    ] = "train",
+) -> Png:
+    """Some images of each class, taken evenly from all of it, with the name of the class. Of very
+    many classes the first are shown. A name that no font of the server can write is shown by its
+    number.
+    """
+
+    def draw() -> bytes:
+        return sheets.drawn(name, held.settings.datasets, split)
+
+    return Png(await anyio.to_thread.run_sync(draw, limiter=held.drawing))
 
 
 @router.get(
@@ -148,6 +213,20 @@ def get_dataset_image(
     data, media_type = samples.image(facts, settings.datasets, split=split, index=index)
     # What lies in a folder of images may be anything; a browser must not guess.
     return Response(data, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _read(facts: Facts, root: Path) -> DataSetRead:
+    known = {field: getattr(facts, field) for field in DataSetItem.model_fields}
+    found = origin.read(root / facts.name)
+    unchanged = found is not None and catalog.is_as_imported(facts.name, root)
+    if found is not None and unchanged and facts.version is None:
+        known["version"] = found.version
+    return DataSetRead(
+        **known,
+        job_id=None if found is None else found.job,
+        archive_sha256=found.sha256 if found is not None and unchanged else None,
+        report=origin.report(root / facts.name),
+    )
 
 
 def _all_facts(names: list[str], root: Path, cache: Path) -> Iterator[Facts]:

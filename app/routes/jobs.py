@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app import examples, histories, png, views
+from app import examples, histories, imports, png, views
 from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, Writing
 from app.errors import responses
 from app.png import Png
@@ -86,7 +86,7 @@ def list_jobs(  # noqa: PLR0913 - the filters of the list
         ),
     ] = None,
     active: Annotated[bool | None, Query(description="true: not ended yet. false: ended.")] = None,
-    kind: Annotated[str | None, Query(description="Such as train.")] = None,
+    kind: Annotated[str | None, Query(description="train, import or export.")] = None,
     owner: Annotated[str | None, Query(description="Whose.")] = None,
     dataset: Annotated[str | None, Query(description="On this data set.")] = None,
     tag: Annotated[str | None, Query(description="With this tag.")] = None,
@@ -302,7 +302,9 @@ def cancel_job(
         return views.job(session, jobs.finish_early(session, job_id), settings.runs)
     if jobs.get(session, job_id).state is State.cancelled:
         response.status_code = 200
-    return views.job(session, jobs.cancel(session, job_id), settings.runs)
+    cancelled = jobs.cancel(session, job_id)
+    imports.withdraw(cancelled, settings)
+    return views.job(session, cancelled, settings.runs)
 
 
 @router.post(
@@ -313,6 +315,7 @@ def cancel_job(
         "job_not_found",
         "job_active",
         "job_not_resumable",
+        "dataset_in_use",
         "too_many_queued",
         "invalid_json",
         "unsupported_media_type",
@@ -331,6 +334,7 @@ def resume_job(
     """
     epochs = None if request is None else request.epochs
     most = settings.max_queued_per_owner
+    imports.check_settled(session, jobs.get(session, job_id).dataset_name or "")
     return views.job(
         session, jobs.resume(session, job_id, epochs=epochs, max_queued=most), settings.runs
     )

@@ -9,7 +9,7 @@ from fastapi.openapi.models import Example
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app import planning, views
+from app import imports, planning, views
 from app.dependencies import Held, Owner, Warm
 from app.errors import responses
 from app.planning import Planned
@@ -17,6 +17,7 @@ from app.resources import Resources
 from app.schemas import JobRead, LayerRead, PlanRead
 from database import idempotency, jobs
 from database.tables import Job
+from models_store import recipe as recipes
 from models_store.fields import SubmittedRecipe
 
 router = APIRouter(tags=["Training"])
@@ -72,6 +73,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "layers_misfit",
         "network_too_large",
         "dataset_invalid",
+        "dataset_in_use",
         "idempotency_conflict",
         "checkpoint_not_found",
         "checkpoint_damaged",
@@ -118,6 +120,8 @@ def train(
         with held.reading() as session:
             if made := once.job_id(session):
                 return _replay(session, made, held, response)
+    with held.reading() as session:
+        imports.check_settled(session, recipes.wanted_dataset(submitted))
     planned = planning.plan(submitted, held.settings)
     if dry_run:
         with held.reading() as session:
@@ -162,6 +166,7 @@ def _replay(session: Session, job_id: str, held: Resources, response: Response) 
 def _enqueue(
     session: Session, submitted: SubmittedRecipe, planned: Planned, owner: str, most: int
 ) -> Job:
+    imports.check_settled(session, planned.recipe.dataset)  # it may have come meanwhile
     return jobs.enqueue(
         session,
         kind="train",

@@ -17,6 +17,7 @@ SHOWN = [
     (schemas.CheckpointItem, examples.CHECKPOINT_ITEM),
     (Manifest, examples.MANIFEST),
     (predictions.AnswerRead, examples.ANSWER),
+    (datasets.DataSetItem, examples.DATA_SET_ITEM),
     (datasets.DataSetRead, examples.DATA_SET),
     (datasets.DataSetImageRead, examples.DATA_SET_IMAGE),
     (architectures.ArchitectureItem, examples.ARCHITECTURE_ITEM),

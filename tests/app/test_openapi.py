@@ -27,6 +27,7 @@ def test_every_operation_is_called(server, train, png):
     """Show 7. The table is what the document lists; each call answers as the document says."""
     made, other = train(server.settings), train(server.settings).best
     queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
+    (server.settings.datasets / "own").mkdir(parents=True)
     weights, best, job = made.checkpoint_ids[0], made.best, made.job_id
     calls = [
         ("POST", "/train", "/train", {"json": {"dataset": "digits"}}, 202),
@@ -61,6 +62,10 @@ def test_every_operation_is_called(server, train, png):
             *("GET", "/datasets/{name}/images/{split}/{index}"),
             *("/datasets/digits/images/test/0", {}, 200),
         ),
+        ("POST", "/datasets", "/datasets", {"files": {"file": ("pets.zip", b"PK")}}, 202),
+        ("PUT", "/datasets/{name}", "/datasets/cars?merge=true", {"content": b"PK"}, 202),
+        ("DELETE", "/datasets/{name}", "/datasets/own", {}, 204),
+        ("GET", "/datasets/{name}/samples.png", "/datasets/digits/samples.png", {}, 200),
         ("GET", "/architectures", "/architectures", {}, 200),
         ("GET", "/architectures/{name}", "/architectures/mnist_net", {}, 200),
         ("GET", "/recipes", "/recipes", {}, 200),
@@ -146,6 +151,14 @@ def test_files_are_binary_so_that_swagger_ui_shows_a_file_picker(shared):
     files = content["multipart/form-data"]["schema"]["properties"]["file"]
     assert files["type"] == "array"
     assert files["items"] == {"type": "string", "format": "binary"}
+
+
+def test_archives_are_binary_too(shared):
+    paths = shared.get("/openapi.json").json()["paths"]
+    form = paths["/datasets"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"type": "string", "format": "binary"}.items() <= form["properties"]["file"].items()
+    raw = paths["/datasets/{name}"]["put"]["requestBody"]["content"]["application/octet-stream"]
+    assert raw["schema"] == {"type": "string", "format": "binary"}
 
 
 def test_every_reference_leads_somewhere(shared):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ class Listening:
     """Where the server is, and connections to it."""
 
     port: int
+    home: Path
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
@@ -49,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Limits],
             stack.callback(os.close, reading)
             stack.callback(thread.join, 30)
             stack.callback(os.close, writing)
-            return Listening(port)
+            return Listening(port, home)
 
         yield start
 
@@ -222,3 +224,24 @@ def test_several_requests_in_one_go(server):
     last = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     connection.sendall(GET + GET + last)
     assert until_closed(connection).count(b"HTTP/1.1 200 OK") == 3
+
+
+@pytest.mark.parametrize("announced", [b"Content-Length: 5000000", b"Transfer-Encoding: chunked"])
+def test_an_upload_that_is_cut_off_leaves_nothing(server, announced):
+    uploads = server.home / "uploads"
+    before = set(uploads.glob("*")) if uploads.exists() else set()
+    connection = server.connect()
+    head = b"PUT /datasets/pets HTTP/1.1\r\nHost: localhost\r\n" + announced + b"\r\n\r\n"
+    chunk = b"%x\r\n" % 2_000_000 if b"chunked" in announced else b""
+    connection.sendall(head + chunk + bytes(2_000_000))
+    wait_until(lambda: len(set(uploads.glob("*")) - before) == 1)
+    connection.close()
+    wait_until(lambda: set(uploads.glob("*")) == before)
+    assert alive(server)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

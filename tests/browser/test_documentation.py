@@ -198,3 +198,22 @@ def authorize(page: Page, key: str) -> None:
     dialog.locator("input").fill(key)
     dialog.get_by_role("button", name="Apply credentials").click()
     dialog.locator(".btn-done").click()
+
+
+def test_archives_are_picked_in_the_page(service: Any, visit: Any) -> None:
+    """As a form, whose name is that of the file, and as the body itself."""
+    seen = visit()
+    archive = {"name": "page pets.zip", "mimeType": "application/zip", "buffer": b"PK, no archive"}
+    block = opened(seen.page, service.client.base_url, "Data_sets-add_dataset")
+    block.locator("input[type=file]").set_input_files(archive)
+    status, job = executed(block)
+    assert (status, job["kind"], job["dataset"]["name"]) == (202, "import", "page pets")
+    assert service.client.wait(job["id"], timeout_seconds=60)["error"]["code"] == "archive_invalid"
+
+    block = opened(seen.page, service.client.base_url, "Data_sets-put_dataset")
+    block.locator("tr[data-param-name=name] input").fill("page pets")
+    block.locator("input[type=file]").set_input_files(archive)
+    status, job = executed(block)
+    assert (status, job["dataset"]["name"]) == (202, "page pets")
+    assert service.client.wait(job["id"], timeout_seconds=60)["state"] == "failed"
+    assert seen.complaints == []

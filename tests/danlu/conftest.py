@@ -124,10 +124,35 @@ def make_epoch(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+def make_dataset(name: str = "pets", **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "origin": "folder",
+        "classes": ["cat", "dog"],
+        "counts": {"train": 240, "test": 30},
+        "height": 480,
+        "width": 640,
+        "channels": 3,
+        "available": True,
+        "version": "0123abcd",
+        "defaults": {},
+        "job_id": "job_01K0000000IMP0RT0000000000",
+        "archive_sha256": None,
+        "report": None,
+        **changes,
+    }
+
+
 @pytest.fixture
 def made() -> SimpleNamespace:
     """What tests make: as attributes, since a conftest cannot be imported."""
-    return SimpleNamespace(job=make_job, running=make_running, epoch=make_epoch, problem=problem)
+    return SimpleNamespace(
+        job=make_job,
+        running=make_running,
+        epoch=make_epoch,
+        dataset=make_dataset,
+        problem=problem,
+    )
 
 
 @pytest.fixture

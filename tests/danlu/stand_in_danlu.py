@@ -27,6 +27,7 @@ def job() -> dict[str, Any]:
     ended = looks > 2
     return {
         "id": JOB,
+        "kind": "train",
         "state": TOLD.get("state", "succeeded") if ended else "running",
         "owner": "lin",
         "dataset": {"name": "digits"},

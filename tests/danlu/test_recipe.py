@@ -38,8 +38,6 @@ def test_words_become_a_recipe(words: str, built: dict[str, Any]) -> None:
         ("mnist =3", "no name before the ="),
         ("mnist optimizer.=3", "no name before the ="),
         ("mnist epochs=3 epochs.x=1", "epochs is given as 3"),
-        ("./photos", "cannot be sent to the server yet"),
-        ("photos.tar.gz", "cannot be sent to the server yet"),
         ("missing.yaml", "cannot be read as a recipe"),
     ],
 )
@@ -82,3 +80,25 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, name: str, text: str) -> None:
 
     with pytest.raises(ValueError, match="recipe"):
         recipe.build([str(tmp_path / name)])
+
+
+@pytest.mark.parametrize(
+    ("what", "local"),
+    [
+        *(
+            ("./pets", "./pets"),
+            ("pets/", "pets"),
+            (".", "."),
+            ("..", ".."),
+            ("/data/猫", "/data/猫"),
+        ),
+        *(("pets.zip", "pets.zip"), ("pets.TAR.gz", "pets.TAR.gz"), ("pets.rar", "pets.rar")),
+        *(("pets", None), ("my-recipes/pets.yaml", None), ("recipe.json", None), ("a/b=1", None)),
+    ],
+)
+def test_what_is_on_this_disk(what: str, local: str | None) -> None:
+    assert recipe.local(what) == (None if local is None else Path(local))
+
+
+def test_a_folder_of_the_home() -> None:
+    assert recipe.local("~/pets") == Path.home() / "pets"

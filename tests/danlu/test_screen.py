@@ -141,3 +141,9 @@ def test_predictions() -> None:
     assert first == "a.png 7 0.930 1 0.040 inverted"
     assert second == "a.png 7 (unsure) 0.930 1 0.040"
     assert third == "– empty_file It is empty."
+
+
+def test_a_job_that_trains_nothing_says_what_it_does(made: Any) -> None:
+    job = made.job(kind="import", recipe=None)
+
+    assert shown(screen.jobs([job], full_ids=False))[1].split()[3] == "import"

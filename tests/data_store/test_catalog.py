@@ -1,5 +1,6 @@
 """What data sets there are and what is known of them."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -128,3 +129,21 @@ def test_a_folder_of_junk(write: Write) -> None:
     with pytest.raises(Problem, match="None of the images"):
         catalog.facts("junk", root)
     assert "junk" not in catalog.names(root)
+
+
+def test_a_folder_is_as_imported_while_its_images_are(write: Write, png) -> None:
+    root = write({f"pets/{name}/1.png": png() for name in "ab"})
+    hidden = root / "pets" / ".danlu"
+    hidden.mkdir()
+    assert not catalog.is_as_imported("pets", root), "no report"
+    report = {"parts": [{"part": "train", "images": 2}], "bytes": 2 * len(png())}
+    (hidden / "report.json").write_text(json.dumps(report))
+    assert catalog.is_as_imported("pets", root)
+    for path in [root / "pets", *(root / "pets").rglob("*")]:
+        os.utime(path, (1, 1))
+    assert catalog.is_as_imported("pets", root), "copied elsewhere"
+    (root / "pets" / "a" / "2.png").write_bytes(png())
+    assert not catalog.is_as_imported("pets", root), "one more"
+    (hidden / "report.json").write_text('{"parts": 1}')
+    assert not catalog.is_as_imported("pets", root), "somebody else's"
+    assert not catalog.is_as_imported("gone", root)

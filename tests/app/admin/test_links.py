@@ -159,10 +159,11 @@ def test_what_is_hidden_or_still_being_written_is_left_out(tmp_path: Path) -> No
     folder = make(tmp_path / "cats", one="1")
     for name in (".hidden", "images.tar.part", "state.tmp"):
         (folder / name).write_text("no")
+    make(folder / ".danlu", origin="an import's")
 
     links.copy_folder(folder, tmp_path / "b", lambda _: None)
 
-    assert read(tmp_path / "b") == {"one": "1"}
+    assert read(tmp_path / "b") == {"one": "1", ".danlu/origin": "an import's"}
 
 
 def test_shared_bytes_are_those_that_another_folder_has_too(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_one_data_set(server, pets):
     one = server.get("/datasets/我的 PETS").json()
     assert set(one) == {
         *("name", "origin", "classes", "counts", "height", "width", "channels", "available"),
-        *("version", "defaults"),
+        *("version", "defaults", "job_id", "archive_sha256", "report"),
     }
     assert one["classes"] == ["cat", "dog"]
     assert one["counts"] == {"train": 6, "test": 4}
