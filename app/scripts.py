@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from data_store import catalog, folder
+from data_store import catalog, folder, origin
 from data_store.built_in import SETS
 from database import checkpoints as rows
 from database.tables import Job
@@ -75,7 +75,10 @@ def _source(job: Job, facts: catalog.Facts, settings: Settings) -> script.BuiltI
     if facts.origin == "built_in":
         return script.BuiltIn(SETS[facts.name].reader)
     path = settings.datasets / facts.name
-    unusual = _warned(job, "unreadable_images") or not folder.is_image_folder(path)
+    # What was left out here, now or by the import, may still lie in the folder of who asks.
+    found = [*job.warnings, *(origin.report(path) or {}).get("findings", ())]
+    incomplete = any(one["code"] in ("unreadable_images", "files_left_out") for one in found)
+    unusual = incomplete or not folder.is_image_folder(path)
     return script.Folder(folder.places(path), unusual=unusual)
 
 

@@ -57,6 +57,11 @@ def test_a_folder_with_parts(written, server, png):
     assert "is_image" not in found.text
     again = written(dataset="pets", architecture="mnist_net", warnings=["unreadable_images"])
     assert "is_valid_file=is_image" in again.text
+    records = server.settings.datasets / "pets" / ".danlu"
+    records.mkdir()
+    (records / "report.json").write_text('{"findings": [{"code": "unreadable_images"}]}')
+    imported = written(dataset="pets", architecture="mnist_net")
+    assert "is_valid_file=is_image" in imported.text
 
 
 def test_what_a_checkpoint_knows(server, train):
