@@ -1,6 +1,6 @@
 """What surrounds every request: its id, safe headers, how its body comes, a last resort for errors.
 
-Plain ASGI; knows no endpoint but those whose bodies carry images or archives. Who may come in is
+Plain ASGI; knows no endpoint but those whose bodies carry uploads. Who may come in is
 `app.door`'s to say.
 """
 
@@ -176,8 +176,8 @@ class BodyLimit:
         self.app = app
         self._most = settings.max_body_bytes
         self._most_with_images = predict_body_bytes(settings)
-        self._most_with_archive = settings.max_upload_bytes + _MULTIPART_OVERHEAD
         self._most_with_weights = settings.max_model_bytes + _FORM_OVERHEAD
+        self._most_with_archive = settings.max_upload_bytes + _MULTIPART_OVERHEAD
         self._pause_seconds = pause_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -204,13 +204,13 @@ class BodyLimit:
             return message
 
         async def send_early(message: Message) -> None:
-            """An archive that is refused is not waited for: it may have hours to go."""
+            """An upload that is refused is not waited for: it may have hours to go."""
             if message["type"] == "http.response.start" and not complete:
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
-        carries_archive = most == self._most_with_archive
-        await self.app(scope, receive_some, send_early if carries_archive else send)
+        is_long = most in (self._most_with_archive, self._most_with_weights)
+        await self.app(scope, receive_some, send_early if is_long else send)
 
     def _most_of(self, method: str, path: str) -> int:
         if path == "/predict":

@@ -121,7 +121,8 @@ class TestRecipe:
     @pytest.mark.parametrize("wanted", [False, "auto"])
     def test_a_random_backbone_is_not_frozen(self, resolve: Any, wanted: Any) -> None:
         body = {"architecture": "resnet18", "freeze_backbone": True, "pretrained": wanted}
-        assert refused(resolve, "freeze_backbone", **body).hint == "Say pretrained: true as well."
+        hint = refused(resolve, "freeze_backbone", **body).hint
+        assert hint == "Say pretrained: true as well, or init_from."
 
     def test_a_ratio_to_nothing_is_none(self, resolve: Any) -> None:
         refused(resolve, "head_lr", architecture="resnet18", head_lr=0.1, lr=0)
