@@ -138,7 +138,11 @@ def test_one_that_knows_no_ranges_and_cuts_off_does_not_go_on_forever(
     assert bring.part.read_bytes() == DATA[:90_000]
 
 
-@pytest.mark.parametrize("there", [b"x" * 1000, b"x" * len(DATA), b"x" * 500_000, DATA[::-1][:9]])
+@pytest.mark.parametrize(
+    "there",
+    [b"x" * 1000, b"x" * len(DATA), b"x" * 500_000, DATA[::-1][:9]],
+    ids=["short", "as long", "longer", "backwards"],
+)
 def test_what_was_wrong_from_the_start_is_found_out(
     there: bytes, serve: Serve, bring: Bringing
 ) -> None:

@@ -9,8 +9,10 @@ def test_only_what_differs_is_said(known):
     given = {"name": "Adam", "lr": 0.001, "betas": [0.8, 0.99]}
 
     assert optimizer(known(optimizer=given)) == (
-        "optimizer = torch.optim.Adam(model.parameters(), lr=0.001, betas=(0.8, 0.99))"
+        "optimizer = torch.optim.Adam(model.parameters(), lr=0.001, betas=(0.8, 0.99), fused=True)"
     )
+    assert "fused" not in optimizer(known(optimizer=given, device="mps"))
+    assert "fused=False" in optimizer(known(optimizer={**given, "fused": False}))
 
 
 def test_muon_alone_where_all_weights_are_of_two_dimensions(known):

@@ -5,8 +5,9 @@ def test_a_plain_run_has_a_plain_loop(known):
     lines = loop.train_model(known(), frozen_norm=False)
 
     assert lines[0] == "def train_model(model, device, loader, loss_fn, optimizer, epoch):"
-    assert [line.partition("  #")[0].strip() for line in lines[5:11]] == [
-        "images, labels = images.to(device), labels.to(device)",
+    assert [line.partition("  #")[0].strip() for line in lines[5:12]] == [
+        "images = images.to(device, memory_format=torch.channels_last)",
+        "labels = labels.to(device)",
         "outputs = model(images)",
         "loss = loss_fn(outputs, labels)",
         "optimizer.zero_grad()",

@@ -30,7 +30,10 @@ def test_imports_stand_in_order(known):
     text = script.write(known())
 
     block = text.split('"""')[2].strip().split("\n\n\n")[0].splitlines()
-    assert block[:4] == ["import math", "import sys", "from pathlib import Path", ""]
+    assert block[:5] == [
+        *("import sys", "from pathlib import Path", ""),
+        *("import numpy as np", "import torch"),
+    ]
     assert "from PIL import Image, ImageOps" in block
     assert "from sklearn.datasets import load_digits" not in block
 

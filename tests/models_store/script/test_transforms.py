@@ -1,4 +1,4 @@
-from models_store.script.transforms import mixing, names, transforms
+from models_store.script.transforms import definitions, mixing, names, transforms
 
 
 def text(known):
@@ -14,11 +14,24 @@ def test_without_chance_there_is_one_list(known):
 
 def test_arguments_are_those_that_differ(known):
     flip, crop = {"type": "RandomHorizontalFlip"}, {"type": "RandomCrop", "padding": 2}
-    found = text(known(transforms={"train": [flip, crop, {**flip, "p": 0.3}]}))
+    others = [flip, crop, {**flip, "p": 0.3}, {"type": "RandomErasing"}]
+    found = text(known(transforms={"train": others}))
 
     assert "v2.RandomHorizontalFlip()," in found
     assert "v2.RandomCrop((28, 28), padding=2)," in found
     assert "v2.RandomHorizontalFlip(p=0.3)," in found
+
+
+def test_crops_and_flips_alone_are_done_to_whole_batches_as_in_the_job(known):
+    flip, crop = {"type": "RandomHorizontalFlip"}, {"type": "RandomCrop", "padding": 2, "fill": 9}
+    found = known(transforms={"train": [crop, flip]})
+
+    augment = "\n".join(definitions(found)[-1])
+    assert "v2.functional.pad(images, [2, 2, 2, 2], fill=[9])" in augment
+    assert "crop(images, (28, 28), chance)" in augment
+    assert "flip(images, 3, 0.5, chance)" in augment
+    assert "Random" not in text(found)
+    assert definitions(known()) == []
 
 
 def test_erasing_works_on_numbers_and_so_does_what_follows(known):
