@@ -48,11 +48,11 @@ def one_cycle(lr: float, name: str = "Adam", **more: Any) -> Body:
     }
 
 
-def crops(padding: int) -> Body:
-    """The images shifted by so many pixels at most."""
-    return {"transforms": {"train": [{"type": "RandomCrop", "padding": padding}]}}
-
-
+CONSTANT = {
+    "optimizer": {"name": "Adam", "lr": 0.001},
+    "scheduler": None,
+    "transforms": {"train": []},
+}
 NESTEROV = {"momentum": 0.9, "nesterov": True}
 # What each data set is trained with beside its default, in words and as fields that differ from it.
 OTHERS: dict[str, dict[str, Body]] = {
@@ -62,9 +62,9 @@ OTHERS: dict[str, dict[str, Body]] = {
         "SGD to 0.05, Nesterov": one_cycle(0.05, "SGD", **NESTEROV),
     },
     "mnist": {
-        "OneCycleLR to 0.003": one_cycle(0.003),
-        "OneCycleLR to 0.003, crops of 2": {**one_cycle(0.003), **crops(2)},
-        "lenet5": {"architecture": "lenet5"},
+        "without crops": {"transforms": {"train": []}},
+        "without crops, Adam at 0.001": CONSTANT,
+        "lenet5 without crops, Adam at 0.001": {"architecture": "lenet5", **CONSTANT},
     },
     "cifar10-jpeg": {
         "cifar10_net, OneCycleLR to 0.002": {"architecture": "cifar10_net", **one_cycle(0.002)},

@@ -69,7 +69,10 @@ _GREY: Mapping[str, Any] = {
     "image_size": 28,
     "batch_size": 128,
     "epochs": 5,
-    "optimizer": {"name": "Adam", "lr": 0.001},
+    # 5 seeds: 0.9918 at least; at a constant 0.001, without crops, 0.9903 at most.
+    "optimizer": {"name": "Adam", "lr": 0.003},
+    "scheduler": {"name": "OneCycleLR", "max_lr": 0.003},
+    "transforms": {"train": [{"type": "RandomCrop", "padding": 2}]},
 }
 
 _COLOUR: Mapping[str, Any] = {
