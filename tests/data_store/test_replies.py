@@ -146,7 +146,7 @@ def test_a_password_is_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> 
             answer(to)
 
         mirror.answer = note  # type: ignore[method-assign]
-        with caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.INFO, logger="httpx"):
             ask(mirror.url.replace("http://", "http://lin:secret@") + "a")
     assert given == ["Basic " + base64.b64encode(b"lin:secret").decode()]
     assert mirror.url in caplog.text
