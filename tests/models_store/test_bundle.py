@@ -51,6 +51,7 @@ def images(photo: Pixels, tmp_path_factory: pytest.TempPathFactory) -> list[Path
         "grey.png": (picture.convert("L"), {}),
         "grey alpha.png": (Image.fromarray(np.dstack([photo[..., 0], layer[..., 0]]), "LA"), {}),
         "palette.gif": (picture.convert("P"), {}),
+        "deep.pgm": (Image.fromarray(photo[..., 0].astype(np.uint16) * 257), {}),
         "deep.png": (Image.fromarray(photo[..., 0].astype(np.uint16) * 257), {}),
         "two colours.png": (picture.convert("1"), {}),
         "print.jpg": (picture.convert("CMYK"), {}),
