@@ -1,5 +1,6 @@
 """The throw-away process: a few copies of a file, some time, and no trace of it."""
 
+import json
 import resource
 import sys
 import zipfile
@@ -8,35 +9,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from models_store import quarantine
 from models_store.manifest import Manifest
 from problems import Problem
 
 
-def test_weights_come_in_and_a_bomb_does_not(
-    manifest: Callable[..., Manifest],
-    network: Callable[[Manifest], nn.Module],
-    tmp_path: Path,
-) -> None:
-    described, file = manifest(architecture="lenet5", job_id=None), tmp_path / "model.pth"
-    torch.save(network(described).state_dict(), file)
-    arrived = quarantine.receive(file, described, tmp_path / "store")
-    assert arrived.left_out == []
-    assert arrived.disk_bytes > 100_000
-
-    bomb = tmp_path / "bomb.pth"
-    with zipfile.ZipFile(file) as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+def test_a_bomb_is_ended_by_its_limits(manifest: Callable[..., Manifest], tmp_path: Path) -> None:
+    """The process itself; that weights come in through it is seen in test_models_travel."""
+    plain_, bomb, described = tmp_path / "model.pth", tmp_path / "bomb.pth", manifest(job_id=None)
+    torch.save({"0.weight": torch.zeros(9)}, plain_)
+    with zipfile.ZipFile(plain_) as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as made:
         for one in plain.infolist():
-            packed.writestr(one.filename, plain.read(one))
+            made.writestr(one.filename, plain.read(one))
             if one.filename.endswith("/data/0"):
-                packed.getinfo(one.filename).file_size = 2 * 10**9  # what it says it unpacks to
+                made.getinfo(one.filename).file_size = 2 * 10**9  # what it says it unpacks to
     with pytest.raises(Problem) as caught:
         quarantine.receive(bomb, described, tmp_path / "store")
     assert caught.value.code == "model_file_invalid"
     assert caught.value.detail == "It takes too much memory to be read."
-    assert [path.name for path in (tmp_path / "store").iterdir()] == [described.id]
+    assert not list(tmp_path.glob("store/*"))
 
 
 def test_half_precision_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,11 +43,21 @@ def test_half_precision_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _program(path: Path, monkeypatch: pytest.MonkeyPatch, *, end: str) -> None:
-    """Instead of Python: it saves as that does, and then breaks."""
+    """Instead of Python: it saves as that does, and then ends so."""
     store = path.with_name("store")
     path.write_text(f"#!/bin/sh\nmkdir -p {store}/.tmp-ckpt_1/a {store}/ckpt_1 {store}/b\n{end}\n")
     path.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(path))
+
+
+def test_what_it_says_is_heard(
+    manifest: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = json.dumps({"disk_bytes": 7, "left_out": ["aux1.weight"]})
+    _program(tmp_path / "whole", monkeypatch, end=f"echo '{told}'")
+    arrived = quarantine.receive(tmp_path / "x", manifest(), tmp_path / "store")
+    assert arrived == (7, ["aux1.weight"])
+    assert len(list((tmp_path / "store").iterdir())) == 3
 
 
 def test_one_that_takes_too_long_is_ended(
