@@ -60,8 +60,8 @@ def main() -> None:
     except Problem as problem:
         told = {"problem": {**problem.as_dict(), "errors": problem.errors}}
     except (MemoryError, RuntimeError):  # PyTorch says the first in words
-        problem = _invalid("It takes too much memory to be read.")
-        told = {"problem": {**problem.as_dict(), "errors": problem.errors}}
+        too_large = _invalid("It takes too much memory to be read.")
+        told = {"problem": {**too_large.as_dict(), "errors": too_large.errors}}
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

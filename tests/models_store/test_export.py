@@ -28,7 +28,8 @@ _OWN = {
             {"type": "Conv2d", "out_channels": 6, "kernel_size": 1}, {"type": "Tanh"}]},
         {"type": "AvgPool2d", "kernel_size": 3, "stride": 2, "ceil_mode": True},
         {"type": "AdaptiveAvgPool2d", "output_size": [4, 4]},
-        {"type": "Dropout"}, {"type": "Flatten"}, {"type": "Linear"},
+        {"type": "Dropout"}, {"type": "Flatten"},
+        {"type": "Linear", "out_features": 9}, {"type": "Sigmoid"}, {"type": "Linear"},
     ]
 }  # fmt: skip
 
@@ -40,7 +41,6 @@ def _session(target: Path) -> onnxruntime.InferenceSession:
 @pytest.mark.parametrize(
     ("architecture", "pre"),
     [
-        ("lenet5", {}),
         (_OWN, {"channels": 3, "height": 30, "width": 22, "normalize": _NORMALIZE}),
         ("squeezenet1_1", {"channels": 3, "height": 64, "width": 64}),
     ],
