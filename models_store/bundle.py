@@ -43,7 +43,7 @@ def read(path):
         size = {sized}
         box = (image.draft(None, size) or (None, None))[1]  # a large JPEG: not at its whole size
         image.load()
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image, layer = Image.new("RGB", image.size, "white"), image.convert("RGBA")

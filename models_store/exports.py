@@ -73,10 +73,12 @@ def find(folder: Path, format_: Format) -> Export | None:
 
 
 @contextlib.contextmanager
-def unfinished(root: Path, job_id: str) -> Iterator[Path]:
-    """A folder in the store for files on their way; gone at the end, or swept after a crash."""
-    folder = root / f"{UNFINISHED}{job_id}"
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
+def unfinished(root: Path, job_id: str, claim: int) -> Iterator[Path]:
+    """A folder in the store for files on their way; gone at the end, or swept after a crash.
+
+    Each claim of the job has its own, for an earlier one may still be at work.
+    """
+    folder = root / f"{UNFINISHED}{job_id}.{claim}"
     folder.mkdir(parents=True)
     try:
         yield folder

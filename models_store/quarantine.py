@@ -5,19 +5,22 @@ Torch-free: a server starts it, waits, and hears what became of the file.
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from models_store.folders import UNFINISHED
 from models_store.manifest import Manifest
 from problems import Problem
 
 SECONDS = 120.0
 """To read the file in, the process's own start included."""
 
-# Beyond what torch itself takes: the file, its tensors, the copies that are written.
-_COPIES = 4
+# Beyond what torch itself takes: the file, its tensors, the copies that are written. Of a file in
+# half precision these are seven, since danlu's weights are float32.
+_COPIES = 8
 _ROOM_BYTES = 512 * 2**20
 
 log = logging.getLogger(__name__)
@@ -46,8 +49,10 @@ def receive(file: Path, manifest: Manifest, root: Path, *, seconds: float = SECO
             command, input=json.dumps(request).encode(), capture_output=True, timeout=seconds
         )
     except subprocess.TimeoutExpired:
+        _clear(root, manifest.id)
         raise _unreadable(f"Reading it took longer than {seconds:g} s.") from None
     if done.returncode != 0:
+        _clear(root, manifest.id)
         log.error("reading weights ended with %d: %s", done.returncode, _end_of(done.stderr))
         raise _unreadable("The process that read it ended, as it does when memory runs out.")
     told: dict[str, Any] = json.loads(done.stdout)
@@ -79,6 +84,12 @@ def confine(file_bytes: int) -> None:
         hard = resource.getrlimit(limit)[1]
         wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (wanted, wanted))
+
+
+def _clear(root: Path, id_: str) -> None:
+    """Removes what a process that was killed has saved: no row will know of it."""
+    for name in (f"{UNFINISHED}{id_}", id_):
+        shutil.rmtree(root / name, ignore_errors=True)
 
 
 def _size_now() -> int:

@@ -49,7 +49,7 @@ def check(planned: Plan, start: Manifest) -> None:
     ours, theirs = architectures.outline(planned), architectures.outline(_plan_of(start))
     head = heads.of(planned.architecture, ours)
     try:
-        fitting.check(_shapes(theirs, but=head), _shapes(ours, but=head), of="init_from")
+        fitting.check(_backbone(theirs, head), _backbone(ours, head), of="init_from")
     except Problem as misfit:
         raise Problem(
             misfit.code,
@@ -61,10 +61,13 @@ def check(planned: Plan, start: Manifest) -> None:
 
 
 def anew(planned: Plan, start: Manifest, classes: Sequence[str]) -> list[str]:
-    """Parameters that begin as they are drawn: those of the head, where the classes are others."""
-    if list(classes) == start.classes:
-        return []
-    return sorted(heads.of(planned.architecture, architectures.outline(planned)))
+    """Parameters that begin as they are drawn: those of the head, where the classes are others or
+    its shapes are.
+    """
+    ours, theirs = architectures.outline(planned), architectures.outline(_plan_of(start))
+    head = heads.of(planned.architecture, ours)
+    same_shapes = _shapes(ours, of=head) == _shapes(theirs, of=head)
+    return [] if same_shapes and list(classes) == start.classes else sorted(head)
 
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor], *, but: Collection[str]) -> None:
@@ -83,9 +86,13 @@ def _plan_of(start: Manifest) -> Plan:
     )
 
 
-def _shapes(network: nn.Module, *, but: Collection[str]) -> dict[str, tuple[int, ...]]:
+def _shapes(network: nn.Module, *, of: Collection[str]) -> fitting.Shapes:
     shapes = fitting.shapes(network.state_dict())
-    return {key: shape for key, shape in shapes.items() if key not in but}
+    return {key: shape for key, shape in shapes.items() if key in of}
+
+
+def _backbone(network: nn.Module, head: Collection[str]) -> fitting.Shapes:
+    return _shapes(network, of=network.state_dict().keys() - set(head))
 
 
 def _open_end(architecture: str | dict[str, Any]) -> str | dict[str, Any]:

@@ -70,8 +70,8 @@ class Module(nn.Module):
 
 @pytest.fixture(scope="module")
 def trained(service: Any) -> dict[str, Any]:
-    """A job on real digits, a few epochs long."""
-    job = service.client.train({"dataset": "digits", "epochs": 4, "seed": 0})
+    """A job on real digits, an epoch or two long."""
+    job = service.client.train({"dataset": "digits", "epochs": 2, "seed": 0})
     ended = service.client.wait(job["id"], timeout_seconds=120)
     assert ended["state"] == "succeeded", ended["error"]
     return dict(ended)

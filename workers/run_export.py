@@ -48,7 +48,7 @@ def work(
     folder, wanted = task.checkpoints / request["checkpoint"], request["format"]
     manifest = checkpoints.read_manifest(folder)
     tell = _teller(reporter, stop)
-    with exports.unfinished(task.checkpoints, task.fence.job_id) as draft:
+    with exports.unfinished(task.checkpoints, task.fence.job_id, task.fence.claim) as draft:
         made = _Exporting(task, folder, manifest, draft, tell)
         onnx = exports.find(folder, "onnx")
         if wanted == "onnx" or onnx is None:

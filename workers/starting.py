@@ -62,9 +62,11 @@ def obtain(
     starts.check(planned, manifest)
     anew = starts.anew(planned, manifest, classes)
     if anew:
+        what = "The last layer has another shape than that"
+        if list(classes) != manifest.classes:
+            what = "The classes are others than those"
         warn(
             "new_head",
-            f"The classes are others than those of {manifest.id}, so the last layer begins anew: "
-            f"{', '.join(anew)}.",
+            f"{what} of {manifest.id}, so the last layer begins anew: {', '.join(anew)}.",
         )
     return Start(manifest, folder, anew)

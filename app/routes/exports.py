@@ -95,10 +95,13 @@ def _at_it(session: Session, asked: dict[str, Any]) -> Job | None:
 
 
 def _made_by(session: Session, made: Export | None) -> Job | None:
-    """The job that made what is there; None also when nobody remembers it."""
+    """The job that made what is there; None also when nobody remembers it, or when it failed or was
+    cancelled after that.
+    """
     if made is None:
         return None
     try:
-        return jobs.get(session, made.job_id)
+        job = jobs.get(session, made.job_id)
     except Problem:
         return None
+    return None if job.state in (jobs.State.failed, jobs.State.cancelled) else job

@@ -34,7 +34,7 @@ def _record(folder: Path, **given: Any) -> Export:
 
 def _publish(root: Path, folder: Path, **given: Any) -> Export:
     record = _record(folder, **given)
-    with exports.unfinished(root, "job_1") as draft:
+    with exports.unfinished(root, "job_1", 1) as draft:
         made = draft / "model.onnx"
         made.write_bytes(b"abc")
         exports.publish(folder, made, record)
@@ -57,6 +57,14 @@ def test_what_was_published_is_found(folder: Path) -> None:
     assert checkpoints.disk_bytes(folder) > 3
     checkpoints.remove(folder)
     assert list(folder.parent.iterdir()) == []
+
+
+def test_two_attempts_do_not_share_a_draft(tmp_path: Path) -> None:
+    with exports.unfinished(tmp_path, "job_1", 2) as later:
+        with exports.unfinished(tmp_path, "job_1", 1) as earlier:
+            assert earlier.is_dir()
+        assert later.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_half_of_one_is_none(folder: Path) -> None:

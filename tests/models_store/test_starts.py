@@ -93,6 +93,23 @@ def test_the_last_layer_of_a_list_takes_other_classes(
     assert starts.anew(_plan(found, 10), start, start.classes) == []
 
 
+@pytest.mark.parametrize("differing", [{"image_size": [20, 20]}, {"bias": True}])
+def test_a_head_of_another_shape_is_new_for_the_same_classes(
+    differing: dict[str, Any],
+    facts: Any,
+    manifest: Callable[..., Manifest],
+    network: Callable[[Manifest], nn.Module],
+) -> None:
+    *before, last = _OWN["layers"]
+    start = manifest(architecture={"layers": [*before, {**last, "bias": False}]})
+    given = {"architecture": _OWN} if "bias" in differing else differing
+    planned = _plan(_resolve(facts, start, **given), 10)
+    starts.check(planned, start)
+    anew = starts.anew(planned, start, start.classes)
+    assert "model.3.weight" in anew
+    starts.fill(architectures.build(planned), network(start).state_dict(), but=anew)
+
+
 @pytest.mark.parametrize("classes", [10, 3])
 def test_fill(
     classes: int,

@@ -88,6 +88,24 @@ def test_its_weights_go_into_the_network(
     assert ("new_head" in told) == bool(anew)
 
 
+def test_a_last_layer_of_another_shape_is_told_of(
+    task: Task, weights: dict[str, torch.Tensor], recipe: Callable[..., Recipe]
+) -> None:
+    linear = {"layers": [{"type": "Flatten"}, {"type": "Linear"}]}
+    big, small = (
+        architectures.plan(linear, channels=1, size=(side, side), classes=2) for side in (28, 20)
+    )
+    old = checkpoints.read_manifest(task.checkpoints / "ckpt_1")
+    manifest = old.model_copy(update={"id": "ckpt_2", "architecture": linear})
+    checkpoints.save(task.checkpoints, architectures.build(big).state_dict(), manifest)
+    told: dict[str, str] = {}
+    asked = recipe().model_copy(update={"init_from": "ckpt_2"})
+    start = starting.obtain(asked, task, small, CLASSES, warn=told.__setitem__)
+    assert start is not None
+    start.fill(architectures.build(small))
+    assert told["new_head"].startswith("The last layer has another shape than that of ckpt_2, so")
+
+
 def test_one_that_is_gone_is_needed_only_at_the_beginning(
     obtain: Callable[..., object], task: Task
 ) -> None:

@@ -27,19 +27,19 @@ def _publish(server: Any, checkpoint_id: str, job_id: str, format_: exports.Form
         made_with={},
         created_at=datetime.now(UTC),
     )
-    with exports.unfinished(root, job_id) as draft:
+    with exports.unfinished(root, job_id, 1) as draft:
         made = draft / "made"
         made.write_bytes(b"made")
         exports.publish(root / checkpoint_id, made, record)
 
 
-def _end(server: Any, job_id: str) -> None:
+def _end(server: Any, job_id: str, state: jobs.State = jobs.State.succeeded) -> None:
     with server.sessions.begin() as session:
         jobs.claim(session, worker_id="w", host="h", device=None, kinds=("export",))
     with server.sessions.begin() as session:
         fence = jobs.fence_of(jobs.get(session, job_id))
         jobs.start(session, fence, pid=1, device=None)
-        jobs.finish(session, fence, state=jobs.State.succeeded, stop_reason="completed")
+        jobs.finish(session, fence, state=state, stop_reason=None)
 
 
 @pytest.mark.parametrize(("format_", "ending"), [("onnx", "onnx"), ("bundle", "zip")])
@@ -88,6 +88,18 @@ def test_from_request_to_download(
     anew = server.post(address, json={"format": format_})
     assert anew.status_code == 202
     assert anew.json()["id"] != job["id"]
+
+
+def test_one_that_a_failed_job_left_is_made_anew(server: Any, train: Callable[..., Any]) -> None:
+    best = train(server.settings).best
+    address = f"/checkpoints/{best}/exports"
+    bundle = server.post(address, json={"format": "bundle"}).json()["id"]
+    _publish(server, best, bundle, "onnx")
+    during = server.post(address, json={"format": "onnx"})
+    assert (during.status_code, during.json()["id"]) == (200, bundle)
+    _end(server, bundle, jobs.State.failed)
+    after = server.post(address, json={"format": "onnx"})
+    assert (after.status_code, after.json()["state"]) == (202, "queued")
 
 
 def test_one_of_before_the_judgement_is_not_given(
