@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from data_store import entries
 from data_store.tars import Compression, Tar
 from problems import Problem
 
@@ -107,6 +108,31 @@ def test_also_where_a_file_ends(tarred: Pack, end: int) -> None:
         "archive_invalid",
         ["a", "b", "c"],
     )
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE])
+@pytest.mark.parametrize("step", ["n", "n/", "./", "名"])
+def test_names_without_end_are_refused_before_anything_is_made_of_them(
+    tarred: Pack, kind: bytes, step: str
+) -> None:
+    member = tarfile.TarInfo(step * 5000 + "a.txt")
+    member.type = kind
+
+    problem = refusal(tarred({"cat/1.jpg": b""}, entries=[member]))
+
+    assert problem.code == "archive_invalid"
+    assert "too long" in problem.detail
+    assert len(problem.detail) < 200
+
+
+def test_many_long_names_are_too_many(tarred: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "MOST_NAMES_BYTES", 30)
+
+    assert list(contents(tarred({"cat/1.txt": b"", "cat/2.txt": b""}))) == [
+        "cat/1.txt",
+        "cat/2.txt",
+    ]
+    assert refusal(tarred({f"cat/{n}.txt": b"" for n in range(4)})).code == "archive_too_large"
 
 
 @pytest.mark.parametrize(
