@@ -109,7 +109,8 @@ def device(text: str) -> Problem:
 
 def too_many() -> Problem:
     """The problem of an archive with too many entries."""
-    return Problem("archive_too_large", f"The archive has more than {MOST_ENTRIES:,} entries.")
+    most = f"{MOST_ENTRIES:,} entries, or more than {MOST_NAMES_BYTES // 10**6} MB of names"
+    return Problem("archive_too_large", f"The archive has more than {most}.")
 
 
 def shown(text: str) -> str:
