@@ -69,13 +69,16 @@ def arrange(
         raise _no_images(left_out)
     _unwrap(steps, known)
     places: dict[int, str] = {}
+    spelled: dict[str, str] = {}  # val for validation too, where that comes first
     has_parts = _has_parts(steps.values(), known)
     for number, inside in steps.items():
         why = _why_not(inside, has_parts=has_parts)
         if why or number in too_large:
             left_out.append(LeftOut(paths[number], why or "too large"))
-        else:
-            places[number] = "/".join(inside)
+            continue
+        if part := has_parts and folder.part_of(inside[0]):
+            inside[0] = spelled.setdefault(part, inside[0])
+        places[number] = "/".join(inside)
     _check_names(places.values())
     _check_classes(places.values(), has_parts=has_parts, known=known, left_out=left_out)
     return Arrangement(places, left_out)
