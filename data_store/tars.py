@@ -98,7 +98,9 @@ class Tar:
             self._name_bytes += len(raw)
             if self._name_bytes > entries.MOST_NAMES_BYTES:
                 raise entries.too_many()
-            self.names[number] = Name(raw, known="path" in member.pax_headers)
+            said = member.pax_headers
+            known = "path" in said and said.get("hdrcharset") != "BINARY"
+            self.names[number] = Name(raw, known)
 
 
 class _Stream(io.RawIOBase):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import os
 import struct
 import tarfile
 import zlib
@@ -81,6 +82,19 @@ def test_a_pax_name_says_what_it_is(tarred: Pack) -> None:
     list(opened.files(lambda _: True))
 
     assert [name.known for name in opened.names.values()] == [True]
+    opened.close()
+
+
+def test_a_pax_name_whose_bytes_are_as_they_were_does_not_say_it(tarred: Pack) -> None:
+    other = os.fsdecode("狗.jpg".encode("gbk"))
+    opened = Tar(tarred({other: b"", "鳥.jpg": b""}), "", lambda: None)
+
+    list(opened.files(lambda _: True))
+
+    assert [(name.raw, name.known) for name in opened.names.values()] == [
+        ("狗.jpg".encode("gbk"), False),
+        ("鳥.jpg".encode(), True),
+    ]
     opened.close()
 
 
