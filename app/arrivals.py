@@ -5,6 +5,7 @@ Knows no forms and no data sets: whether bytes are an archive is not asked here.
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -73,8 +74,11 @@ class Arrival:
         trace: TracebackType | None,
     ) -> None:
         # Not in a thread: a request that is cancelled must not wait for one.
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            with suppress(OSError):  # of a full disk, which has been told: it writes what is left
+                self._file.close()
+        finally:
+            self._part.unlink(missing_ok=True)
 
     async def write(self, piece: bytes) -> None:
         """Takes the next bytes."""

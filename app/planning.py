@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import is_checkpoint_id
 from data_store import catalog
+from data_store.built_in import SETS
 from data_store.catalog import Facts
-from database import jobs
+from database import checkpoints, jobs
 from database.tables import State
 from models_store import misfits
 from models_store import recipe as recipes
@@ -63,6 +64,20 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     return Planned(recipe, network, images)
 
 
+def check_there(session: Session, recipe: Recipe, settings: Settings) -> None:
+    """Raises `Problem` dataset_unknown, checkpoint_not_found for what was deleted since the recipe
+    was planned: in a transaction that writes nothing more is.
+    """
+    name = recipe.dataset
+    if name not in SETS and catalog.own(name, settings.datasets) != name:
+        raise _at("dataset", Problem("dataset_unknown", f"There is no data set named {name!r}."))
+    if recipe.init_from is not None:
+        try:
+            checkpoints.get(session, recipe.init_from)
+        except Problem as problem:
+            raise _at("init_from", problem) from None
+
+
 def _network(recipe: Recipe, *, classes: int) -> "Plan":
     from models_store import architectures
 
@@ -87,19 +102,14 @@ def _start(checkpoint_id: str, settings: Settings) -> Manifest:
 
     Raises `Problem` checkpoint_not_found, checkpoint_damaged.
     """
-    from models_store import checkpoints
+    from models_store import checkpoints as files  # torch
 
     try:
         if not is_checkpoint_id(checkpoint_id):
             raise Problem("checkpoint_not_found", f"There is no checkpoint {checkpoint_id[:80]!r}.")
-        return checkpoints.read_manifest(settings.checkpoints / checkpoint_id)
+        return files.read_manifest(settings.checkpoints / checkpoint_id)
     except Problem as problem:
-        raise Problem(
-            problem.code,
-            problem.detail,
-            hint=problem.hint,
-            errors=[{"loc": ["body", "init_from"], "msg": problem.kind.title}],
-        ) from None
+        raise _at("init_from", problem) from None
 
 
 def _check_start(network: "Plan", start: Manifest) -> None:
@@ -112,12 +122,16 @@ def _facts(name: str, settings: Settings) -> Facts:
     try:
         return catalog.facts(name, settings.datasets, cache=settings.cache)
     except Problem as problem:
-        raise Problem(
-            problem.code,
-            problem.detail,
-            hint=problem.hint,
-            errors=[{"loc": ["body", "dataset"], "msg": problem.kind.title}],
-        ) from None
+        raise _at("dataset", problem) from None
+
+
+def _at(field: str, problem: Problem) -> Problem:
+    return Problem(
+        problem.code,
+        problem.detail,
+        hint=problem.hint,
+        errors=[{"loc": ["body", field], "msg": problem.kind.title}],
+    )
 
 
 def estimated_seconds(session: Session, planned: Planned) -> float | None:

@@ -32,11 +32,11 @@ def remove(held: Resources, name: str) -> Thread:
             "deleted by hand while nothing runs.",
             errors=[{"loc": ["path", "name"], "msg": "a built-in data set"}],
         )
+    key = _key(name, root)  # reads the whole folder: before anybody has to wait
     # Nobody can queue a job in this transaction: one that is queued before is seen, and one that
     # comes after finds no data set.
     with held.writing.begin() as session:
         imports.check_unused(session, name)
-        key = _key(name, root)
         hidden = root / f"{_HIDDEN}{uuid4().hex}"
         _rename(root / name, hidden)
 

@@ -92,11 +92,12 @@ def _unpack(
     with closing(_open(archive, lambda: advance(0))) as opened:
         advance(0)
         if isinstance(opened, Zip):
-            arranged = _arrange(opened, known)  # refuses before anything is written
+            # Refuses before anything is written.
+            arranged = _arrange(opened, known, tick=lambda: advance(0))
             room.need(sum(map(opened.size, arranged.places)))
         too_large = _write(opened, arranged, into / _RAW, advance, room)
         if arranged is None or too_large:
-            arranged = _arrange(opened, known, without=too_large)
+            arranged = _arrange(opened, known, tick=lambda: advance(0), too_large=too_large)
         rest = opened.total - opened.done
     _move(arranged, into, lambda: advance(0))
     advance(rest)
@@ -150,13 +151,16 @@ def _ends_as_zip(archive: Path) -> bool:
 
 
 def _arrange(
-    opened: Zip | Tar, known: Collection[str], *, without: Collection[int] = ()
+    opened: Zip | Tar,
+    known: Collection[str],
+    *,
+    tick: Callable[[], None],
+    too_large: Collection[int] = (),
 ) -> _Arranged:
-    read = entries.read(list(opened.names.values()))
+    read = entries.read(list(opened.names.values()), tick)
     paths = dict(zip(opened.names, read.paths, strict=True))
-    too_large = [LeftOut(paths.pop(number), "too large") for number in without]
-    found = layout.arrange(paths, known=known)
-    return _Arranged(found.places, [*found.left_out, *too_large], read.encoding)
+    found = layout.arrange(paths, known=known, too_large=too_large)
+    return _Arranged(found.places, found.left_out, read.encoding)
 
 
 def _write(

@@ -4,7 +4,7 @@ Knows nothing of images and of where files go.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,10 @@ from problems import Problem
 # Of a whole archive, the names of what is no image too. What an import keeps in memory of each,
 # about 2 kB while it is compared with all others, stays below half a gigabyte.
 MOST_ENTRIES = 200_000
+# Of all of them together in an archive, long before it is asked which can be written.
+MOST_NAMES_BYTES = 64_000_000
+# Of one: no system has longer paths.
+_MOST_RAW_BYTES = 4096
 # In UTF-8. File systems take 255 a name, and a file that is written first has a suffix behind it.
 _MOST_NAME_BYTES = 240
 _MOST_PATH_BYTES = 1_000
@@ -44,13 +48,25 @@ class Read:
     encoding: Encoding
 
 
-def read(names: Sequence[Name]) -> Read:
-    """The paths that names mean. Raises `Problem` archive_unsafe, archive_invalid."""
+def read(names: Sequence[Name], tick: Callable[[], None] = lambda: None) -> Read:
+    """The paths that names mean. `tick` is called for each. Raises `Problem` archive_unsafe,
+    archive_invalid.
+    """
     unknown = [name.raw for name in names if not name.known]
     encoding: Encoding = "utf-8"
     if not all(map(bytes.isascii, unknown)):
         encoding = encodings.guess(unknown)
-    return Read([path(_text(name, encoding)) for name in names], encoding)
+    paths = []
+    for name in names:
+        tick()
+        paths.append(path(_text(name, encoding)))
+    return Read(paths, encoding)
+
+
+def check_length(raw: bytes) -> None:
+    """Raises `Problem` archive_invalid for a name that is not worth a look."""
+    if len(raw) > _MOST_RAW_BYTES:
+        raise _too_long(raw.decode("utf-8", "replace"))
 
 
 def path(text: str) -> str:
@@ -73,11 +89,7 @@ def check_writable(path: str) -> None:
         raise _unsafe(f"{shown(path)} has a control character in its name")
     too_long = max(len(step.encode()) for step in path.split("/")) > _MOST_NAME_BYTES
     if too_long or len(path.encode()) > _MOST_PATH_BYTES:
-        raise Problem(
-            "archive_invalid",
-            f"The name {shown(path)} is too long for a file system.",
-            hint=f"Shorten it to {_MOST_NAME_BYTES} bytes: 240 letters, or 80 Chinese characters.",
-        )
+        raise _too_long(path)
 
 
 def fold(path: str) -> str:
@@ -97,7 +109,8 @@ def device(text: str) -> Problem:
 
 def too_many() -> Problem:
     """The problem of an archive with too many entries."""
-    return Problem("archive_too_large", f"The archive has more than {MOST_ENTRIES:,} entries.")
+    most = f"{MOST_ENTRIES:,} entries, or more than {MOST_NAMES_BYTES // 10**6} MB of names"
+    return Problem("archive_too_large", f"The archive has more than {most}.")
 
 
 def shown(text: str) -> str:
@@ -112,6 +125,14 @@ def _text(name: Name, encoding: Encoding) -> str:
         raise Problem(
             "archive_invalid", f"The archive says that the name {name.raw[:_SHOWN]!r} is UTF-8."
         ) from None
+
+
+def _too_long(text: str) -> Problem:
+    return Problem(
+        "archive_invalid",
+        f"The name {shown(text)} is too long for a file system.",
+        hint=f"Shorten it to {_MOST_NAME_BYTES} bytes: 240 letters, or 80 Chinese characters.",
+    )
 
 
 def _unsafe(what: str) -> Problem:

@@ -36,7 +36,7 @@ class Arrangement:
 
 def may_be_image(raw: bytes) -> bool:
     """Whether `arrange` may take a file of this name, whatever the encoding of that is."""
-    return raw.lower().endswith(_ENDINGS)
+    return raw.lower().rstrip(b"/.\\").endswith(_ENDINGS)  # entries.path takes these off
 
 
 def is_junk(path: str) -> bool:
@@ -46,11 +46,14 @@ def is_junk(path: str) -> bool:
     return hidden or steps[-1].lower() in ("thumbs.db", "desktop.ini", "icon\r")
 
 
-def arrange(paths: Mapping[int, str], *, known: Collection[str] = ()) -> Arrangement:
+def arrange(
+    paths: Mapping[int, str], *, known: Collection[str] = (), too_large: Collection[int] = ()
+) -> Arrangement:
     """Where images go, of the `paths` of all files of an archive by number.
 
     Folders around everything are taken off. `known` are the classes of a data set that the images
-    are added to: then one class is enough. Raises `Problem` dataset_invalid when no data set can
+    are added to: then one class is enough. Those that are `too_large` have no place, and change
+    none of the others. Raises `Problem` dataset_invalid when no data set can
     be made of it, archive_invalid or archive_unsafe for names that cannot be written.
     """
     left_out: list[LeftOut] = []
@@ -66,13 +69,16 @@ def arrange(paths: Mapping[int, str], *, known: Collection[str] = ()) -> Arrange
         raise _no_images(left_out)
     _unwrap(steps, known)
     places: dict[int, str] = {}
+    spelled: dict[str, str] = {}  # val for validation too, where that comes first
     has_parts = _has_parts(steps.values(), known)
     for number, inside in steps.items():
         why = _why_not(inside, has_parts=has_parts)
-        if why:
-            left_out.append(LeftOut(paths[number], why))
-        else:
-            places[number] = "/".join(inside)
+        if why or number in too_large:
+            left_out.append(LeftOut(paths[number], why or "too large"))
+            continue
+        if part := has_parts and folder.part_of(inside[0]):
+            inside[0] = spelled.setdefault(part, inside[0])
+        places[number] = "/".join(inside)
     _check_names(places.values())
     _check_classes(places.values(), has_parts=has_parts, known=known, left_out=left_out)
     return Arrangement(places, left_out)
@@ -157,6 +163,8 @@ def _no_images(left_out: Sequence[LeftOut]) -> Problem:
 
 
 def _no_classes(left_out: Sequence[LeftOut]) -> Problem:
+    if large := [each.file for each in left_out if each.why == "too large"]:
+        return _invalid(f"The {len(large):,} images are too large: {_listed(large)}.")
     loose = [each.file for each in left_out if each.why != "no image"]
     return _invalid(f"The {len(loose):,} images lie in no class folders: {_listed(loose)}.")
 

@@ -43,6 +43,7 @@ class Tar:
     def __init__(self, path: Path, compression: Compression, tick: Callable[[], None]) -> None:
         self.names: dict[int, Name] = {}
         self.total = path.stat().st_size
+        self._name_bytes = 0
         self._file = path.open("rb")
         inside = _unpacked(self._file, compression)
         self._stream = _Stream(inside, self._file, tick)
@@ -85,6 +86,8 @@ class Tar:
 
     def _take(self, number: int, member: tarfile.TarInfo) -> None:
         """Checks an entry, and notes its name if it is a file."""
+        raw = member.name.encode("utf-8", "surrogateescape")
+        entries.check_length(raw)
         if member.islnk() or member.issym():
             raise entries.link(member.name)
         if member.ischr() or member.isblk() or member.isfifo():
@@ -92,8 +95,12 @@ class Tar:
         if member.name.isascii():  # others are looked at when their encoding is known
             entries.path(member.name)
         if member.isfile():
-            raw = member.name.encode("utf-8", "surrogateescape")
-            self.names[number] = Name(raw, known="path" in member.pax_headers)
+            self._name_bytes += len(raw)
+            if self._name_bytes > entries.MOST_NAMES_BYTES:
+                raise entries.too_many()
+            said = member.pax_headers
+            known = "path" in said and said.get("hdrcharset") != "BINARY"
+            self.names[number] = Name(raw, known)
 
 
 class _Stream(io.RawIOBase):

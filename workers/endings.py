@@ -3,6 +3,7 @@
 `exit.json` says it; without one, the exit code and who else is gone. Knows no processes.
 """
 
+import contextlib
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,3 +74,15 @@ def write(session: Session, fence: Fence, ending: Ending) -> None:
             stop_reason=ending.stop_reason,
             error=ending.error,
         )
+
+
+def forget_archive(session: Session, job_id: str, uploads: Path) -> None:
+    """Removes the archive of an import that has ended, as it may have ended without doing so."""
+    try:
+        job = jobs.get(session, job_id)
+    except Problem:  # deleted already; the server sweeps
+        return
+    upload = (job.request or {}).get("upload")
+    if job.kind == "import" and job.state in jobs.ENDED and upload and upload == Path(upload).name:
+        with contextlib.suppress(OSError):
+            (uploads / upload).unlink()

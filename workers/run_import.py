@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import archive, doctor, durable, merging, staging
@@ -55,7 +56,7 @@ def work(
             upload.unlink(missing_ok=True)
         raise
     except BaseException:
-        upload.unlink(missing_ok=True)
+        _forget(upload, task, sessions)
         raise
     upload.unlink(missing_ok=True)
     return "completed"
@@ -149,6 +150,22 @@ class _Import:
             jobs.describe(
                 session, self._task.fence, dataset_version=origin["version"], warnings=warnings
             )
+
+
+def _forget(upload: Path, task: Task, sessions: sessionmaker[Session]) -> None:
+    """Removes the archive of an import that failed. Raises `Stopped` when another worker has the
+    job by now: that one works with the same archive, and perhaps took our folder away.
+    """
+    try:
+        with sessions.begin() as session:  # nobody gets the job meanwhile
+            if ours := jobs.hold(session, task.fence) is not None:
+                upload.unlink(missing_ok=True)
+    except SQLAlchemyError:  # it is removed when the job has ended
+        log.exception("nobody can say whose the archive is")
+        return
+    if not ours:
+        log.warning("another worker has the job by now", exc_info=True)
+        raise Stopped
 
 
 def _progress(reporter: Reporter, stop: Stop) -> Progress:

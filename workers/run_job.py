@@ -115,7 +115,9 @@ def _explain(error: Exception, *, training: bool) -> dict[str, Any]:
     elif _is_disk_full(error):
         problem = Problem("disk_full", "The disk filled up during the job.")
     else:
-        first_line = str(error).partition("\n")[0][:300]
+        # The system's own words: what follows them are paths of this machine.
+        said = (isinstance(error, OSError) and error.strerror) or str(error)
+        first_line = said.partition("\n")[0][:300]
         code = "training_failed" if training else "job_failed"
         problem = Problem(code, f"{type(error).__name__}: {first_line}")
     return dict(problem.as_dict())

@@ -201,6 +201,7 @@ class Supervisor:
             self._free.append(device)
         with self._sessions.begin() as session:
             endings.write(session, fence, endings.RELEASED)
+        self._forget_archive(fence.job_id)  # cancelled just then
         time.sleep(TROUBLE_SECONDS)
 
     # -- devices ---------------------------------------------------------------------------
@@ -278,6 +279,7 @@ class Supervisor:
         with contextlib.suppress(OSError):  # at worst an attempt is counted
             (run / processes.PROCESS_FILE).unlink()
         if one.kind == "import":
+            self._forget_archive(one.fence.job_id)
             self._sweep()
         log.info("%s %s, exit code %s", one.fence.job_id, record.state, one.process.exitcode)
 
@@ -289,13 +291,20 @@ class Supervisor:
         """
         gone = processes.end_stale_groups(self._settings.runs, self._host)
         with self._sessions.begin() as session:
-            for fence in jobs.left_behind(session, host=self._host, but=self._id):
+            behind = jobs.left_behind(session, host=self._host, but=self._id)
+            for fence in behind:
                 record = endings.read(self._settings.runs / fence.job_id, fence.claim)
                 if record is None and fence.job_id in gone:
                     record = endings.lost("ended with all of its worker")
                 record = record or endings.RELEASED
                 endings.write(session, fence, record)
                 log.warning("%s %s by an earlier worker", fence.job_id, record.state)
+        for fence in behind:
+            self._forget_archive(fence.job_id)
+
+    def _forget_archive(self, job_id: str) -> None:
+        with self._looking() as session:
+            endings.forget_archive(session, job_id, self._settings.uploads)
 
     def _sweep(self) -> None:
         """Half a data set, left by an import that is over: its process was killed."""
@@ -320,6 +329,7 @@ class Supervisor:
                 self._register("child", one.pid, job_id=one.fence.job_id, device=one.device)
             for job_id in self._leases.give_up_silent():
                 log.warning("%s: its worker was lost", job_id)
+                self._forget_archive(job_id)
 
     def _check_home(self) -> None:
         """Raises `Problem` home_gone. What runs cannot be saved any more, nor written down."""

@@ -19,6 +19,7 @@ from database import idempotency, jobs
 from database.tables import Job
 from models_store import recipe as recipes
 from models_store.fields import SubmittedRecipe
+from settings import Settings
 
 router = APIRouter(tags=["Training"])
 
@@ -130,7 +131,7 @@ def train(
         # Looked up again: the same request may come twice at once.
         if once is not None and (made := once.job_id(session)):
             return _replay(session, made, held, response)
-        row = _enqueue(session, submitted, planned, owner, held.settings.max_queued_per_owner)
+        row = _enqueue(session, submitted, planned, owner, held.settings)
         if once is not None:
             once.remember(session, row.id)
         response.headers["Location"] = f"/jobs/{row.id}"
@@ -164,9 +165,10 @@ def _replay(session: Session, job_id: str, held: Resources, response: Response) 
 
 
 def _enqueue(
-    session: Session, submitted: SubmittedRecipe, planned: Planned, owner: str, most: int
+    session: Session, submitted: SubmittedRecipe, planned: Planned, owner: str, settings: Settings
 ) -> Job:
     imports.check_settled(session, planned.recipe.dataset)  # it may have come meanwhile
+    planning.check_there(session, planned.recipe, settings)  # and these may have gone
     return jobs.enqueue(
         session,
         kind="train",
@@ -176,7 +178,7 @@ def _enqueue(
         name=submitted.name,
         tags=submitted.tags,
         priority=submitted.priority,
-        max_queued=most,
+        max_queued=settings.max_queued_per_owner,
     )
 
 

@@ -68,12 +68,15 @@ def test_a_disk_that_fills_on_the_way(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_says_that_it_is_full(tmp_path):
+@pytest.mark.parametrize(("buffering", "size"), [(0, 2_000_000), (-1, 2_000_000), (-1, 5)])
+def test_a_disk_that_says_that_it_is_full(tmp_path, monkeypatch, buffering, size):
+    monkeypatch.setattr(arrivals, "_HELD_BYTES", 5)
+
     async def run():
         async with Arrival(tmp_path, most=10**9, announced=None) as arrival:
             arrival._file.close()
-            arrival._file = open("/dev/full", "wb", buffering=0)  # noqa: ASYNC230, PTH123, SIM115
-            await arrival.write(bytes(2_000_000))
+            arrival._file = open("/dev/full", "wb", buffering=buffering)  # noqa: ASYNC230, PTH123, SIM115
+            await arrival.write(bytes(size))
 
     with pytest.raises(Problem) as caught:
         anyio.run(run)

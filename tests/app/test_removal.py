@@ -1,9 +1,10 @@
 """Deleting data sets: nothing is seen half, links lose no images, what was decoded goes too."""
 
 import pytest
+from sqlalchemy import text
 
 from app import removal
-from data_store import arrays
+from data_store import arrays, catalog
 from problems import Problem
 
 
@@ -32,6 +33,19 @@ def test_what_was_decoded_goes_too(server, pets):
     deleting.join()
     assert list(server.settings.cache.iterdir()) == []
     assert list(server.settings.datasets.iterdir()) == []
+
+
+def test_nobody_waits_for_a_large_folder_to_be_read(server, pets, monkeypatch):
+    held, read = server.app.state.resources, catalog.key
+
+    def key(name, root):
+        with held.writing.begin() as session:  # as other requests do meanwhile
+            session.execute(text("SELECT 1"))
+        return read(name, root)
+
+    monkeypatch.setattr(catalog, "key", key)
+    removal.remove(held, "pets").join()
+    assert not pets.exists()
 
 
 def test_of_a_link_the_link_goes(server, pets, tmp_path):

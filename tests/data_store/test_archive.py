@@ -188,6 +188,55 @@ def test_a_file_larger_than_any_image_is_left_out(
     ]
 
 
+def test_the_others_stay_where_they_are_when_one_is_too_large(
+    zipped: Pack, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_IMAGE_BYTES", 1000)
+    # Without the large one there would be no training part, and test would be a class.
+    files = {"test/cat/1.png": png(1), "cat/1.png": png(2), "train/cat/large.bmp": bytes(1001)}
+
+    unpacked, found = unpack(zipped(files), known=("cat",))
+
+    assert found == {"test/cat/1.png"}
+    assert {each.file: each.why for each in unpacked.left_out} == {
+        "cat/1.png": "in none of the parts",
+        "train/cat/large.bmp": "too large",
+    }
+
+
+def test_one_that_is_too_large_may_have_been_all_of_its_class(
+    zipped: Pack, tarred: Pack, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_IMAGE_BYTES", 1000)
+    files = {"cat/a/1.png": png(1), "cat/b/1.png": png(2), "dog/large.bmp": bytes(1001)}
+
+    for path in (zipped(files), tarred(files)):
+        problem = refusal(path)
+        assert problem.code == "dataset_invalid"
+        assert "only the class 'cat', with 2 images" in problem.detail
+    assert unpack(zipped(files), known=("cat",))[1] == {"cat/a/1.png", "cat/b/1.png"}
+
+
+def test_nothing_but_what_is_too_large_is_refused(
+    zipped: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_IMAGE_BYTES", 1000)
+
+    problem = refusal(zipped({"cat/1.bmp": bytes(1001), "dog/1.bmp": bytes(1001)}))
+
+    assert problem.code == "dataset_invalid"
+    assert "2 images are too large" in problem.detail
+
+
+@pytest.mark.parametrize("end", ["/.", "\\", "/./", "\\.\\"])
+def test_what_says_nothing_at_the_end_of_a_name_is_in_nobodys_way(
+    tarred: Pack, files: dict[str, bytes], end: str
+) -> None:
+    found = unpack(tarred({name + end: data for name, data in files.items()}))[1]
+
+    assert found == {name.removeprefix("pets/") for name in files}
+
+
 def test_a_full_disk_leaves_nothing(zipped: Pack, files: dict[str, bytes]) -> None:
     def full(_phase: str, done: int, _total: int) -> None:
         if done:

@@ -50,6 +50,14 @@ def test_names_that_say_so_are_utf8_and_the_others_what_they_are() -> None:
     assert (read.paths, read.encoding) == (["猫", "狗"], "gb18030")
 
 
+def test_whoever_waits_for_many_names_is_heard() -> None:
+    heard: list[None] = []
+
+    entries.read([Name(b"a", known=True)] * 3, lambda: heard.append(None))
+
+    assert len(heard) == 3
+
+
 def test_a_name_that_is_not_what_it_says_is_refused() -> None:
     with pytest.raises(Problem) as caught:
         entries.read([Name(b"\xff", known=True)])

@@ -105,6 +105,19 @@ def test_names_that_meet_are_refused(paths: list[str]) -> None:
     assert "twice" in problem.detail or "one file on many systems" in problem.detail
 
 
+def test_a_part_that_is_written_in_two_ways_is_one_folder() -> None:
+    two = ["validation/cat/1.jpg", "val/cat/2.jpg", "Training/cat/3.jpg", "test/cat/4.jpg"]
+
+    assert placed(*PARTS[:2], *two) == [
+        *PARTS[:2],
+        *("validation/cat/1.jpg", "validation/cat/2.jpg", "train/cat/3.jpg", "test/cat/4.jpg"),
+    ]
+    assert placed("valid/cat/1.jpg", "val/cat/2.jpg", known=("cat",)) == [
+        *("valid/cat/1.jpg", "valid/cat/2.jpg"),
+    ]
+    assert "twice" in refused(*PARTS, "val/cat/1.jpg", "validation/cat/1.jpg").detail
+
+
 def test_one_class_is_enough_to_be_added() -> None:
     known = ("cat", "dog")
     assert placed("cat/1.jpg", known=known) == ["cat/1.jpg"]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import os
 import struct
 import tarfile
 import zlib
@@ -12,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from data_store import entries
 from data_store.tars import Compression, Tar
 from problems import Problem
 
@@ -83,6 +85,19 @@ def test_a_pax_name_says_what_it_is(tarred: Pack) -> None:
     opened.close()
 
 
+def test_a_pax_name_whose_bytes_are_as_they_were_does_not_say_it(tarred: Pack) -> None:
+    other = os.fsdecode("狗.jpg".encode("gbk"))
+    opened = Tar(tarred({other: b"", "鳥.jpg": b""}), "", lambda: None)
+
+    list(opened.files(lambda _: True))
+
+    assert [(name.raw, name.known) for name in opened.names.values()] == [
+        ("狗.jpg".encode("gbk"), False),
+        ("鳥.jpg".encode(), True),
+    ]
+    opened.close()
+
+
 @pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
 @pytest.mark.parametrize("left", [0.5, 0.9])
 def test_a_tar_that_was_cut_off_is_refused(
@@ -107,6 +122,31 @@ def test_also_where_a_file_ends(tarred: Pack, end: int) -> None:
         "archive_invalid",
         ["a", "b", "c"],
     )
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE])
+@pytest.mark.parametrize("step", ["n", "n/", "./", "名"])
+def test_names_without_end_are_refused_before_anything_is_made_of_them(
+    tarred: Pack, kind: bytes, step: str
+) -> None:
+    member = tarfile.TarInfo(step * 5000 + "a.txt")
+    member.type = kind
+
+    problem = refusal(tarred({"cat/1.jpg": b""}, entries=[member]))
+
+    assert problem.code == "archive_invalid"
+    assert "too long" in problem.detail
+    assert len(problem.detail) < 200
+
+
+def test_many_long_names_are_too_many(tarred: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "MOST_NAMES_BYTES", 30)
+
+    assert list(contents(tarred({"cat/1.txt": b"", "cat/2.txt": b""}))) == [
+        "cat/1.txt",
+        "cat/2.txt",
+    ]
+    assert refusal(tarred({f"cat/{n}.txt": b"" for n in range(4)})).code == "archive_too_large"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,33 @@ def test_a_folder_that_is_none_says_nothing(tmp_path: Path) -> None:
     assert endings.read(run, 2) is None
 
 
+@pytest.mark.parametrize(
+    ("upload", "left"),
+    [("a", []), ("gone", ["a"]), (None, ["a"]), ("", ["a"]), ("..", ["a"]), ("../b", ["a"])],
+)
+def test_the_archive_of_an_import_that_has_ended_goes(
+    sessions: Sessions, tmp_path: Path, upload: str | None, left: list[str]
+) -> None:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    for path in (uploads / "a", tmp_path / "b"):
+        path.write_bytes(b"x")
+    with sessions.begin() as session:
+        request = {"upload": upload}
+        job_id = jobs.enqueue(
+            session, kind="import", dataset="pets", recipe=None, request=request, owner="lin"
+        ).id
+        endings.forget_archive(session, job_id, uploads)
+        assert (uploads / "a").exists()
+        jobs.cancel(session, job_id)
+
+        endings.forget_archive(session, job_id, uploads)
+        endings.forget_archive(session, "job_unknown", uploads)
+
+    assert [path.name for path in uploads.iterdir()] == left
+    assert (tmp_path / "b").exists()
+
+
 def test_a_process_that_could_not_write_its_end_met_a_full_disk() -> None:
     ending = endings.of_exit_code(processes.UNWRITTEN)
 

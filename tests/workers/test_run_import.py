@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 import time
 import zipfile
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import arrays, folder
@@ -292,7 +294,8 @@ def test_a_stop_is_heard_at_once(work: Work, why: Any, state: str, left: list[st
     timer.join()
 
 
-def test_another_worker_that_has_the_job_is_not_disturbed(work: Work) -> None:
+@pytest.mark.parametrize("swept", [False, True])
+def test_another_worker_that_has_the_job_is_not_disturbed(work: Work, swept: bool) -> None:
     class Losing(Stop):
         """Meanwhile the job is given up, and somebody else takes it."""
 
@@ -303,6 +306,8 @@ def test_another_worker_that_has_the_job_is_not_disturbed(work: Work) -> None:
                 self.lost, ours = True, work.fence
                 work.claim_again()  # which makes a new Stop, too
                 work.fence = ours
+                for folder in (work.home / "datasets").glob(".import-*") if swept else ():
+                    shutil.rmtree(folder)  # as that one does before it begins
             return False
 
     work.send(PETS)
@@ -310,6 +315,21 @@ def test_another_worker_that_has_the_job_is_not_disturbed(work: Work) -> None:
 
     assert work.run().state == "released"
 
+    assert work.left() == ["a"]
+
+
+def test_a_failure_says_so_when_nobody_can_be_asked_whose_the_archive_is(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hold(*_: object) -> None:
+        raise OperationalError("SELECT", None, Exception("database is locked"))
+
+    monkeypatch.setattr(jobs, "hold", hold)
+
+    outcome = work.import_({"cat/1.jpg": photo(1)})
+
+    assert outcome.error is not None
+    assert outcome.error["code"] == "dataset_invalid"
     assert work.left() == ["a"]
 
 

@@ -55,6 +55,7 @@ def task(sessions: Sessions, url: str, tmp_path: Path) -> Task:
         (Problem("dataset_invalid", "There is one class."), "dataset_invalid"),
         (MemoryError(), "out_of_memory"),
         (OSError(28, "No space left on device"), "disk_full"),
+        (OSError(2, "No such file or directory", "/srv/danlu/datasets/x"), "job_failed"),
     ],
 )
 def test_an_error_of_any_kind_is_an_outcome(
@@ -67,6 +68,7 @@ def test_an_error_of_any_kind_is_an_outcome(
     assert outcome.state == "failed"
     assert outcome.error is not None
     assert outcome.error["code"] == code
+    assert "/srv" not in str(outcome.error)
 
 
 @pytest.mark.parametrize(("why", "state"), [("cancel", "cancelled"), ("release", "released")])

@@ -77,10 +77,12 @@ class Stage:
     plays: dict[str, Play] = field(default_factory=dict)
     started: list[Process] = field(default_factory=list)
 
-    def submit(self, name: str, play: Play, *, kind: str = "train") -> str:
+    def submit(self, name: str, play: Play, *, kind: str = "train", **request: Any) -> str:
         self.plays[name] = play
         with self.sessions.begin() as session:
-            return jobs.enqueue(session, kind=kind, dataset=name, recipe=None, owner="lin").id
+            return jobs.enqueue(
+                session, kind=kind, dataset=name, recipe=None, request=request, owner="lin"
+            ).id
 
     def job(self, job_id: str) -> jobs.Job:
         with self.sessions() as session:
@@ -348,6 +350,26 @@ def test_half_a_data_set_of_a_job_that_is_over_is_swept(
 
     assert seen == [{f".import-{job_id}.1", "pets"}]
     until(lambda: left() == {"pets"})
+
+
+def test_the_archive_of_an_import_goes_with_its_last_attempt(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    seen: list[bool] = []
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append((uploads / "a").exists())
+
+    job_id = stage.submit("importing", look, kind="import", upload="a")
+    for name in ("a", "b"):
+        (uploads / name).write_bytes(b"x")
+    run()
+    until(lambda: stage.state(job_id) == State.failed)
+
+    assert seen == [True] * 3
+    until(lambda: [path.name for path in uploads.iterdir()] == ["b"])
 
 
 def test_a_child_that_could_not_write_how_it_ended_met_a_full_disk(

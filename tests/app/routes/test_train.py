@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import select
 
+from app import planning
 from database import jobs
 from database.tables import Job, State
 
@@ -365,6 +366,43 @@ def test_an_owner_that_is_too_long(shared, problem):
         "/train", json={"dataset": "digits"}, headers={"X-Danlu-User": "x" * 300}
     )
     assert problem(response, 422, "invalid_request")["errors"][0]["loc"][0] == "header"
+
+
+@pytest.fixture
+def deleting(monkeypatch):
+    """Does something just after the recipe is planned, as another request may."""
+
+    def deleting(delete):
+        def plan(*given, real=planning.plan):
+            planned = real(*given)
+            delete()
+            return planned
+
+        monkeypatch.setattr(planning, "plan", plan)
+
+    return deleting
+
+
+def test_a_data_set_that_is_deleted_meanwhile(server, problem, png, deleting):
+    pets = server.settings.datasets / "pets"
+    for label in ("cat", "dog"):
+        (pets / label).mkdir(parents=True)
+        for number in range(10):
+            (pets / label / f"{number}.png").write_bytes(png(number))
+    assert server.post("/train", json={"dataset": "pets"}).status_code == 202
+    deleting(lambda: pets.rename(server.settings.home / "gone"))
+    document = problem(server.post("/train", json={"dataset": "pets"}), 404, "dataset_unknown")
+    assert document["errors"][0]["loc"] == ["body", "dataset"]
+    assert count_jobs(server) == 1
+
+
+def test_a_checkpoint_that_is_deleted_meanwhile(server, problem, train, deleting):
+    start = train(server.settings).checkpoint_ids[0]
+    body = {"dataset": "digits", "init_from": start}
+    deleting(lambda: server.delete(f"/checkpoints/{start}").raise_for_status())
+    document = problem(server.post("/train", json=body), 404, "checkpoint_not_found")
+    assert document["errors"][0]["loc"] == ["body", "init_from"]
+    assert count_jobs(server) == 1
 
 
 def test_nothing_refused_leaves_a_job(server):
