@@ -12,7 +12,8 @@ CHINESE = ["猫", "狗"]
 @pytest.fixture
 def poor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with no font but matplotlib's own."""
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    own = [font for font in font_manager.fontManager.ttflist if font.name == fonts.OWN]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
 
 
 @pytest.fixture
