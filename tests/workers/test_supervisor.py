@@ -451,5 +451,6 @@ def test_what_an_import_has_started_ends_with_it(worker: Any, until: Until) -> N
 
     assert job.state == State.cancelled
     assert not any(map(processes.is_running, second))
-    assert list((worker.home / "datasets").iterdir()) == []
-    assert list(uploads.iterdir()) == []
+    # The supervisor tidies up once it has written that the job has ended.
+    until(lambda: not list((worker.home / "datasets").iterdir()), seconds=5)
+    until(lambda: not list(uploads.iterdir()), seconds=5)
