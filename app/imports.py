@@ -43,12 +43,15 @@ class Submitted:
 
 
 def check_changeable(held: Resources, name: str) -> None:
-    """What can be said before an archive is here that is to change this data set.
+    """What can be said before an archive is here that is to change this data set: nothing where it
+    may be the one that the set is made of, or is being made of.
 
     Raises `Problem` dataset_in_use.
     """
     with held.reading() as session:
-        check_unused(session, name)
+        is_ours = origin.read(held.settings.datasets / name) is not None
+        if not is_ours and _importing(session, name) is None:
+            check_unused(session, name)
 
 
 def check_settled(session: Session, name: str) -> None:

@@ -84,7 +84,8 @@ on {cores} cores without a GPU.
 
 `mnist` stands for `fashion_mnist` and `kmnist` too, whose recipe is the same; `cifar10-jpeg`
 (CIFAR-10 as folders of JPEG files) for images of one's own up to 64 pixels, `cifar10`, `cifar100`
-and `svhn`. For larger images there was no data at hand.
+and `svhn`; where it has no table here it has not been measured yet. For larger images there was no
+data at hand.
 """
 TABLE = """
 ## {name}

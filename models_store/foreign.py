@@ -21,7 +21,7 @@ from torch import nn
 
 from models_store import architectures, checkpoints, fitting, zoo
 from models_store.manifest import Manifest
-from models_store.quarantine import confine
+from models_store.quarantine import confine, format_of
 from problems import Problem
 
 _DAMAGED = "It is damaged or cut off."
@@ -99,13 +99,10 @@ def read(file: Path) -> Any:
     """What the file holds, without running any of it: safetensors, or a pickle of nothing but
     tensors and plain containers. Raises `Problem` model_file_invalid.
     """
-    with file.open("rb") as opened:
-        head = opened.read(10)
+    format_ = format_of(file)
     try:
-        if head[8:9] == b"{":  # its header is JSON, after eight bytes of its length
+        if format_ == "safetensors":
             return load_file(file)
-        if not head.startswith((b"PK\x03\x04", b"\x80")):
-            raise _invalid("It is neither a file of torch.save nor of safetensors.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is refused below
             # The other place that unpickles: people's files are so. No code runs, weights only.

@@ -55,7 +55,7 @@ def test_what_it_says_is_heard(
 ) -> None:
     told = json.dumps({"disk_bytes": 7, "left_out": ["aux1.weight"]})
     _program(tmp_path / "whole", monkeypatch, end=f"echo '{told}'")
-    arrived = quarantine.receive(tmp_path / "x", manifest(), tmp_path / "store")
+    arrived = quarantine.receive(_file(tmp_path), manifest(), tmp_path / "store")
     assert arrived == (7, ["aux1.weight"])
     assert len(list((tmp_path / "store").iterdir())) == 3
 
@@ -65,7 +65,7 @@ def test_one_that_takes_too_long_is_ended(
 ) -> None:
     _program(tmp_path / "slow", monkeypatch, end="exec sleep 60")
     with pytest.raises(Problem, match=r"longer than 0\.5 s"):
-        quarantine.receive(tmp_path / "x", manifest(), tmp_path / "store", seconds=0.5)
+        quarantine.receive(_file(tmp_path), manifest(), tmp_path / "store", seconds=0.5)
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["b"]
 
 
@@ -77,6 +77,21 @@ def test_one_that_breaks_is_told_of(
 ) -> None:
     _program(tmp_path / "broken", monkeypatch, end="echo FileNotFoundError >&2; kill -9 $$")
     with pytest.raises(Problem, match="ended, as it does when memory runs out"):
-        quarantine.receive(tmp_path / "x", manifest(), tmp_path / "store")
+        quarantine.receive(_file(tmp_path), manifest(), tmp_path / "store")
     assert "ended with -9: FileNotFoundError" in caplog.text
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["b"]
+
+
+def _file(folder: Path) -> Path:
+    """As a pickle begins, so that a process is started for it."""
+    (folder / "x").write_bytes(b"\x80")
+    return folder / "x"
+
+
+def test_no_process_is_started_for_what_is_no_weights(
+    manifest: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine.sys, "executable", "/nowhere")
+    (tmp_path / "x").write_text("a letter")
+    with pytest.raises(Problem, match=r"neither a file of torch\.save nor of safetensors"):
+        quarantine.receive(tmp_path / "x", manifest(), tmp_path / "store")

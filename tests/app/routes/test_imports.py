@@ -217,6 +217,14 @@ def test_the_name_of_an_import_that_is_not_done(server, problem):
     assert len(uploads(server)) == 1
 
 
+def test_an_archive_that_is_put_twice_is_one_job(server):
+    first = server.request("PUT", "/datasets/pets", content=ZIP)
+    again = server.request("PUT", "/datasets/pets", content=ZIP)
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json()["id"] == first.json()["id"]
+    assert len(uploads(server)) == 1
+
+
 @pytest.mark.parametrize("name", ["mnist", "Fashion-MNIST", "cifar-10-batches-py"])
 def test_a_name_of_a_built_in_set(shared, problem, name):
     problem(
