@@ -26,7 +26,8 @@ _UTF8, _ENCRYPTED = 0x800, 0x1 | 0x40
 _UNICODE_PATH = 0x7075  # APPNOTE.TXT 4.6.9: Info-ZIP Unicode Path
 # Of the others zipfile unpacks at once what it has read: 40 bytes of bzip2 can be 45 MB.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What zipfile raises for damaged archives, and what is beneath it.
+# What zipfile raises for damaged archives, and what is beneath it: NotImplementedError for versions
+# and flags that it does not know, IndexError and OverflowError for fields that lie.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, OSError),
     *(NotImplementedError, IndexError, OverflowError),

@@ -94,7 +94,8 @@ def _work(
         from workers import run_export
 
         return run_export.work(task, sessions, reporter, stop, request)
-    raise NotImplementedError(f"{task.kind}: {request}")
+    # No lane has another kind, so none is claimed; a newer danlu's row would say so here.
+    raise Problem("job_failed", f"This danlu has no jobs of kind {task.kind}.")
 
 
 def _begin(task: Task, sessions: sessionmaker[Session]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -72,14 +73,15 @@ def test_a_disk_that_fills_on_the_way(tmp_path):
 def test_a_disk_that_says_that_it_is_full(tmp_path, monkeypatch, buffering, size):
     monkeypatch.setattr(arrivals, "_HELD_BYTES", 5)
 
-    async def run():
+    async def run(full):
         async with Arrival(tmp_path, most=10**9, announced=None) as arrival:
             arrival._file.close()
-            arrival._file = open("/dev/full", "wb", buffering=buffering)  # noqa: ASYNC230, PTH123, SIM115
+            arrival._file = full
             await arrival.write(bytes(size))
 
-    with pytest.raises(Problem) as caught:
-        anyio.run(run)
+    full = Path("/dev/full")
+    with full.open("wb", buffering=buffering) as file, pytest.raises(Problem) as caught:
+        anyio.run(run, file)
     assert caught.value.code == "disk_full"
     assert list(tmp_path.iterdir()) == []
 

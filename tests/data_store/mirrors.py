@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +37,7 @@ class Mirror:
     url: str = ""
     asked: list[tuple[str, int]] = field(default_factory=list)  # path, first byte
     leaving: threading.Event = field(default_factory=threading.Event)
+    instead: Callable[[BaseHTTPRequestHandler], None] | None = None  # of `answer`
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         begin = int((re.findall(r"bytes=(\d+)-", to.headers.get("Range", "")) or ["0"])[0])
@@ -78,7 +79,7 @@ def served(mirror: Mirror) -> Iterator[Mirror]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            mirror.answer(self)
+            (mirror.instead or mirror.answer)(self)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -145,7 +145,7 @@ def test_a_password_is_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> 
             given.append(to.headers["Authorization"])
             answer(to)
 
-        mirror.answer = note  # type: ignore[method-assign]
+        mirror.instead = note
         with caplog.at_level(logging.INFO, logger="httpx"):
             ask(mirror.url.replace("http://", "http://lin:secret@") + "a")
     assert given == ["Basic " + base64.b64encode(b"lin:secret").decode()]

@@ -237,7 +237,7 @@ def test_another_part_than_was_asked_for(serve: Serve, bring: Bringing) -> None:
         ("another part of the file", {"Content-Range": "bytes 7-399999/400000"}),
     ):
         odd = serve(headers=header)
-        odd.answer = as_206(odd)  # type: ignore[method-assign]
+        odd.instead = as_206(odd)
         assert said in bring.fails(odd)
     assert bring.part.stat().st_size == 1000
 
@@ -261,7 +261,7 @@ def test_a_file_that_changes_meanwhile_is_had_from_one_piece(serve: Serve, bring
         changing.files[f"/{NAME}"] = DATA
         changing.then, changing.headers = "all", {"ETag": '"new"'}
 
-    changing.answer = answer  # type: ignore[method-assign]
+    changing.instead = answer
     bring(changing)
     assert bring.whole()
     assert firsts(changing) == [0, 100_000, 0]
@@ -295,7 +295,7 @@ def test_where_all_are_slow_the_fastest_gets_another_chance(
         to.wfile.write = write
         gives(to)
 
-    walks.answer = slowly  # type: ignore[method-assign]
+    walks.instead = slowly
     small = DATA[:6_000]
     for one in (crawls, walks):
         one.files[f"/{NAME}"] = small

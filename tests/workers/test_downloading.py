@@ -108,6 +108,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     small = replace(
         built_in.SETS["mnist"], files=rows, mirrors=(NOBODY,), counts={"train": 40, "test": 10}
     )
+    # SETS is typed as read-only, which it is to all but this test.
     monkeypatch.setitem(built_in.SETS, "mnist", small)  # type: ignore[arg-type]
     return {f"/datasets/{FOLDER}/{name}.gz": data for name, data in packed.items()}
 
