@@ -1,6 +1,7 @@
 """How good are the recipes that danlu takes by itself, beside others? Makes docs/defaults.md.
 
     OMP_WAIT_POLICY=passive python -m benchmarks.defaults WORK --data FOLDER [--sets mnist …]
+        [--device cuda]
     python -m benchmarks.defaults WORK --data FOLDER --page docs/defaults.md
 
 The first trains each recipe with each seed as a whole job, in this process, and writes a line of
@@ -48,7 +49,7 @@ def one_cycle(lr: float, name: str = "Adam", **more: Any) -> Body:
     }
 
 
-CONSTANT = {
+CONSTANT: Body = {
     "optimizer": {"name": "Adam", "lr": 0.001},
     "scheduler": None,
     "transforms": {"train": []},
@@ -68,10 +69,13 @@ OTHERS: dict[str, dict[str, Body]] = {
     },
     "cifar10-jpeg": {
         "cifar10_net, OneCycleLR to 0.002": {"architecture": "cifar10_net", **one_cycle(0.002)},
+        "Adam to 0.005": one_cycle(0.005),
         "SGD to 0.1, Nesterov, decay 5e-4": one_cycle(0.1, "SGD", weight_decay=5e-4, **NESTEROV),
+        "SGD to 0.05, Nesterov, decay 5e-4": one_cycle(0.05, "SGD", weight_decay=5e-4, **NESTEROV),
         "AdamW to 0.005, decay 0.05": one_cycle(0.005, "AdamW", weight_decay=0.05),
     },
 }
+SMALL_IMAGES = OTHERS["cifar10-jpeg"]  # also for any set that is not named above
 HEADING = """\
 # Default recipes, measured
 
@@ -79,16 +83,19 @@ What a [recipe](guide/recipe.md) says by itself for a data set, beside others th
 what is named. Every job held a part of the training images out, chose its best epoch on them, and
 was measured on the test images once. A default is better than another when its *validation*
 accuracy is: a choice by the test images would flatter itself. Seconds are those of training,
-without reading images and measuring. Made by `python -m benchmarks.defaults` with PyTorch {torch}
-on {cores} cores without a GPU.
+without reading images and measuring, on the hardware that the table names. Made by
+`python -m benchmarks.defaults`.
 
 `mnist` stands for `fashion_mnist` and `kmnist` too, whose recipe is the same; `cifar10-jpeg`
-(CIFAR-10 as folders of JPEG files) for images of one's own up to 64 pixels, `cifar10`, `cifar100`
-and `svhn`; where it has no table here it has not been measured yet. For larger images there was no
-data at hand.
+(CIFAR-10 as folders of JPEG files) for `cifar10`, `cifar100` and `svhn`, and for images of one's
+own up to 64 pixels, of which there may be fewer: `cifar10-jpeg-500` has the first 500 training
+images of each class, and all test images. With so few, validation tells little: 40 to 500 images
+of a run against 10,000 test images. For larger images there was no data at hand.
 """
 TABLE = """
 ## {name}
+
+On {hardware}.
 
 | recipe | seeds | validation accuracy, mean | test accuracy, mean | least | most | seconds, mean |
 |---|---|---|---|---|---|---|
@@ -104,15 +111,25 @@ class Trial:
     recipe: Recipe
 
 
-class Cpu:
-    """The only device, and always free."""
+@dataclass(frozen=True)
+class Only:
+    """The one device, which is always free."""
+
+    name: str
 
     def give_up(self) -> None:
         """Nobody else wants it."""
 
     def take(self) -> str:
         """Its name."""
-        return "cpu"
+        return self.name
+
+    def hardware(self) -> str:
+        """In words, with the version of PyTorch."""
+        on = f"{os.cpu_count()} cores without a GPU"
+        if self.name != "cpu":
+            on = f"one {torch.cuda.get_device_name()}"
+        return f"{on}, PyTorch {torch.__version__.partition('+')[0]}"
 
 
 def main() -> int:
@@ -120,9 +137,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("work", type=Path, help="folder of the results and of decoded images")
     parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
-    parser.add_argument("--sets", nargs="+", choices=OTHERS, default=list(OTHERS))
+    parser.add_argument("--sets", nargs="+", default=list(OTHERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--recipes", nargs="+", help=f"titles, such as {DEFAULT!r}")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--epochs", type=int, help="for a try: as many for every recipe")
     parser.add_argument("--page", type=Path, help="write it and train nothing")
     given = parser.parse_args()
@@ -135,7 +153,8 @@ def main() -> int:
         given.page.write_text(page(wanted, read(given.work)), encoding="utf-8")
         return 0
     given.work.mkdir(parents=True, exist_ok=True)
-    failed = [trial for trial in wanted if not done(trial, given.work, given.data)]
+    device = Only(given.device)
+    failed = [trial for trial in wanted if not done(trial, given.work, given.data, device)]
     return 1 if failed else 0
 
 
@@ -146,11 +165,14 @@ def trials(data: Path, sets: list[str], seeds: list[int], *, epochs: int | None)
     for seed in seeds:
         for name in there:
             facts = catalog.facts(name, data)
-            for title, differs in {DEFAULT: {}, **OTHERS[name]}.items():
+            seen: list[Recipe] = []  # the default is one of the others, for some sets
+            for title, differs in {DEFAULT: {}, **OTHERS.get(name, SMALL_IMAGES)}.items():
                 asked = {"dataset": name, "seed": seed, **differs}
                 asked |= {"epochs": epochs} if epochs else {}
-                submitted = SubmittedRecipe.model_validate(asked)
-                yield Trial(name, title, recipes.resolve(submitted, facts))
+                recipe = recipes.resolve(SubmittedRecipe.model_validate(asked), facts)
+                if recipe not in seen:
+                    yield Trial(name, title, recipe)
+                seen.append(recipe)
 
 
 def read(work: Path) -> dict[str, dict[str, Any]]:
@@ -167,12 +189,12 @@ def key(trial: Trial) -> str:
     return json.dumps(trial.recipe.model_dump(mode="json"), sort_keys=True)
 
 
-def done(trial: Trial, work: Path, data: Path) -> bool:
+def done(trial: Trial, work: Path, data: Path, device: Only) -> bool:
     """Whether there is a result, which is measured if need be."""
     if key(trial) in read(work):
         return True
     began = time.perf_counter()
-    measured = train(trial.recipe, work, data)
+    measured = train(trial.recipe, work, data, device)
     spent = time.perf_counter() - began
     title = f"{trial.dataset}, {trial.title}, seed {trial.recipe.seed}"
     if measured is None:
@@ -180,11 +202,12 @@ def done(trial: Trial, work: Path, data: Path) -> bool:
         return False
     say(f"{title}: {measured['test']:.4f} in {measured['seconds']:.0f} s, in all {spent:.0f} s")
     with (work / RESULTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"recipe": key(trial), **measured}) + "\n")
+        line = {"recipe": key(trial), "hardware": device.hardware(), **measured}
+        file.write(json.dumps(line) + "\n")
     return True
 
 
-def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
+def train(recipe: Recipe, work: Path, data: Path, device: Only) -> dict[str, float] | None:
     """A whole job on a database of its own; its accuracies and the seconds of its epochs."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         home = Path(folder)
@@ -196,13 +219,13 @@ def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
             body = recipe.model_dump(mode="json")
             jobs.enqueue(session, kind="train", dataset=recipe.dataset, recipe=body, owner="")
         with sessions.begin() as session:
-            job = jobs.claim(session, worker_id="benchmark", host="here", device="cpu")
+            job = jobs.claim(session, worker_id="benchmark", host="here", device=device.name)
             assert job is not None
             fence = jobs.fence_of(job)
         task = Task(
             fence=fence,
             kind="train",
-            device="cpu",
+            device=device.name,
             database=url,
             datasets=data,
             cache=work / "cache",
@@ -211,7 +234,7 @@ def train(recipe: Recipe, work: Path, data: Path) -> dict[str, float] | None:
             runs=home / "runs",
             uploads=home / "uploads",
         )
-        outcome = run_job.run(task, Cpu(), Stop())
+        outcome = run_job.run(task, device, Stop())
         with sessions() as session:
             metrics = jobs.get(session, fence.job_id).metrics or {}
             epochs = history.epochs(session, fence.job_id)
@@ -231,9 +254,10 @@ def page(wanted: list[Trial], results: dict[str, dict[str, Any]]) -> str:
         if key(trial) in results:
             measured = rows.setdefault(trial.dataset, {}).setdefault(trial.title, [])
             measured.append(results[key(trial)])
-    text = HEADING.format(torch=torch.__version__.partition("+")[0], cores=os.cpu_count())
+    text = HEADING
     for name, recipes_of in rows.items():
-        text += TABLE.format(name=name)
+        used = {one["hardware"] for measured in recipes_of.values() for one in measured}
+        text += TABLE.format(name=name, hardware="; ".join(sorted(used)))
         text += "".join(row(title, measured) for title, measured in recipes_of.items())
     return text
 

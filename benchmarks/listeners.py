@@ -91,7 +91,9 @@ async def measure(url: str, *, listeners: int, polls: int, epochs: int) -> bool:
     """Runs it all and prints the table; True if everyone heard everything once and in order."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     health, theirs = multiprocessing.Pipe()
-    watching = multiprocessing.get_context("spawn").Process(target=watch_health, args=(url, theirs))
+    watching = multiprocessing.get_context("spawn").Process(
+        target=watch_health, args=(url, theirs), daemon=True
+    )
     watching.start()
     async with httpx.AsyncClient(base_url=url, timeout=90, limits=limits) as http:
         recipe = {"dataset": "digits", "epochs": epochs, "checkpoints": {"every_epochs": 5}}

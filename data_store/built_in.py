@@ -79,8 +79,15 @@ _COLOUR: Mapping[str, Any] = {
     "architecture": "resnet_small",
     "image_size": 32,
     "epochs": 15,
-    "optimizer": {"name": "Adam", "lr": 0.005},
-    "scheduler": {"name": "OneCycleLR", "max_lr": 0.005},
+    # 5 seeds: 0.8329 at least; with Adam up to 0.005, 0.8326 at most.
+    "optimizer": {
+        "name": "SGD",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+    },
+    "scheduler": {"name": "OneCycleLR", "max_lr": 0.1},
     "transforms": {
         "train": [{"type": "RandomCrop", "padding": 4}, {"type": "RandomHorizontalFlip"}]
     },

@@ -53,15 +53,17 @@ def folder_to_disk(folder: Path) -> None:
 
 def everything_to_disk(tick: Callable[[], None]) -> None:
     """Returns when all that anybody wrote will outlive a power cut: to sync 60,000 files one by one
-    takes minutes. `tick` is called several times a second, and may raise to leave.
+    takes minutes. `tick` is called at least once, several times a second, and may raise to leave.
     """
     if not hasattr(os, "sync"):  # Windows
         return
     syncing = Thread(target=os.sync, name="sync", daemon=True)
     syncing.start()
-    while syncing.is_alive():
+    while True:
         syncing.join(_TICK_SECONDS)
         tick()
+        if not syncing.is_alive():
+            return
 
 
 def sweep(folder: Path, pattern: str) -> None:

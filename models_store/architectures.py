@@ -5,6 +5,7 @@ which takes as long as importing torch, in each training process anew. Knows not
 """
 
 import functools
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -174,6 +175,8 @@ def _plan_own(own: LayerList, input_shape: tuple[int, int, int], classes: int) -
         layers, output = trace(own.layers, input_shape, classes=classes, prefix="model.")
     except Misfit as misfit:
         raise _layers_misfit(misfit) from misfit
+    for layer in layers:
+        _check_known_to_pytorch(layer)
     planned = Plan(own.canonical(), input_shape, classes, layers, "model.")
     if output != (classes,):
         raise _wrong_end(len(own.layers) - 1, output, classes)
@@ -185,6 +188,22 @@ def _plan_own(own: LayerList, input_shape: tuple[int, int, int], classes: int) -
             errors=[{"loc": [*_LAYERS], "msg": "nothing to train"}],
         )
     return _within_limits(planned, ["architecture"])
+
+
+def _check_known_to_pytorch(layer: Layer) -> None:
+    """BatchNorm2d has its `bias` only in newer ones than danlu asks for."""
+    if layer.type == "Residual":
+        return
+    known = inspect.signature(getattr(nn, layer.type)).parameters
+    for name in layer.arguments:
+        if name not in known:
+            message = f"{layer.type} has no {name} in PyTorch {torch.__version__}"
+            raise Problem(
+                "invalid_request",
+                f"{message}, which is installed here.",
+                hint=f"Leave {name} out, or install a newer PyTorch.",
+                errors=[{"loc": [*_LAYERS, name], "msg": message}],
+            )
 
 
 def _within_limits(planned: Plan, blamed: list[str | int]) -> Plan:

@@ -218,6 +218,26 @@ def test_planning_asks_torch_for_nothing() -> None:
     assert called == []
 
 
+def test_an_argument_that_an_older_pytorch_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older(nn.Module):
+        def __init__(self, num_features: int) -> None:
+            super().__init__()
+
+    monkeypatch.setattr(nn, "BatchNorm2d", Older)
+    normed = {"type": "BatchNorm2d", "bias": False}
+    rest = [{"type": "Flatten"}, {"type": "Linear"}]
+
+    def plan(*layers: dict[str, Any]) -> Plan:
+        return architectures.plan({"layers": layers}, channels=1, size=(5, 5), classes=3)
+
+    assert plan({"type": "BatchNorm2d"}, *rest).parameters
+    with pytest.raises(Problem) as caught:
+        plan(normed, *rest)
+
+    assert caught.value.code == "invalid_request"
+    assert torch.__version__ in str(caught.value.detail)
+
+
 def test_flops_by_hand() -> None:
     multiply_adds = (
         28 * 28 * 6 * 5 * 5 * 1
