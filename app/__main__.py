@@ -39,10 +39,20 @@ def main() -> int:
         return 1
     log.info("%s, home %s", _url(listening), settings.home)
     settings = _with_key(settings, listening)
+    _leave_triton_out()
     # Imported late: whoever connects meanwhile waits in the socket's queue, and is not refused.
     from app import serving
 
     return serving.serve(settings, listening)
+
+
+def _leave_triton_out() -> None:
+    """Torch's compiler, which comes with torchvision's networks, imports triton where it is there:
+    90 MB, and pages about what it leaves behind when we end. The server compiles nothing.
+    """
+    sys.modules["triton"] = None  # type: ignore[assignment]
+    # Warns that it counts no kernels of triton's; there are none.
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
 
 
 def listen(settings: Settings) -> socket.socket:
