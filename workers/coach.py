@@ -22,6 +22,12 @@ WINDOW = 200
 # Worse than a guess, or than the untrained network, by these factors is no noise; a high rate may
 # cost much in the first epoch and still do well.
 _DIVERGED_BEYOND, _DIVERGED_AT_FIRST = 2.0, 5.0
+# For so many steps without an epoch between that was better: where the rate of a schedule is
+# highest, a few bad batches are half of an epoch of few images, and the end is well all the same.
+_DIVERGED_STEPS = 50
+# Fewer validation images than this overfit and err as chance has it, and more of them, not another
+# recipe, would help.
+_FEW = 50
 # Before it is said that nothing was learned: so much of the run, but this many steps at least and
 # at most. Slow schedules have come to speed by then, and a net of sigmoids, which sits at a guess
 # for a while, has left it (lenet5 on digits: after 250 steps). At the end of a run 50 are enough.
@@ -57,6 +63,11 @@ class Lesson:
     first_loss: float | None = None  # of the untrained network
 
     @property
+    def few(self) -> bool:
+        """Whether the validation images are so few that chance decides how they fare."""
+        return self.validation_count < _FEW
+
+    @property
     def guess_accuracy(self) -> float:
         """Of always naming the most frequent class."""
         return max(self.shares)
@@ -80,7 +91,9 @@ class Advice:
 
 @dataclass(slots=True)
 class Coach:
-    """Listens to one job; each rule speaks at most once, those in `said` not again."""
+    """Listens to one job. It speaks once, and once more if the loss is lost after that; `said` is
+    what it has said already.
+    """
 
     recipe: Recipe
     lesson: Lesson
@@ -98,15 +111,18 @@ class Coach:
     def epoch(self, row: Row) -> list[Advice]:
         """A finished epoch."""
         self.rows = [*self.rows, row][-WINDOW:]
-        return [
-            self._speak(code)
-            for code, rule in RULES.items()
-            if code not in self.said and rule(self.rows, self.lesson)
-        ]
+        for code, rule in RULES.items():
+            if self._may_say(code) and rule(self.rows, self.lesson):
+                return [self._speak(code)]
+        return []
+
+    def _may_say(self, code: str) -> bool:
+        # One trouble at a time: what has diverged has also learned nothing, and what is learned by
+        # heart is mostly not learned at all.
+        return not self.said or (code == DIVERGED and DIVERGED not in self.said)
 
     def _speak(self, code: str) -> Advice:
-        # One trouble at a time: what has diverged has also learned nothing.
-        self.said |= {DIVERGED, NOTHING_LEARNED} if code == DIVERGED else {code}
+        self.said.add(code)
         given = self.recipe.model_dump(mode="json")
         better = {**given, **BETTER[code](self.recipe)}
         message = f"{_MESSAGES[code]} Try next: {' '.join(_changes(given, better))}."
@@ -114,13 +130,20 @@ class Coach:
 
 
 def diverged(rows: Sequence[Row], lesson: Lesson) -> bool:
-    """The loss is no number any more, or far worse than a guess's."""
+    """The loss is no number any more, or stays far worse than a guess's."""
     last = rows[-1]
     if last.train_loss is None or last.val_loss is None:
         return True
     start = max(lesson.guess_loss or 0.0, lesson.first_loss or 0.0)
-    factor = _DIVERGED_AT_FIRST if last.epoch == 1 else _DIVERGED_BEYOND
-    return last.train_loss > factor * start > 0
+    epochs = math.ceil(_DIVERGED_STEPS * lesson.epochs / lesson.steps)
+    if last.epoch < min(epochs, lesson.epochs):
+        return False
+    return all(_is_far_worse(row, start) for row in rows[-epochs:])
+
+
+def _is_far_worse(row: Row, start: float) -> bool:
+    factor = _DIVERGED_AT_FIRST if row.epoch == 1 else _DIVERGED_BEYOND
+    return row.train_loss is None or row.train_loss > factor * start > 0
 
 
 def nothing_learned(rows: Sequence[Row], lesson: Lesson) -> bool:
@@ -131,6 +154,8 @@ def nothing_learned(rows: Sequence[Row], lesson: Lesson) -> bool:
     if (last.step < patience and not at_the_end) or last.val_accuracy is None:
         return False
     guess, guess_loss = lesson.guess_accuracy, lesson.guess_loss
+    if lesson.few and _learns(rows, guess_loss):
+        return False
     noise = 2 * math.sqrt(guess * (1 - guess) / lesson.validation_count)
     best_loss = min((row.val_loss for row in rows if row.val_loss is not None), default=math.inf)
     accuracy = max(row.val_accuracy or 0.0 for row in rows)
@@ -138,8 +163,16 @@ def nothing_learned(rows: Sequence[Row], lesson: Lesson) -> bool:
     return flat and accuracy <= guess + max(0.02, noise)
 
 
-def overfitting(rows: Sequence[Row], _lesson: Lesson) -> bool:
+def _learns(rows: Sequence[Row], guess_loss: float | None) -> bool:
+    """Whether the training images are told apart; with another loss, as far as is known."""
+    losses = (row.train_loss for row in rows if row.train_loss is not None)
+    return guess_loss is None or min(losses, default=math.inf) < _LEARNED_BELOW * guess_loss
+
+
+def overfitting(rows: Sequence[Row], lesson: Lesson) -> bool:
     """The training images are learned by heart while the validation images fare worse."""
+    if lesson.few:
+        return False
     known = [row for row in rows if row.val_loss is not None and row.train_loss is not None]
     if len(known) < _EPOCHS_SINCE:
         return False
