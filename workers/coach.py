@@ -124,7 +124,7 @@ class Coach:
     def _speak(self, code: str) -> Advice:
         self.said.add(code)
         given = self.recipe.model_dump(mode="json")
-        better = {**given, **BETTER[code](self.recipe)}
+        better = {**given, **BETTER[code](self.recipe, self.rows)}
         message = f"{_MESSAGES[code]} Try next: {' '.join(_changes(given, better))}."
         return Advice(code, message, better)
 
@@ -164,7 +164,7 @@ def nothing_learned(rows: Sequence[Row], lesson: Lesson) -> bool:
 
 
 def _learns(rows: Sequence[Row], guess_loss: float | None) -> bool:
-    """Whether the training images are told apart; with another loss, as far as is known."""
+    """Whether the training images are told apart; with another loss nobody can say."""
     losses = (row.train_loss for row in rows if row.train_loss is not None)
     return guess_loss is None or min(losses, default=math.inf) < _LEARNED_BELOW * guess_loss
 
@@ -207,7 +207,7 @@ _MESSAGES = {
 }
 
 
-def calmer(recipe: Recipe) -> dict[str, Any]:
+def calmer(recipe: Recipe, _rows: Sequence[Row]) -> dict[str, Any]:
     """Smaller steps, and gradients that cannot run away."""
     optimizer, scheduler = dict(recipe.optimizer), dict(recipe.scheduler or {})
     usual = _USUAL_LR.get(optimizer["name"], math.inf)
@@ -221,7 +221,7 @@ def calmer(recipe: Recipe) -> dict[str, Any]:
     return changed | _known(clip_grad_norm=1.0)
 
 
-def livelier(recipe: Recipe) -> dict[str, Any]:
+def livelier(recipe: Recipe, _rows: Sequence[Row]) -> dict[str, Any]:
     """The optimizer that learns almost anything, at the rate at which it mostly does."""
     rate = _USUAL_LR["Adam"]
     now = float(recipe.optimizer.get("lr", 0))
@@ -230,8 +230,10 @@ def livelier(recipe: Recipe) -> dict[str, Any]:
     return {"optimizer": {"name": "Adam", "lr": rate}, "scheduler": None}
 
 
-def freer(recipe: Recipe) -> dict[str, Any]:
-    """Images that are never quite the same, smaller weights, and an end in time."""
+def freer(recipe: Recipe, rows: Sequence[Row]) -> dict[str, Any]:
+    """Images that are never quite the same, smaller weights, and an end in time: not before the
+    epoch that was best, since the validation loss of few images may rise at first.
+    """
     transforms = recipe.transforms.model_dump(mode="json")
     if not any("Crop" in each["type"] for each in transforms["train"]):
         crop = {"type": "RandomCrop", "padding": max(1, min(recipe.size) // 8)}
@@ -239,11 +241,14 @@ def freer(recipe: Recipe) -> dict[str, Any]:
     optimizer = dict(recipe.optimizer)
     if "weight_decay" in optimizer:
         optimizer["weight_decay"] = _rounded(max(5e-4, 5 * float(optimizer["weight_decay"])))
+    known = (row for row in rows if row.val_loss is not None)
+    best = min(known, key=lambda row: row.val_loss or 0.0, default=None)
+    patience = max(_EPOCHS_SINCE, best.epoch if best else 0)
     changed = {"transforms": transforms, "optimizer": optimizer}
-    return changed | _known(early_stopping={"metric": "val_loss", "patience": 5})
+    return changed | _known(early_stopping={"metric": "val_loss", "patience": patience})
 
 
-BETTER: Mapping[str, Callable[[Recipe], dict[str, Any]]] = {
+BETTER: Mapping[str, Callable[[Recipe, Sequence[Row]], dict[str, Any]]] = {
     DIVERGED: calmer,
     NOTHING_LEARNED: livelier,
     OVERFITTING: freer,

@@ -73,6 +73,24 @@ class TestDiverged:
 
         assert listen(recipe(), rows([38.0, 30.0, 12.0, 2.0], [33.0, 20.0, 4.0, 1.0]), lesson) == []
 
+    def test_a_few_bad_batches_are_no_end(self, recipe: Make) -> None:
+        """Epochs of four steps, of which the middle ones lie at the highest rate of a schedule."""
+        tiny = Lesson(shares=[0.5, 0.5], validation_count=5, steps=60, epochs=15)
+        losses: list[float | None] = [0.7, 0.7, 0.8, 1.2, *[3.3, 4.9, 2.7, 2.4, 3.1, 2.2], 1.1, 0.5]
+
+        assert listen(recipe(), rows(losses, [0.7] * 12, steps=4), tiny) == []
+        lost: list[float | None] = [0.7, 0.8, *[5.0] * 13]
+        heard = rows(lost, [5.0] * 15, val=1.0, steps=4)
+        assert listen(recipe(), heard[:14], tiny) == []
+        assert [one.code for one in listen(recipe(), heard, tiny)] == [DIVERGED]
+
+    def test_a_run_of_few_steps_is_told_at_its_end(self, recipe: Make) -> None:
+        short = replace(TEN, steps=20, epochs=2)
+        heard = rows([99.0, 99.0], [9.0, 9.0], steps=10)
+
+        assert listen(recipe(), heard[:1], short) == []
+        assert [one.code for one in listen(recipe(), heard, short)] == [DIVERGED]
+
     def test_another_loss_has_its_own_scale(self, recipe: Make) -> None:
         lesson = replace(TEN, cross_entropy=False, first_loss=0.1)
 
@@ -138,6 +156,16 @@ class TestNothingLearned:
         few = replace(TEN, validation_count=12)
         assert [one.code for one in listen(recipe(), flat, few)] == [NOTHING_LEARNED]
 
+    def test_of_few_validation_images_it_speaks_only_if_training_is_flat_too(
+        self, recipe: Make
+    ) -> None:
+        few = replace(TEN, validation_count=12)
+        by_heart: list[float | None] = [2.3 / n for n in range(1, 9)]
+
+        assert listen(recipe(), rows(by_heart, [2.3] * 8, val=0.1), few) == []
+        assert listen(recipe(), FLAT, replace(few, cross_entropy=False)) == []
+        assert [one.code for one in listen(recipe(), FLAT, few)] == [NOTHING_LEARNED]
+
     def test_another_rate_is_tried_next(self, recipe: Make) -> None:
         (said,) = listen(recipe(optimizer={"name": "SGD", "lr": 1e-6}), FLAT)
         assert said.recipe["optimizer"] == {"name": "Adam", "lr": 0.001}
@@ -177,6 +205,20 @@ class TestOverfitting:
     ) -> None:
         assert listen(recipe(), rows(train, val, train=accuracies[0], val=accuracies[1])) == []
 
+    def test_of_few_validation_images_nothing_is_said(self, recipe: Make) -> None:
+        heard = rows(TRAIN, VAL, train=0.99, val=0.6)
+
+        assert listen(recipe(), heard, replace(TEN, validation_count=49)) == []
+        assert listen(recipe(), heard, replace(TEN, validation_count=50)) != []
+
+    def test_an_end_in_time_does_not_come_before_the_best_epoch(self, recipe: Make) -> None:
+        train: list[float | None] = [0.6] * 12 + [0.1] * 8
+        val: list[float | None] = [0.8] * 11 + [0.5] + [0.9] * 8
+
+        (said,) = listen(recipe(), rows(train, val, train=0.99, val=0.8))
+
+        assert said.recipe["early_stopping"] == {"metric": "val_loss", "patience": 12}
+
     def test_augmentation_and_decay_are_tried_next(self, recipe: Make) -> None:
         flip = {"type": "RandomHorizontalFlip", "p": 0.5}
         given = recipe(transforms={"train": [flip]}, optimizer={"name": "AdamW", "lr": 0.001})
@@ -192,6 +234,17 @@ def test_what_has_diverged_has_not_also_learned_nothing(recipe: Make) -> None:
     heard = rows([2.3, *[99.0] * 19], [2.3] * 20, val=0.1)
 
     assert [one.code for one in listen(recipe(), heard)] == [DIVERGED]
+
+
+def test_one_trouble_at_a_time(recipe: Make) -> None:
+    """Learned by heart, and no better than a guess on the validation images."""
+    shuffled = rows(TRAIN, [*[2.3] * 9, *[4.0] * 11], train=0.99, val=0.1)
+
+    assert [one.code for one in listen(recipe(), shuffled)] == [NOTHING_LEARNED]
+    hears = Coach(recipe(), TEN, said={OVERFITTING})
+    assert [hears.epoch(row) for row in shuffled] == [[]] * 20
+    lost = hears.tick(math.nan)
+    assert lost is not None  # this is news
 
 
 def test_what_was_said_is_not_said_again(recipe: Make) -> None:
