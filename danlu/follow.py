@@ -3,6 +3,7 @@
 Knows the client and rich; starts and ends nothing, so to stop following leaves the job alone.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from danlu.wire import ENDED, Epoch, Job
 
 PHASES = {
     "downloading": "downloading the data set",
+    "downloading weights": "downloading pretrained weights",
     "unpacking": "unpacking the archive",
     "checking": "checking the images",
     "saving": "writing to the disk",
@@ -23,6 +25,9 @@ PHASES = {
     "training": "training",
     "evaluating": "evaluating",
 }
+
+QUEUED_SECONDS = 1.0
+"""Most jobs start within a fraction of that; those that do not are worth a line."""
 
 
 def follow(client: Client, job_id: str, console: Console, *, checkpoints: bool = True) -> Job:
@@ -54,6 +59,8 @@ def phase(job: Job) -> str:
         reason = job["waiting_for"]
         return f"queued, waiting for {reason}" if reason else "queued"
     now = job["progress"]["phase"]
+    if now == "downloading" and job["progress"].get("downloads") == "weights":
+        now = "downloading weights"
     return PHASES.get(now, now) if job["state"] == "running" and now else job["state"]
 
 
@@ -102,18 +109,22 @@ class _Told:
 
     console: Console
     begun: bool = False
+    first_look: float = 0.0
     since: str | None = None
     phases: set[str] = field(default_factory=set)
     warned: set[str] = field(default_factory=set)
 
     def beginning(self, job: Job) -> None:
         if not self.begun:
+            self.first_look = time.monotonic()
             words = [job["id"], job["dataset"]["name"], screen.network(job), f"of {job['owner']}"]
             self.console.print(Text("  ".join(str(word) for word in words if word), style="dim"))
         self.begun = True
 
     def phase(self, job: Job) -> None:
         now = phase(job)
+        if job["state"] == "queued" and time.monotonic() - self.first_look < QUEUED_SECONDS:
+            return
         # On a terminal the bar shows it, and the lines above stay those that matter. Epochs go
         # back and forth between training and evaluating: once is enough.
         if now not in self.phases and not self.console.is_terminal and job["state"] not in ENDED:

@@ -53,6 +53,7 @@ class Progress(TypedDict):
     eta_seconds: float | None
     bytes: int | None
     bytes_per_second: float | None
+    downloads: NotRequired[str | None]  # older servers do not tell
 
 
 class Metrics(TypedDict):

@@ -1,5 +1,6 @@
 import io
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -54,7 +55,6 @@ def test_without_a_terminal_each_thing_is_one_line(run: Any, client: Client) -> 
     epoch = "loss 0.5000 accuracy 0.800 val loss 0.4000 val accuracy 0.900 12,000 images/s"
     assert lines == [
         f"{JOB} digits mnist_net of lin",
-        "queued, waiting for 1 job is before it",
         "starting",
         "training",
         f"epoch 1 {epoch}",
@@ -65,6 +65,27 @@ def test_without_a_terminal_each_thing_is_one_line(run: Any, client: Client) -> 
         "ckpt_1 2 0.950 best",
         "succeeded best val accuracy 0.9510",
     ]
+
+
+def test_a_job_that_waits_says_what_for(
+    server: Any, client: Client, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(
+        [
+            made.job(waiting_for="a worker that is ready for it"),
+            made.job(waiting_for="2 jobs ahead of it"),
+            made.job(state="cancelled"),
+        ]
+    )
+    clock = iter([0.0, 0.9, 1.1])
+    monkeypatch.setattr("danlu.follow.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    server.answers[f"GET /jobs/{JOB}"] = lambda _: next(looks)
+    server.answers[f"GET /jobs/{JOB}/history"] = {"epochs": [], "steps": [], "next": None}
+    console = plain()
+
+    follow(client, JOB, console)
+
+    assert text(console).splitlines()[1:] == ["queued, waiting for 2 jobs ahead of it", "cancelled"]
 
 
 def test_the_history_is_asked_for_from_where_it_was_left(
@@ -144,6 +165,8 @@ def test_a_download_shows_its_bytes(made: Any) -> None:
     job["progress"] |= {"phase": "downloading", "bytes": 12_000_000, "eta_seconds": 4000}
 
     assert phase(job) == "downloading the data set"
+    weights = {**job["progress"], "downloads": "weights"}
+    assert phase({**job, "progress": weights}) == "downloading pretrained weights"  # type: ignore[typeddict-item]
     assert figures(job) == "12.0 MB  ETA 1:06:40"
     job["progress"]["bytes_per_second"] = 2_345_678.9
     assert figures(job) == "12.0 MB  2.3 MB/s  ETA 1:06:40"
