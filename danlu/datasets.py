@@ -48,7 +48,14 @@ def add(
         raise typer.BadParameter("--merge and --replace exclude each other")
     client = command.client(ctx)
     package = packages.of(what, name=name)
-    sending.send(client, package, replace=replace, merge=merge, quiet=as_json)
+    sending.send(
+        client,
+        package,
+        replace=replace,
+        merge=merge,
+        quiet=as_json,
+        rename="Give yours another NAME",
+    )
     if as_json:
         screen.show_json(client.dataset(name))
 

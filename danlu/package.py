@@ -88,6 +88,9 @@ def of(path: Path, *, name: str | None = None) -> Package:
         raise DanluError("archive_invalid", f"danlu does not read {path.suffix} files.", hint=hint)
     try:
         size = path.stat().st_size
+    except FileNotFoundError:
+        detail = f"There is no folder or archive {path}."
+        raise DanluError("files_unusable", detail, hint="Is the path right?") from None
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
     if not os.access(path, os.R_OK):

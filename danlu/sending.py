@@ -26,6 +26,8 @@ from danlu.package import Package
 from danlu.programs import DETACHED, FAILED
 from danlu.wire import DataSet, Job
 
+AS_NAME = "Give yours another name with --as NAME"
+
 
 def send(
     client: Client,
@@ -34,11 +36,13 @@ def send(
     replace: bool = False,
     merge: bool = False,
     quiet: bool = False,
+    rename: str = AS_NAME,
 ) -> Job | None:
     """Makes a data set of the package and returns the import, once it has succeeded; None when the
     server has just this already. Exits when the import fails, and at Ctrl-C.
 
-    Raises `DanluError`, also for a name that other content has.
+    Raises `DanluError`, also for a name that other content has or that cannot be one; `rename` says
+    how another is given.
     """
     console = Console(quiet=True) if quiet else screen.console()
     there = existing(client, package.name)
@@ -47,11 +51,16 @@ def send(
         console.print(Text(said))
         return None
     if there is not None and not (replace or merge):
-        raise _taken(package, there)
+        raise _taken(package, there, rename)
     if there is not None and replace:
         said = f"{package.name} has other content on the server: its images take the place of that."
         console.print(Text(said))
-    job = _upload(client, package, console, replace=replace, merge=merge)
+    try:
+        job = _upload(client, package, console, replace=replace, merge=merge)
+    except DanluError as error:
+        if any(list(wrong["loc"])[-1:] == ["name"] for wrong in error.errors):
+            error.hint = f"{error.hint or ''} {rename}.".strip()
+        raise
     ended = command.ended(client, job["id"], quiet=quiet)
     if ended["state"] != "succeeded":
         raise typer.Exit(FAILED)
@@ -62,6 +71,9 @@ def send(
 
 def existing(client: Client, name: str) -> DataSet | None:
     """The data set of the server that has this name, if any. Raises `DanluError`."""
+    if "/" in name:  # no address of ours would have it
+        detail = f"A data set cannot be called {name!r}: it has a slash."
+        raise DanluError("invalid_request", detail, hint="Any other name will do: pets, my photos.")
     try:
         return client.dataset(name)
     except DanluError as error:
@@ -71,17 +83,16 @@ def existing(client: Client, name: str) -> DataSet | None:
         raise
 
 
-def _taken(package: Package, there: DataSet) -> DanluError:
+def _taken(package: Package, there: DataSet, rename: str) -> DanluError:
     """The name belongs to other content, and nobody said what is to become of that."""
     name, path = shlex.quote(package.name), shlex.quote(str(package.path))
-    another = "Give yours another name: danlu train has --as NAME for that"
     if there["origin"] == "built_in":
         detail = f"{package.name!r} is the name of a built-in data set."
-        return DanluError("name_taken", detail, hint=f"{another}.")
+        return DanluError("name_taken", detail, hint=f"{rename}.")
     return DanluError(
         "name_taken",
         f"The server has a data set {package.name!r} with other content.",
-        hint=f"{another}. Or say what becomes of the other: "
+        hint=f"{rename}. Or say what becomes of the other: "
         f"danlu datasets add {name} {path} --replace, or --merge.",
     )
 

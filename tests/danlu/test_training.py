@@ -111,7 +111,7 @@ def test_a_dry_run_needs_the_set_on_the_server(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["./missing"], "No such file"),
+        (["./missing"], "no folder or archive"),
         (["./pets", "epochs"], "is no setting"),
         (["./pets", "dataset=digits"], "--as names it"),
         (["digits", "--as", "pets"], "digits is none"),
