@@ -55,8 +55,11 @@ def show_error(error: DanluError) -> None:
     screen.print(Text.assemble((f"{error.code}: ", "bold red"), error.detail))
     for wrong in error.errors:
         where = ".".join(str(part) for part in wrong["loc"] if part != "body")
-        screen.print(Text(f"  {where}: {wrong['msg']}" if where else f"  {wrong['msg']}"))
-    if error.hint:
+        line = f"{where}: {wrong['msg']}" if where else wrong["msg"]
+        if line != error.detail:
+            screen.print(Text(f"  {line}"))
+    # The general hint of the code: they are above.
+    if error.hint and error.hint != "See errors for each wrong field.":
         screen.print(Text(error.hint, style="dim"))
 
 

@@ -51,6 +51,25 @@ def test_add_wants_one_way_and_something_to_send(run: Any, server: Any, tmp_path
     assert server.requests == []
 
 
+def test_a_name_that_cannot_be_one_or_is_taken(
+    run: Any, server: Any, made: Any, tmp_path: Path
+) -> None:
+    archive = tmp_path / "pets.zip"
+    archive.write_bytes(b"zip")
+    slash = one_line(run("add", "my/pets", str(archive)))
+    assert "has a slash" in slash
+    assert server.requests == []
+
+    wrong = [{"loc": ["body", "name"], "msg": "it begins with a dot"}]
+    server.answers["POST /datasets"] = made.problem("invalid_request", 422, errors=wrong)
+    server.answers["GET /datasets/.pets"] = made.problem("dataset_unknown", 404)
+    assert "Do this. Give yours another NAME." in one_line(run("add", ".pets", str(archive)))
+    server.answers["GET /datasets/pets"] = made.dataset(origin="built_in")
+    taken = one_line(run("add", "pets", str(archive)))
+    assert "Give yours another NAME." in taken
+    assert "--as" not in taken
+
+
 def test_show(run: Any, server: Any, made: Any) -> None:
     server.answers["GET /datasets/pets"] = made.dataset()
     assert "pets 2 classes 240 train, 30 test 640×480 colour cat, dog" in one_line(
