@@ -124,7 +124,7 @@ def test_a_file_that_is_not_is_fetched_without_the_device(
     own = {"mirrors": ("http://127.0.0.1:9/own/",)}
     assert asked == [{**own, "seconds": math.inf}, {**own, "seconds": 60}]
     told = [word for word, _ in itertools.groupby(obtain.holding.given)]
-    assert told == ["given up", "downloading", "taken"] * 2
+    assert told == ["given up", "downloading weights", "taken"] * 2
 
 
 def test_without_internet_only_auto_goes_on(obtain: Obtaining, published: Path) -> None:
