@@ -1,6 +1,6 @@
-"""Archives on their way in: written to disk piece by piece while they are hashed.
+"""Large files on their way in: written to disk piece by piece while they are hashed.
 
-Knows no forms and no data sets: whether bytes are an archive is not asked here.
+Knows no forms, no data sets and no weights: what the bytes are is not asked here.
 """
 
 import time
@@ -40,7 +40,7 @@ class Archive:
 
 class Arrival:
     """An upload while it comes in: `write` its pieces, then `keep`. Left otherwise, none of it
-    stays. `announced` is its size in bytes, as far as it is known.
+    stays. `announced` is its size in bytes, as far as it is known; `what` it is, for messages.
 
     Raises `Problem` disk_full as soon as it is clear that there is no room, and body_too_large.
     """
@@ -51,9 +51,11 @@ class Arrival:
         *,
         most: int,
         announced: int | None,
+        what: str = "archive",
         free: Free = limits.free_bytes,
     ) -> None:
         self._folder = folder
+        self._what = what
         self._most = most
         self._announced = announced
         self._free = free
@@ -84,7 +86,9 @@ class Arrival:
         """Takes the next bytes."""
         self._size += len(piece)
         if self._size > self._most:
-            raise Problem("body_too_large", f"The archive is larger than {self._most:,} bytes.")
+            raise Problem(
+                "body_too_large", f"The {self._what} is larger than {self._most:,} bytes."
+            )
         self._held += piece
         held_for = time.monotonic() - self._wrote
         if len(self._held) >= _HELD_BYTES or held_for >= _HELD_SECONDS:
@@ -93,7 +97,7 @@ class Arrival:
     async def keep(self) -> Archive:
         """The whole upload, in a file of its own. Raises `Problem` empty_file too."""
         if not self._size:
-            raise Problem("empty_file", "The archive has no bytes.")
+            raise Problem("empty_file", f"The {self._what} has no bytes.")
         return await run_sync(self._finish)
 
     def _open(self) -> None:
@@ -131,7 +135,7 @@ class Arrival:
         size = f"{self._announced:,} bytes" if self._announced else "it"
         return Problem(
             "disk_full",
-            f"There is no room for the archive: {size} would leave less than {SPARE_BYTES:,} bytes "
+            f"There is no room for the {self._what}: {size} would leave less than {SPARE_BYTES:,} bytes "
             f"free of {free:,}.",
         )
 

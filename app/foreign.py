@@ -31,6 +31,7 @@ from problems import FieldError, Problem
 MOST_CLASSES = 100_000
 
 _SHAPE = re.compile(r"([13])x(\d{1,5})x(\d{1,5})")
+_CHANNELS_LAST = re.compile(r"(\d{1,5})x(\d{1,5})x([13])")
 _HINTS = {
     "architecture": "-F architecture=mnist_net, or a list of layers as JSON.",
     "classes": """-F 'classes=["cat", "dog"]', in the order of the network's outputs.""",
@@ -153,6 +154,10 @@ def _input(text: str) -> Input:
         channels, *size = map(int, found.groups())
         value: Any = {"channels": channels, "image_size": size}
         text = json.dumps(value)
+    elif found := _CHANNELS_LAST.fullmatch(text.strip()):
+        height, width, channels = found.groups()
+        wanted = f"{channels}x{height}x{width}"
+        raise _wrong("input", f"The channels come first: write {wanted}", f"-F input={wanted}")
     return _checked("input", text, Input.model_validate)
 
 
@@ -171,11 +176,11 @@ def _checked(field: str, text: str, validate: Callable[[Any], Checked]) -> Check
         raise validation.problem(Operation({}, {}), found) from None
 
 
-def _wrong(field: str, why: str) -> Problem:
+def _wrong(field: str, why: str, hint: str | None = None) -> Problem:
     return Problem(
         "invalid_request",
         f"{field}: {why}.",
-        hint=_HINTS[field],
+        hint=hint or _HINTS[field],
         errors=[{"loc": ["body", field], "msg": why}],
     )
 

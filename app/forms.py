@@ -44,16 +44,18 @@ async def read(
     *,
     fields: Mapping[str, Callable[[str], str]],
     example: str,
+    what: str = "archive",
     field_bytes: int = _FIELD_BYTES,
 ) -> Form:
     """Reads the form; `take` gets the bytes of the part named file. Empty fields are left out,
     others become what `fields` make of them, as soon as they are there; none may be longer than
     `field_bytes`.
 
-    `example` is a file's name for hints. Raises `Problem` invalid_multipart, no_file,
+    `what` the file is, and `example`, a name of such a file, are for messages. Raises `Problem` invalid_multipart, no_file,
     unknown_parameter, unsupported_media_type, and what `take` raises.
     """
-    reader = _Reader(_boundary(request, example), fields, example, field_bytes)
+    boundary = _boundary(request, example)
+    reader = _Reader(boundary, fields, what=what, example=example, field_bytes=field_bytes)
     async for piece in request.stream():
         for data in reader.feed(piece):
             await take(data)
@@ -67,11 +69,14 @@ class _Reader:
         self,
         boundary: bytes,
         fields: Mapping[str, Callable[[str], str]],
+        *,
+        what: str,
         example: str,
         field_bytes: int,
     ) -> None:
         self._fields = fields
         self._field_bytes = field_bytes
+        self._what = what
         self._example = example
         self._part = _Part()
         self._found: dict[str, str] = {}
@@ -107,7 +112,9 @@ class _Reader:
             raise self._unreadable("it is cut off before its end")
         if not self._has_file:
             raise Problem(
-                "no_file", "No part is named file.", hint=f"curl -F file=@{self._example} URL"
+                "no_file",
+                f"The form has no part named file, which is to hold the {self._what}.",
+                hint=f"curl -F file=@{self._example} URL",
             )
         return Form(self._filename, {name: text for name, text in self._found.items() if text})
 
@@ -179,7 +186,7 @@ def _boundary(request: Request, example: str) -> bytes:
     if kind != b"multipart/form-data":
         raise Problem(
             "unsupported_media_type",
-            "The body is no form." if kind else "The body is not said to be a form.",
+            "The body is no multipart form." if kind else "The body is not said to be a form.",
             hint=f"Send multipart/form-data: curl -F file=@{example} URL",
         )
     boundary: bytes = options.get(b"boundary", b"")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app.dependencies import is_checkpoint_id
+from app.dependencies import is_checkpoint_id, is_job_id
 from data_store import catalog
 from data_store.built_in import SETS
 from data_store.catalog import Facts
@@ -62,6 +62,23 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     if network.normalises_batches:
         recipes.check_batches(recipe, images)
     return Planned(recipe, network, images)
+
+
+def check_no_job(session: Session, init_from: str | None) -> None:
+    """Raises `Problem` checkpoint_not_found where a training is to start from a job, which has many
+    checkpoints, with the id of its best one.
+    """
+    if init_from is None or not is_job_id(init_from):
+        return
+    try:
+        best = jobs.get(session, init_from).best_checkpoint_id
+    except Problem:  # no job either
+        return
+    hint = (
+        f"Its best one: {best}." if best else "It has none so far: GET /checkpoints lists others."
+    )
+    problem = Problem("checkpoint_not_found", f"{init_from} is a job, not a checkpoint.", hint=hint)
+    raise _at("init_from", problem)
 
 
 def check_there(session: Session, recipe: Recipe, settings: Settings) -> None:

@@ -18,21 +18,17 @@ from models_store.layers import label
 from models_store.manifest import Manifest
 
 _PREDICT = '''\
-"""{id} of danlu: python predict.py IMAGE ...
+"""Classifies images with {id} of danlu."""
 
-Needs numpy, Pillow and onnxruntime.
-"""
-
-import sys
+import argparse
 from pathlib import Path
 
-import numpy as np
+import numpy as np  # pip install numpy pillow onnxruntime
 import onnxruntime
 from PIL import Image{image_ops}
 
-HERE = Path(__file__).parent
-LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
-MODEL = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
+LABELS = Path(__file__).with_name("labels.txt").read_text(encoding="utf-8").splitlines()
+MODEL = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
 TURNS = {{2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}}  # what makes an image upright, by EXIF
 
 
@@ -41,30 +37,31 @@ def read(path):
     with Image.open(path) as image:
         turn = None if image.format == "TIFF" else TURNS.get(image.getexif().get(0x0112))
         size = {sized}
-        box = (image.draft(None, size) or (None, None))[1]  # a large JPEG: not at its whole size
-        image.load()
-    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image, layer = Image.new("RGB", image.size, "white"), image.convert("RGBA")
-        image.paste(layer, mask=layer)
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-{invert}{grey}    image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        box = (image.draft(None, size) or (None, None))[1]  # a large JPEG: at a part of its size
+        if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        layer = image.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+{invert}    image = image{grey}.resize(size, Image.Resampling.BILINEAR, box=box)
     image = image if turn is None else image.transpose(turn)
-{colour}{shaping}    return np.asarray(image).reshape(1, {out_height}, {out_width}, {channels})
+{shaping}    return np.asarray(image).reshape(1, {out_height}, {out_width}, {channels})
 
 
-for path in sys.argv[1:]:
-    (probabilities,) = MODEL.run(["probabilities"], {{"image": read(path)}})[0]
-    best = probabilities.argmax()
-    print(f"{{path}}: {{LABELS[best]}} {{probabilities[best]:.4f}}")
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    for path in parser.parse_args().images:
+        try:
+            (found,) = MODEL.run(["probabilities"], {{"image": read(path)}})[0]
+        except Exception as error:  # Pillow has many kinds
+            parser.exit(1, f"{{path}} cannot be read: {{error}}\\n")
+        print(f"{{path}}: {{LABELS[found.argmax()]}} {{found.max():.4f}}")
 '''
 
 _INVERT = """\
-    pixels = np.asarray(image.convert("RGB"))
-    edge = [pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]]
-    border = (np.concatenate(edge) @ [0.299, 0.587, 0.114]).mean() / 255
-    if abs(border - {border!r}) > 0.5:  # a negative of what was trained on
+    light = np.asarray(image) @ [0.299, 0.587, 0.114] / 255
+    edge = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
+    if abs(edge.mean() - {border!r}) > 0.5:  # a negative of what was trained on
         image = ImageOps.invert(image)
 """
 
@@ -129,8 +126,7 @@ def predict(manifest: Manifest) -> str:
         out_width=width,
         image_ops="" if border is None else ", ImageOps",
         invert="" if border is None else _INVERT.format(border=border),
-        grey='    image = image.convert("L")\n' if grey else "",
-        colour="" if grey else '    image = image.convert("RGB")\n',
+        grey='.convert("L")' if grey else "",
         shaping="".join(f"    {line}\n" for line in shaping),
     )
 

@@ -75,7 +75,9 @@ def read_state(folder: Path, manifest: Manifest) -> dict[str, torch.Tensor]:
 
 
 def as_pt(state: Mapping[str, torch.Tensor]) -> bytes:
-    """The weights as `torch.save` writes a plain state_dict, for `load_state_dict` elsewhere."""
+    """The weights as `torch.save` writes a plain state_dict, for `load_state_dict` elsewhere, in
+    the order that they have: on disk it is not the network's.
+    """
     file = io.BytesIO()
     torch.save(dict(state), file)
     return file.getvalue()

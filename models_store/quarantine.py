@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from models_store import file_formats
 from models_store.folders import UNFINISHED
 from models_store.manifest import Manifest
 from problems import Problem
@@ -33,25 +34,12 @@ class Arrived(NamedTuple):
     left_out: list[str]
 
 
-def format_of(file: Path) -> Literal["safetensors", "torch"]:
-    """What the file's first bytes say that it is. Raises `Problem` model_file_invalid for what is
-    neither, for which no process need be started.
-    """
-    with file.open("rb") as opened:
-        head = opened.read(10)
-    if head[8:9] == b"{":  # its header is JSON, after eight bytes of its length
-        return "safetensors"
-    if head.startswith((b"PK\x03\x04", b"\x80")):  # a zip, or in older files a bare pickle
-        return "torch"
-    raise _unreadable("It is neither a file of torch.save nor of safetensors.")
-
-
 def receive(file: Path, manifest: Manifest, root: Path, *, seconds: float = SECONDS) -> Arrived:
     """Has the weights in `file` saved below `root` as the checkpoint that `manifest` describes.
 
     Raises `Problem` model_file_invalid, weights_misfit, and what `architectures.plan` raises.
     """
-    format_of(file)
+    file_formats.of(file)
     request = {
         "file": str(file),
         "root": str(root),

@@ -243,7 +243,7 @@ KINDS: dict[str, Kind] = {
     # Images
     "no_file": Kind(
         422,
-        "No image was sent",
+        "No file was sent",
         "Send one with: curl -F file=@image.jpg URL (the part is named file).",
     ),
     "too_many_files": Kind(413, "Too many images in one request", "Send them in several requests."),

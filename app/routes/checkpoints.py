@@ -104,6 +104,7 @@ def download_checkpoint(
     that takes pixels and gives logits and probabilities; or a zip of that with a program.
     """
     from models_store import checkpoints as files  # torch
+    from models_store.classifier import network_of
 
     row = checkpoints.get(session, checkpoint_id)
     folder = settings.checkpoints / checkpoint_id
@@ -116,7 +117,7 @@ def download_checkpoint(
         return FileResponse(exports.path(folder, format_), filename=name)
     if format_ == "safetensors":
         return FileResponse(folder / files.WEIGHTS, filename=name)
-    weights = files.as_pt(files.read_state(folder, manifest))
+    weights = files.as_pt(network_of(folder, manifest).state_dict())
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(weights, media_type="application/octet-stream", headers=disposition)
 

@@ -18,6 +18,7 @@ from app.schemas import CheckpointItem
 router = APIRouter(prefix="/checkpoints", tags=["Checkpoints"])
 
 _FIELD_BYTES = 1_000_000  # a hundred thousand classes, say
+_WHAT = "file of weights"
 _DESCRIPTIONS = {
     "architecture": "A name from GET /architectures, or a list of layers as JSON.",
     "classes": 'A JSON list such as `["cat", "dog"]`, in the order of the outputs.',
@@ -82,12 +83,14 @@ async def import_checkpoint(request: Request, response: Response, held: Held) ->
         settings.uploads,
         most=settings.max_model_bytes,
         announced=int(announced) if announced.isdecimal() else None,
+        what=_WHAT,
     ) as arrival:
         plain = dict.fromkeys(foreign.FIELDS, str.strip)
         form = await forms.read(
             request,
             arrival.write,
             fields=plain,
+            what=_WHAT,
             example="model.pth",
             field_bytes=_FIELD_BYTES,
         )

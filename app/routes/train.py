@@ -123,6 +123,7 @@ def train(
                 return _replay(session, made, held, response)
     with held.reading() as session:
         imports.check_settled(session, recipes.wanted_dataset(submitted))
+        planning.check_no_job(session, submitted.init_from)
     planned = planning.plan(submitted, held.settings)
     if dry_run:
         with held.reading() as session:
