@@ -135,8 +135,8 @@ class Arrival:
         size = f"{self._announced:,} bytes" if self._announced else "it"
         return Problem(
             "disk_full",
-            f"There is no room for the {self._what}: {size} would leave less than {SPARE_BYTES:,} bytes "
-            f"free of {free:,}.",
+            f"There is no room for the {self._what}: {size} would leave less than "
+            f"{SPARE_BYTES:,} bytes free of {free:,}.",
         )
 
 

@@ -51,8 +51,8 @@ async def read(
     others become what `fields` make of them, as soon as they are there; none may be longer than
     `field_bytes`.
 
-    `what` the file is, and `example`, a name of such a file, are for messages. Raises `Problem` invalid_multipart, no_file,
-    unknown_parameter, unsupported_media_type, and what `take` raises.
+    `what` the file is, and `example`, a name of such a file, are for messages. Raises `Problem`
+    invalid_multipart, no_file, unknown_parameter, unsupported_media_type, and what `take` raises.
     """
     boundary = _boundary(request, example)
     reader = _Reader(boundary, fields, what=what, example=example, field_bytes=field_bytes)

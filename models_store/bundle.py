@@ -27,8 +27,9 @@ import numpy as np  # pip install numpy pillow onnxruntime
 import onnxruntime
 from PIL import Image{image_ops}
 
-LABELS = Path(__file__).with_name("labels.txt").read_text(encoding="utf-8").splitlines()
-MODEL = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
+HERE = Path(__file__).parent
+LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+MODEL = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
 TURNS = {{2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}}  # what makes an image upright, by EXIF
 
 

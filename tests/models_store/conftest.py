@@ -16,6 +16,7 @@ from torch import nn
 
 from models_store import architectures, checkpoints
 from models_store.manifest import Manifest, Preprocessing
+from tests.notes import NET, Module, lenet
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,66 +45,10 @@ def facts() -> type[Facts]:
     return Facts
 
 
-class NET(nn.Module):  # 2.13.1.1
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = nn.Sequential(
-            nn.Conv2d(1, 10, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2, 2),
-            nn.Conv2d(10, 20, 3),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(20 * 10 * 10, 500),
-            nn.ReLU(),
-            nn.Linear(500, 10),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)
-
-
-class Module(nn.Module):  # 2.13.1.2
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = nn.Sequential(
-            nn.Conv2d(3, 32, 5, 1, 2),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 32, 5, 1, 2),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5, 1, 2),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(64 * 4 * 4, 64),
-            nn.ReLU(),
-            nn.Linear(64, 10),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)
-
-
-def _lenet() -> nn.Module:  # 2.14.1
-    return nn.Sequential(
-        nn.Conv2d(1, 6, kernel_size=5, padding=2),
-        nn.Sigmoid(),
-        nn.AvgPool2d(2, stride=2),
-        nn.Conv2d(6, 16, kernel_size=5),
-        nn.Sigmoid(),
-        nn.AvgPool2d(kernel_size=2, stride=2),
-        nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120),
-        nn.Sigmoid(),
-        nn.Linear(120, 84),
-        nn.Sigmoid(),
-        nn.Linear(84, 10),
-    )
-
-
 @pytest.fixture(scope="session")
 def notes() -> Mapping[str, Callable[[], nn.Module]]:
     """The networks as the notes define them, for ten classes."""
-    return {"mnist_net": NET, "cifar10_net": Module, "lenet5": _lenet}
+    return {"mnist_net": NET, "cifar10_net": Module, "lenet5": lenet}
 
 
 @pytest.fixture

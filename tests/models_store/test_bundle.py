@@ -83,22 +83,29 @@ def _bundled(
     return _unpacked(made, tmp_path / "alone"), classifier
 
 
-def _said(folder: Path, images: list[Path]) -> list[tuple[str, float]]:
-    """What predict.py prints, run without danlu, its folder, or anything of this process."""
-    command = [sys.executable, "-I", str(folder / "predict.py"), *map(str, images)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=True)
-    lines = [line.rpartition(": ")[2].rpartition(" ") for line in done.stdout.splitlines()]
-    return [(label, float(probability)) for label, _, probability in lines]
+def _alone(folder: Path, images: list[Path]) -> tuple[str, str]:
+    """What predict.py prints, run without danlu, its folder, or anything of this process. Its last
+    image is none.
+    """
+    command = [sys.executable, "-I", str(folder / "predict.py"), *map(str, images), "none.png"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 1
+    return done.stdout, done.stderr
 
 
-_NETWORK = {
-    "layers": [
-        {"type": "Conv2d", "out_channels": 4, "kernel_size": 5, "stride": 3},
-        {"type": "ReLU"},
-        {"type": "Flatten"},
-        {"type": "Linear"},
-    ]
-}
+def _here(folder: Path, words: list[str]) -> int:
+    """Runs predict.py in this process, and returns its exit code."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["predict.py", *words])
+        try:
+            runpy.run_path(str(folder / "predict.py"), run_name="__main__")
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+# The least to export, and it sees every pixel.
+_NETWORK = {"layers": [{"type": "Flatten"}, {"type": "Linear"}]}
 _SHAPING = [
     {"type": "Resize", "size": 40},
     {"type": "CenterCrop", "size": [28, 30]},
@@ -126,15 +133,23 @@ def test_alone_it_says_what_danlu_says(
     manifest: Callable[..., Manifest],
     saved: Callable[[Manifest], Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     classes = ["一", *"bcdefghij"]
     id_ = "ckpt_01M8BR8N0KVR7HW21QG1C6K2SQ"
     described = manifest(id=id_, architecture=_NETWORK, preprocessing=pre, classes=classes)
     folder, classifier = _bundled(saved, described, tmp_path)
 
-    found = _said(folder, [*images, folder / "sample.png"])
-    told = classifier.classify([path.read_bytes() for path in [*images, folder / "sample.png"]])
+    files = [*images, folder / "sample.png"]
+    if pre["channels"] == 1:
+        printed, errors = _alone(folder, files)
+        assert errors.startswith("none.png cannot be read: [Errno 2] No such file")
+    else:
+        assert _here(folder, list(map(str, files))) == 0
+        printed = capsys.readouterr().out
+    lines = [line.rpartition(": ")[2].rpartition(" ") for line in printed.splitlines()]
+    found = [(label, float(probability)) for label, _, probability in lines]
+    told = classifier.classify([path.read_bytes() for path in files])
 
     assert len(found) == len(told)
     for path, (label, probability), one in zip([*images, "sample"], found, told, strict=True):
@@ -142,7 +157,6 @@ def test_alone_it_says_what_danlu_says(
         best = int(one.probabilities.argmax())
         assert label == classes[best], path
         assert probability == pytest.approx(float(one.probabilities[best]), abs=1e-4), path
-    monkeypatch.setattr(sys, "argv", ["predict.py"])
     read = runpy.run_path(str(folder / "predict.py"))["read"]
     for path in images:
         expected = export.prepared([path.read_bytes()], described.preprocessing)
@@ -159,9 +173,15 @@ def test_alone_it_says_what_danlu_says(
     assert f"prints `sample.png: {label} {probability:.4f}`" in readme
     assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == classes
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["classes"] == classes
-    program = (folder / "predict.py").read_text(encoding="utf-8")
-    assert max(map(len, program.splitlines())) <= 100
-    assert len(list(filter(None, program.splitlines()))) <= 40
+    assert _here(folder, []) == 2
+    assert "usage: predict.py [-h] IMAGE [IMAGE ...]" in capsys.readouterr().err
+
+
+def test_the_program_is_short(manifest: Callable[..., Manifest]) -> None:
+    for pre, most in (({}, 32), ({"channels": 3}, 32), ({"invert_from_border": 0.5}, 36)):
+        lines = list(filter(None, bundle.predict(manifest(preprocessing=pre)).splitlines()))
+        assert len(lines) <= most
+        assert max(map(len, lines)) <= 100
 
 
 def test_what_pillow_cannot_do_is_refused(manifest: Callable[..., Manifest]) -> None:

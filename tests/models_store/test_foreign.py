@@ -1,11 +1,17 @@
 """Files of weights that others made: read without running any of them, and held to a network."""
 
+import argparse
+import contextlib
 import io
 import json
+import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -18,6 +24,7 @@ from problems import Problem
 
 Notes = Mapping[str, Callable[[], nn.Module]]
 _COLOUR = {"channels": 3, "height": 32, "width": 32}
+_LINEAR = {"layers": [{"type": "Flatten"}, {"type": "Linear"}]}
 
 
 def _file(tmp_path: Path, held: Any, **options: Any) -> Path:
@@ -64,6 +71,9 @@ def test_what_the_notes_classes_save_gives_the_same_logits(
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+_ONE = torch.tensor(1.0)
+
+
 def _wrapped(state: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {
         "plain": state,
@@ -72,6 +82,10 @@ def _wrapped(state: dict[str, torch.Tensor]) -> dict[str, Any]:
         "compiled": {f"_orig_mod.{key}": value for key, value in state.items()},
         "lightning": {"epoch": 3, "state_dict": state, "callbacks": [1, "a"]},
         "model": {"model": {f"module.{key}": value for key, value in state.items()}},
+        "net": {"net": state, "acc": 0.9, "epoch": 3, "names": ["a"], "nothing": {}},
+        "deep": {"checkpoint": {"net": state}, "optimizer": {"state": {0: {"step": _ONE}}}},
+        "two, one by its name": {"ema": state, "model_state_dict": state},
+        "both wrappers": {f"_orig_mod.module.{key}": value for key, value in state.items()},
         "bare": {key.removeprefix("model."): value for key, value in state.items()},
         "half": {key: value.half() for key, value in state.items()},
         "shared": {key: value.expand_as(value) for key, value in state.items()},
@@ -89,9 +103,118 @@ def test_however_a_state_dict_is_wrapped(
     folder, _ = foreign.arrive(file, described, tmp_path / "store")
     found = checkpoints.read_state(folder, checkpoints.read_manifest(folder))
     assert found.keys() == state.keys()
+    taken = {"lightning": "state_dict", "model": "model", "net": "net", "deep": "checkpoint.net"}
+    taken["two, one by its name"] = "model_state_dict"
+    made_with = checkpoints.read_manifest(folder).made_with
+    assert made_with.get("taken_from") == taken.get(how)
     for key, value in found.items():
         assert value.dtype == torch.float32
         assert torch.allclose(value, state[key], atol=1e-3)
+
+
+def _tried(problem: Problem, tmp_path: Path, manifest: Callable[..., Manifest]) -> None:
+    """Does what the hint says, word for word, and imports what comes of it."""
+    lines = [line for line in problem.hint.splitlines() if "(" in line or " = " in line]
+    given = {"torch": torch, "np": np, "pickle": pickle, "onnx": onnx}
+    with contextlib.chdir(tmp_path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what PyTorch is to drop one day, and of open files
+        exec("\n".join(lines), given)
+    described = manifest(architecture=_LINEAR, classes=["a"], job_id=None)
+    foreign.arrive(tmp_path / "weights.pth", described, tmp_path / "store")
+
+
+def _linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 1))
+
+
+def _whole(folder: Path) -> None:
+    torch.save(_linear(), folder / "model.pth")
+
+
+def _whole_legacy(folder: Path) -> None:
+    torch.save(_linear(), folder / "model.pth", _use_new_zipfile_serialization=False)
+
+
+def _script(folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(_linear()), folder / "model.pt")
+
+
+def _exported(folder: Path) -> None:
+    program = torch.export.export(_linear(), (torch.zeros(1, 1, 28, 28),))
+    torch.export.save(program, folder / "model.pt2")
+
+
+def _arrays(folder: Path) -> None:
+    np.savez(folder / "weights.npz", **{k: v.numpy() for k, v in _linear().state_dict().items()})
+
+
+def _onnx(folder: Path) -> None:
+    weights = [
+        onnx.numpy_helper.from_array(v.numpy(), k) for k, v in _linear().state_dict().items()
+    ]
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "a", [], [], weights))
+    onnx.save(model, folder / "model.onnx")
+
+
+def _pickled(held: Callable[[], Any], protocol: int) -> Callable[[Path], None]:
+    return lambda folder: (folder / "model.pkl").write_bytes(pickle.dumps(held(), protocol))
+
+
+def _new_protocol(folder: Path) -> None:
+    torch.save(_linear().state_dict(), folder / "model.pth", pickle_protocol=4)
+
+
+def _whole_of_new_protocol(folder: Path) -> None:
+    torch.save(_linear(), folder / "model.pth", pickle_protocol=4)
+
+
+def _several(folder: Path) -> None:
+    state = _linear().state_dict()
+    torch.save({"a": {"net": state}, "ema": state, "lr": 0.1}, folder / "model.pth")
+
+
+def _with_arguments(folder: Path) -> None:
+    held = {"state_dict": _linear().state_dict(), "args": argparse.Namespace(lr=1)}
+    torch.save(held, folder / "model.pth")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (_whole, "asks for torch.nn.modules.container.Sequential"),
+        (_whole_legacy, "asks for torch.nn.modules.container.Sequential"),
+        (_whole_of_new_protocol, "asks for torch.nn.modules.container.Sequential"),
+        (_with_arguments, "asks for argparse.Namespace"),
+        (_new_protocol, "of a protocol that cannot be read safely"),
+        (_script, "TorchScript"),
+        (_exported, "torch.export"),
+        (_arrays, "arrays of numpy"),
+        (_onnx, "an ONNX file"),
+        (_several, "It holds 2 state_dicts: held['a']['net'], held['ema']."),
+        *(
+            (
+                _pickled(_linear, protocol),
+                "pickle.dump wrote, not torch.save, and asks for torch.nn",
+            )
+            for protocol in (0, 2, 5)
+        ),
+        (_pickled(lambda: _linear().state_dict(), 4), "asks for collections.OrderedDict"),
+        (_pickled(lambda: {k: v.numpy() for k, v in _linear().state_dict().items()}, 1), "numpy"),
+        (_pickled(lambda: {"lr": 0.1}, 5), "a pickle that pickle.dump wrote, not torch.save. It"),
+    ],
+)
+def test_what_is_told_of_other_files_makes_them_weights(
+    make: Callable[[Path], None], told: str, manifest: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    make(tmp_path)
+    (file,) = tmp_path.iterdir()
+    found = _problem(tmp_path, file, manifest)
+    assert found.code == "model_file_invalid"
+    assert told in found.detail
+    if "pickle.dump wrote, not torch.save. It" not in told:  # that one holds no weights at all
+        _tried(found, tmp_path, manifest)
 
 
 def test_a_whole_model_is_refused_with_the_two_lines(
@@ -113,11 +236,22 @@ class _Evil:
         return open, (str(self.path), "w")
 
 
-def test_code_in_a_pickle_is_never_run(manifest: Callable[..., Manifest], tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [None, *range(pickle.HIGHEST_PROTOCOL + 1)])
+def test_code_in_a_pickle_is_never_run(
+    protocol: int | None, manifest: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    """Neither in a file of torch.save nor in a bare one."""
     mark = tmp_path / "run"
-    found = _problem(tmp_path, {"model.0.weight": _Evil(mark)}, manifest)
+    held = {"model.0.weight": _Evil(mark)}
+    file = tmp_path / "model.pth"
+    if protocol is None:
+        torch.save(held, file)
+    else:
+        file.write_bytes(pickle.dumps(held, protocol))
+    found = _problem(tmp_path, file, manifest)
     assert found.code == "model_file_invalid"
-    assert "io.open" in found.detail
+    assert "asks for io.open" in found.detail
+    assert "danlu does not run it" in found.detail
     assert not mark.exists()
 
 
@@ -144,7 +278,7 @@ def _cut(tmp_path: Path, **options: Any) -> Path:
         (lambda folder: _write(folder, b"\x40\0\0\0\0\0\0\0{\"a\": 1"), "damaged or cut off"),
         (lambda folder: _file(folder, [1, 2]), "no state_dict, but a list"),
         (lambda folder: _file(folder, {}), "an empty dictionary"),
-        (lambda folder: _file(folder, {"epoch": 3, "lr": 0.1}), "'epoch' is a int"),
+        (lambda folder: _file(folder, {"epoch": 3, "lr": 0.1}), "'epoch' is a number"),
         (lambda folder: _file(folder, torch.rand(3)), "but a Tensor"),
         (lambda folder: _file(folder, {"a": torch.rand(3).to_sparse()}), "'a' is a Tensor"),
     ],
@@ -167,8 +301,6 @@ def _write(folder: Path, data: bytes) -> Path:
 def test_other_things_of_numpy_have_lines_of_their_own(
     manifest: Callable[..., Manifest], tmp_path: Path
 ) -> None:
-    import numpy as np
-
     held = {"state_dict": {}, "best": np.float64(0.9)}
     assert 'torch.save(held["state_dict"]' in _problem(tmp_path, held, manifest).hint
 

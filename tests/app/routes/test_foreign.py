@@ -2,17 +2,22 @@
 
 import io
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms
 
 from database import jobs
 from models_store import architectures, checkpoints, foreign, quarantine
 from models_store.classifier import network_of
 from models_store.manifest import Manifest
+from tests.notes import Module
 
 DIGITS = {"architecture": "lenet5", "classes": json.dumps(list("0123456789")), "input": "1x28x28"}
 
@@ -96,6 +101,39 @@ def test_imported_weights_are_a_checkpoint_like_any_other(
     assert left(server) == []
 
 
+def _as_the_notes_do(file: bytes) -> torch.Tensor:
+    """2.13.2: open, convert, Resize, ToTensor."""
+    image = Image.open(io.BytesIO(file)).convert("RGB")
+    transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+    return torch.reshape(transform(image), (1, 3, 32, 32))
+
+
+def test_a_module_9_of_the_notes_predicts_what_the_notes_predict(server: Any) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = Module().eval()
+    classes = ["airplane", "automobile", "bird", "cat", "deer"]
+    classes += ["dog", "frog", "horse", "ship", "truck"]
+    fields = {"architecture": "cifar10_net", "classes": json.dumps(classes), "input": "3x32x32"}
+    imported = send(server, saved(model.state_dict()), **fields).json()
+    chance = np.random.default_rng(0)
+    files = []
+    for _ in range(20):
+        small = Image.fromarray(chance.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+        file = io.BytesIO()
+        small.resize((61, 47), Image.Resampling.BICUBIC).save(file, "PNG")
+        files.append(file.getvalue())
+    parts = [("file", (f"{number}.png", file)) for number, file in enumerate(files)]
+    answer = server.post(f"/predict?model={imported['id']}&top_k=10", files=parts).json()
+    for file_bytes, each in zip(files, answer["predictions"], strict=True):
+        with torch.no_grad():
+            output = model(_as_the_notes_do(file_bytes))
+        assert each["top"][0]["label"] == classes[output.argmax(1)]
+        told = {one["label"]: one["probability"] for one in each["top"]}
+        expected = output.softmax(1)[0].tolist()
+        assert [told[name] for name in classes] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_network_starts_from_a_checkpoint(
     server: Any, train: Callable[..., Any], problem: Callable[..., Any]
 ) -> None:
@@ -114,8 +152,17 @@ def test_a_network_starts_from_a_checkpoint(
     refused = server.post("/train", json={**asked, "architecture": "lenet5"})
     found = problem(refused, 422, "weights_misfit")
     assert found["errors"][0]["loc"][:2] == ["body", "init_from"]
+    of_job = server.post("/train", json={**asked, "init_from": train(server.settings).job_id})
+    found = problem(of_job, 404, "checkpoint_not_found")
+    assert found["errors"][0]["loc"] == ["body", "init_from"]
+    assert found["detail"].endswith("is a job, not a checkpoint.")
+    best = found["hint"].removeprefix("Its best one: ").removesuffix(".")
+    assert server.post("/train", json={**asked, "init_from": best}).status_code == 202
+    of_job = server.post("/train", json={**asked, "init_from": job["id"]})
+    assert "It has none so far" in problem(of_job, 404, "checkpoint_not_found")["hint"]
+
     unknown = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
-    for name in (unknown, "ckpt_../../etc", "nonsense"):
+    for name in (unknown, unknown.replace("ckpt", "job"), "ckpt_../../etc", "nonsense"):
         refused = server.post("/train", json={**asked, "init_from": name})
         assert problem(refused, 404, "checkpoint_not_found")["errors"][0]["loc"] == [
             "body",
@@ -143,6 +190,7 @@ def test_a_network_starts_from_a_checkpoint(
         ({"classes": '["a", 7]'}, "invalid_request", ["body", "classes", 1]),
         ({"input": "28x28"}, "invalid_request", ["body", "input"]),
         ({"input": "2x28x28"}, "invalid_request", ["body", "input"]),
+        ({"input": "28x30x1"}, "invalid_request", ["body", "input"]),
         ({"input": "1x5x5"}, "network_misfit", ["body", "input"]),
         (
             {"input": '{"channels": 1, "image_size": 28, "size": 3}'},
@@ -168,6 +216,12 @@ def test_what_is_wrong_with_the_form_is_said(
     assert list(shared.settings.uploads.glob("*")) == []
 
 
+def test_channels_that_come_last_are_told_as_such(shared: Any) -> None:
+    found = send(shared, b"never looked at", input="28x30x1").json()
+    assert found["detail"] == "input: The channels come first: write 1x28x30."
+    assert found["hint"] == "-F input=1x28x30"
+
+
 def test_a_file_that_is_refused_leaves_nothing(server: Any, problem: Callable[..., Any]) -> None:
     found = problem(send(server, saved(lenet())), 400, "model_file_invalid")
     assert "torch.save(model.state_dict()" in found["hint"]
@@ -176,8 +230,16 @@ def test_a_file_that_is_refused_leaves_nothing(server: Any, problem: Callable[..
         "loc": ["body", "file", "11.weight"],
         "msg": "7x84 there, 10x84 in this network",
     }
-    problem(send(server, b""), 400, "empty_file")
+    found = problem(send(server, pickle.dumps(lenet())), 400, "model_file_invalid")
+    assert "pickle.dump wrote, not torch.save" in found["detail"]
+    assert "held.state_dict()" in found["hint"]
+    assert "file of weights has no bytes" in problem(send(server, b""), 400, "empty_file")["detail"]
     problem(server.post("/checkpoints", data=DIGITS), 415, "unsupported_media_type")
+    fields = {name: (None, text) for name, text in DIGITS.items()}  # a form without a file
+    found = problem(server.post("/checkpoints", files=fields), 422, "no_file")
+    assert found["title"] == "No file was sent"
+    assert "which is to hold the file of weights" in found["detail"]
+    assert found["hint"] == "curl -F file=@model.pth URL"
     assert left(server) == []
     assert server.get("/checkpoints").json()["items"] == []
 

@@ -270,7 +270,8 @@ def test_a_file_without_a_name_that_could_be_the_set_s(shared, problem):
     ],
 )
 def test_forms_that_are_not_right(shared, problem, parts, status, code):
-    problem(shared.post("/datasets", **form(*parts)), status, code)
+    found = problem(shared.post("/datasets", **form(*parts)), status, code)
+    assert "weights" not in found["detail"]
     assert uploads(shared) == []
 
 
