@@ -20,6 +20,8 @@ _ZIP = b"PK\x03\x04"
 _MAGIC_NUMBER = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 # Protocols 0 and 1 have no mark of their own: a class by name, or the begin of a container.
 _OLD_PICKLE = re.compile(rb"c[\w.]+\n[\w.]+\n|\((?:[dl]p\d|i|c)|[\]}]q")
+# A protocol buffer has no mark: its field 1, the version of its form, then another of `ModelProto`.
+_ONNX_HEAD = re.compile(rb"\x08[\x01-\x1f][\x12\x1a:B]")
 
 _TORCHSCRIPT = """model = torch.jit.load("model.pt", map_location="cpu")
 torch.save(model.state_dict(), "weights.pth")"""
@@ -75,7 +77,7 @@ def of(file: Path) -> Format:
     for start, bytes_, what, hint in _OTHERS:
         if head.startswith(bytes_, start):
             raise _other(what, hint)
-    if _is_onnx(head):
+    if _ONNX_HEAD.match(head):
         raise _other("an ONNX file: a computation, whose weights have names of their own", _ONNX)
     raise invalid("It is neither a file of torch.save nor of safetensors.")
 
@@ -116,12 +118,3 @@ _ZIPS: tuple[tuple[Callable[[Collection[str]], bool], str, str | None], ...] = (
     (lambda names: all(name.endswith(".npy") for name in names), "arrays of numpy", _ARRAYS),
     (lambda names: not _has("/data.pkl")(names), "a zip archive of other things", _UNPACK),
 )
-
-
-def _is_onnx(head: bytes) -> bool:
-    """A protocol buffer without a mark: field 1, the version of its form, then another field of
-    `ModelProto`.
-    """
-    return (
-        head[:1] == b"\x08" and 0 < head[1] < 32 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"B")
-    )

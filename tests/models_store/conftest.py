@@ -51,7 +51,7 @@ def notes() -> Mapping[str, Callable[[], nn.Module]]:
     return {"mnist_net": NET, "cifar10_net": Module, "lenet5": lenet}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def manifest() -> Callable[..., Manifest]:
     """A manifest of a `mnist_net` at 28 px; `preprocessing` takes what should differ there."""
 
@@ -79,7 +79,7 @@ def manifest() -> Callable[..., Manifest]:
     return manifest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def network() -> Callable[..., nn.Module]:
     """The network that a manifest describes, with weights of seed 0."""
 

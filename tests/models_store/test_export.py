@@ -1,9 +1,10 @@
 """ONNX files: PyTorch's numbers, in any batch, and all that is needed to use them."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -38,25 +39,38 @@ def _session(target: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize(
-    ("architecture", "pre"),
-    [
-        (_OWN, {"channels": 3, "height": 30, "width": 22, "normalize": _NORMALIZE}),
-        ("squeezenet1_1", {"channels": 3, "height": 64, "width": 64}),
-    ],
-)
-def test_the_logits_are_pytorchs(
-    architecture: Any,
-    pre: dict[str, Any],
+class Case(NamedTuple):
+    """A network, and its file as ONNX."""
+
+    described: Manifest
+    network: nn.Module
+    target: Path
+    made_with: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def case(
+    request: pytest.FixtureRequest,
     manifest: Callable[..., Manifest],
     network: Callable[[Manifest], nn.Module],
-    tmp_path: Path,
-) -> None:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Case:
+    architecture, pre = request.param
     described = manifest(
         architecture=architecture, preprocessing=pre, classes=["猫\n", *"bcdefghij"]
     )
-    net, target = network(described), tmp_path / "model.onnx"
+    net, target = network(described), tmp_path_factory.mktemp("onnx") / "model.onnx"
     made_with = export.write_onnx(net, described, temperature=1.7, target=target)
+    return Case(described, net, target, made_with)
+
+
+_OWN_AT_30 = (_OWN, {"channels": 3, "height": 30, "width": 22, "normalize": _NORMALIZE})
+_OF_TORCHVISION = ("squeezenet1_1", {"channels": 3, "height": 32, "width": 32})
+
+
+@pytest.mark.parametrize("case", [_OWN_AT_30, _OF_TORCHVISION], indirect=True, scope="module")
+def test_the_logits_are_pytorchs(case: Case) -> None:
+    described, net, target, made_with = case
     assert made_with["torch"] == torch.__version__.partition("+")[0]
 
     pixels = export.noise(described.preprocessing, 25)
@@ -75,22 +89,18 @@ def test_the_logits_are_pytorchs(
     assert float(told["temperature"]) == 1.7
 
 
-def test_a_file_of_other_numbers_is_refused(
-    manifest: Callable[..., Manifest], network: Callable[[Manifest], nn.Module], tmp_path: Path
-) -> None:
-    linear = {"layers": [{"type": "Flatten"}, {"type": "Linear"}]}
-    described, target = manifest(architecture=linear), tmp_path / "model.onnx"
-    net = network(described)
-    export.write_onnx(net, described, temperature=1.0, target=target)
+@pytest.mark.parametrize("case", [_OWN_AT_30], indirect=True, scope="module")
+def test_a_file_of_other_numbers_is_refused(case: Case, tmp_path: Path) -> None:
+    other, pre = copy.deepcopy(case.network), case.described.preprocessing
     with torch.no_grad():
-        net.get_parameter("model.1.bias").add_(0.01)
-    pixels = export.noise(described.preprocessing, 3)
+        list(other.parameters())[-1].add_(0.01)
+    pixels = export.noise(pre, 3)
     with pytest.raises(Problem, match=r"differ from PyTorch's by 0\.01") as caught:
-        export.check(target, net, described.preprocessing, pixels, of="noise")
+        export.check(case.target, other, pre, pixels, of="noise")
     assert caught.value.code == "export_failed"
-    target.write_bytes(b"no model")
+    (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(Problem, match="onnxruntime cannot run the file"):
-        export.check(target, net, described.preprocessing, pixels, of="noise")
+        export.check(tmp_path / "model.onnx", other, pre, pixels, of="noise")
 
 
 class _Untraceable(nn.Module):
