@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from problems import Problem
+from problems import FieldError, Problem
 
 Format = Literal["safetensors", "torch", "pickle"]
 
@@ -97,7 +97,7 @@ def check_zip(file: Path) -> None:
 
 def invalid(why: str, hint: str | None = None) -> Problem:
     """The problem of a file that holds no weights for danlu."""
-    errors = [{"loc": ["body", "file"], "msg": "no state_dict"}]
+    errors: list[FieldError] = [{"loc": ["body", "file"], "msg": "no state_dict"}]
     return Problem("model_file_invalid", why, hint=hint, errors=errors)
 
 
