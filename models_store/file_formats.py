@@ -115,6 +115,10 @@ _ZIPS: tuple[tuple[Callable[[Collection[str]], bool], str, str | None], ...] = (
     (_has("/archive_format"), "a program of torch.export", _EXPORTED),
     (_has("model.weights.h5"), "a model of Keras", _KERAS),
     (_has("model.onnx", "predict.py"), "a bundle of danlu", "Download the checkpoint as pt."),
-    (lambda names: all(name.endswith(".npy") for name in names), "arrays of numpy", _ARRAYS),
+    (
+        lambda names: all(name.endswith(".npy") for name in names),
+        "a zip of arrays of numpy",
+        _ARRAYS,
+    ),
     (lambda names: not _has("/data.pkl")(names), "a zip archive of other things", _UNPACK),
 )
