@@ -155,8 +155,7 @@ def _input(text: str) -> Input:
         value: Any = {"channels": channels, "image_size": size}
         text = json.dumps(value)
     elif found := _CHANNELS_LAST.fullmatch(text.strip()):
-        height, width, channels = found.groups()
-        wanted = f"{channels}x{height}x{width}"
+        wanted = "{2}x{0}x{1}".format(*found.groups())
         raise _wrong("input", f"The channels come first: write {wanted}", f"-F input={wanted}")
     return _checked("input", text, Input.model_validate)
 

@@ -151,7 +151,7 @@ def unwrapped(held: Any) -> tuple[Keys, State]:
     if not found:
         key, value = next(item for item in held.items() if not _is_weight(*item))
         raise invalid(f"It is no state_dict: {str(key)[:80]!r} is {_kind(value)}.")
-    known = [(name,) for name in _WRAPPERS if (name,) in found]
+    known: list[Keys] = [(name,) for name in _WRAPPERS if (name,) in found]
     if len(found) > 1 and not known:
         raise _several(list(found))
     path = (known or list(found))[0]

@@ -42,7 +42,7 @@ def _names(stream: IO[bytes]) -> Iterator[str]:
         elif opcode.name in _TEXTS:
             text = str(argument)
         elif opcode.name in _GETS:
-            text = remembered.get(int(argument), "")
+            text = remembered.get(int(str(argument)), "")
         elif opcode.name == "MEMOIZE" or opcode.name in _PUTS:
             remembered[count if argument is None else int(argument)] = last
             count += 1
