@@ -34,7 +34,7 @@ JOB_ITEM: dict[str, Any] = {
     "progress": {
         "phase": "training", "epoch": 3, "epochs": 15, "step": 140, "steps": 615,
         "fraction": 0.2276, "images_per_second": 9100.0, "eta_seconds": 1.7, "bytes": None,
-        "bytes_per_second": None, "downloads": None,
+        "bytes_per_second": None,
     },
     "metrics": {
         "train_loss": 0.21, "train_accuracy": 0.93, "val_loss": 0.2, "val_accuracy": 0.944,

@@ -5,7 +5,7 @@ Knows nothing of where the values come from: `views` fills these in.
 
 import math
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -71,9 +71,6 @@ class ProgressRead(Read):
     eta_seconds: Metric = None
     bytes: int | None = Field(None, description="Downloaded so far; `fraction` is of the whole.")
     bytes_per_second: Metric = None
-    downloads: Literal["dataset", "weights"] | None = Field(
-        None, description="What is downloaded: the data set or pretrained weights."
-    )
 
 
 class MetricsRead(Read):

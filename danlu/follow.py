@@ -16,8 +16,7 @@ from danlu.client import Client
 from danlu.wire import ENDED, Epoch, Job
 
 PHASES = {
-    "downloading": "downloading the data set",
-    "downloading weights": "downloading pretrained weights",
+    "downloading": "downloading",
     "unpacking": "unpacking the archive",
     "checking": "checking the images",
     "saving": "writing to the disk",
@@ -59,8 +58,6 @@ def phase(job: Job) -> str:
         reason = job["waiting_for"]
         return f"queued, waiting for {reason}" if reason else "queued"
     now = job["progress"]["phase"]
-    if now == "downloading" and job["progress"].get("downloads") == "weights":
-        now = "downloading weights"
     return PHASES.get(now, now) if job["state"] == "running" and now else job["state"]
 
 

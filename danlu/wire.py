@@ -53,7 +53,6 @@ class Progress(TypedDict):
     eta_seconds: float | None
     bytes: int | None
     bytes_per_second: float | None
-    downloads: NotRequired[str | None]  # older servers do not tell
 
 
 class Metrics(TypedDict):

@@ -57,7 +57,7 @@ def fetch(
     """
     deadline, target = monotonic() + seconds, folder / wanted.name
     here = unfinished.size(target)
-    grow = downloads.growing(paced(progress, "downloading weights", wanted.bytes, done=here), here)
+    grow = downloads.growing(paced(progress, "downloading", wanted.bytes, done=here), here)
 
     def at(size: int) -> None:
         grow(size)

@@ -45,7 +45,7 @@ class Journal:
         self._progress: dict[str, Any] = {
             "phase": None, "epoch": 0, "epochs": recipe.epochs, "step": 0, "steps": None,
             "fraction": None, "images_per_second": None, "eta_seconds": None, "bytes": None,
-            "bytes_per_second": None, "downloads": None,
+            "bytes_per_second": None,
         }  # fmt: skip
         self._rate = Rate()
         self._steps = self._first = 0
@@ -53,13 +53,11 @@ class Journal:
 
     def loading(self, phase: str, done: int, total: int) -> None:
         """Downloading (counted in bytes) or decoding (in images)."""
-        phase, _, what = phase.partition(" ")
         downloads = phase == "downloading"
         rate = self._rate(done) if downloads else None
         self._tell(
             phase=phase,
             fraction=done / total if total else None,
-            downloads=(what or "dataset") if downloads else None,
             bytes=done if downloads else None,
             bytes_per_second=rate,
             eta_seconds=(total - done) / rate if rate else None,
@@ -108,7 +106,6 @@ class Journal:
             "eta_seconds": None,
             "bytes": None,
             "bytes_per_second": None,
-            "downloads": None,
         }
         self._progress = self._progress | begun  # a new one: the reporter still holds the old
 

@@ -47,8 +47,8 @@ def test_a_file_is_fetched_and_found_again(served: Served, tmp_path: Path) -> No
 
     assert path == tmp_path / "weights" / one.name
     assert path.read_bytes() == DATA
-    assert told[0] == ("downloading weights", 0, len(DATA))
-    assert told[-1] == ("downloading weights", len(DATA), len(DATA))
+    assert told[0] == ("downloading", 0, len(DATA))
+    assert told[-1] == ("downloading", len(DATA), len(DATA))
     assert weights.find(one, [tmp_path / "elsewhere", tmp_path / "weights"]) == path
     assert len(asked) == 1
 

@@ -57,25 +57,8 @@ def test_a_download_is_counted_in_bytes(
     assert job(running).progress == {
         "phase": "downloading", "epoch": 0, "epochs": 4, "step": 0, "steps": None,
         "fraction": 0.25, "images_per_second": None, "eta_seconds": None,
-        "bytes": 30, "bytes_per_second": None, "downloads": "dataset",
+        "bytes": 30, "bytes_per_second": None,
     }  # fmt: skip
-
-
-def test_it_says_what_is_downloaded(
-    journal: NewJournal, reporter: Reporter, running: Fence, job: Job
-) -> None:
-    told = journal()
-    with reporter:
-        told.loading("downloading weights", 30, 120)
-    written = job(running).progress or {}
-
-    assert (written["phase"], written["downloads"], written["bytes"]) == (
-        "downloading",
-        "weights",
-        30,
-    )
-    told.loading("decoding", 1, 2)
-    assert told._progress["downloads"] is None
 
 
 def test_a_download_that_grows_has_a_rate(

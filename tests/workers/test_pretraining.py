@@ -116,7 +116,7 @@ def test_a_file_that_is_not_is_fetched_without_the_device(
 
     def fetch(one: weights.Wanted, folder: Path, progress: Any, **how: Any) -> Path:
         asked.append(how)
-        progress("downloading weights", 0, 1)
+        progress("downloading", 0, 1)
         return folder / one.name
 
     monkeypatch.setattr(weights, "fetch", fetch)
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_is_fetched_without_the_device(
     own = {"mirrors": ("http://127.0.0.1:9/own/",)}
     assert asked == [{**own, "seconds": math.inf}, {**own, "seconds": 60}]
     told = [word for word, _ in itertools.groupby(obtain.holding.given)]
-    assert told == ["given up", "downloading weights", "taken"] * 2
+    assert told == ["given up", "downloading", "taken"] * 2
 
 
 def test_without_internet_only_auto_goes_on(obtain: Obtaining, published: Path) -> None:
@@ -139,7 +139,7 @@ def test_without_internet_only_auto_goes_on(obtain: Obtaining, published: Path) 
         in obtain.warnings["weights_unavailable"]
     )
     told = [word for word, _ in itertools.groupby(obtain.holding.given)]  # slow: more than once
-    assert told == ["given up", "downloading weights", "given up", "downloading weights", "taken"]
+    assert told == ["given up", "downloading", "given up", "downloading", "taken"]
 
 
 def test_auto_does_not_take_every_trouble(
