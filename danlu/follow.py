@@ -18,6 +18,7 @@ from danlu.wire import ENDED, Epoch, Job
 PHASES = {
     "downloading": "downloading the data set",
     "downloading weights": "downloading pretrained weights",
+    "listing": "looking through the archive",
     "unpacking": "unpacking the archive",
     "checking": "checking the images",
     "saving": "writing to the disk",

@@ -33,6 +33,10 @@ class Name:
     known: bool
 
 
+Advance = Callable[[int], None]
+"""Told how many bytes of an archive more are done, 0 now and then; may raise to stop."""
+
+
 class Content(Protocol):
     """What is in a file of an archive."""
 

@@ -11,7 +11,6 @@ from typing import Literal
 from data_store import entries, folder
 from problems import Problem
 
-_ENDINGS = tuple(ending.encode() for ending in folder.EXTENSIONS)
 _WRAPPERS = 2  # folders around everything that are taken off
 _LISTED = 5
 
@@ -32,11 +31,6 @@ class Arrangement:
 
     places: Mapping[int, str]
     left_out: Sequence[LeftOut]
-
-
-def may_be_image(raw: bytes) -> bool:
-    """Whether `arrange` may take a file of this name, whatever the encoding of that is."""
-    return raw.lower().rstrip(b"/.\\").endswith(_ENDINGS)  # entries.path takes these off
 
 
 def is_junk(path: str) -> bool:

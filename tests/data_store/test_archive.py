@@ -248,6 +248,39 @@ def test_a_full_disk_leaves_nothing(zipped: Pack, files: dict[str, bytes]) -> No
     assert refusal(path, progress=full).code == "disk_full"
 
 
+@pytest.mark.parametrize("compression", ["", "gz"])
+def test_a_tar_is_refused_for_its_names_before_anything_is_written(
+    tarred: Pack, files: dict[str, bytes], compression: str, tmp_path: Path
+) -> None:
+    many = {f"{n}/1.png": b"x" for n in range(folder.MOST_CLASSES + 1)}
+    made: set[str] = set()
+
+    problem = refusal(
+        tarred(many, compression=compression),
+        progress=lambda *_: made.update(path.name for path in (tmp_path / "into").iterdir()),
+    )
+
+    assert (problem.code, made) == ("dataset_invalid", set())
+
+
+def test_a_tar_is_listed_before_it_is_unpacked(tarred: Pack, files: dict[str, bytes]) -> None:
+    path = tarred(files, compression="gz")
+    told: list[tuple[str, int, int]] = []
+
+    unpack(path, lambda *how: told.append(how))
+
+    size = path.stat().st_size
+    ends = [("listing", 0), ("listing", size), ("unpacking", 0), ("unpacking", size)]
+    assert [each for each in ends if (*each, size) in told] == ends
+    assert [phase for phase, _, _ in told] == sorted(phase for phase, _, _ in told)
+
+
+def test_a_tar_that_has_no_room_is_not_begun(tarred: Pack, files: dict[str, bytes]) -> None:
+    sizes = sum(map(len, files.values()))
+
+    assert refusal(tarred(files), free=lambda _: limits.SPARE_BYTES + sizes - 1).code == "disk_full"
+
+
 def test_progress_is_told_and_stops_the_work(zipped: Pack, files: dict[str, bytes]) -> None:
     path = zipped(files)
     told: list[tuple[str, int, int]] = []

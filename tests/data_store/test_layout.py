@@ -127,8 +127,5 @@ def test_one_class_is_enough_to_be_added() -> None:
     assert placed("pets/test/cat/1.jpg", known=known) == ["test/cat/1.jpg"]
 
 
-def test_images_are_told_by_their_endings_in_any_encoding() -> None:
-    assert layout.may_be_image(b"a/\x94\x4c.JPG")
-    assert layout.may_be_image(b"a/\x83\x5c.webp")  # Shift-JIS has backslashes inside characters
-    assert not layout.may_be_image(b"a/jpg")
+def test_images_are_told_by_their_endings() -> None:
     assert placed("a/1.JPG", "b/1.webp") == ["a/1.JPG", "b/1.webp"]
