@@ -122,7 +122,6 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes, said: str) -
         ("..\\evil.png", "archive_unsafe"),
         ("C:\\evil.png", "archive_unsafe"),
         ("../evil.txt", "archive_unsafe"),
-        ("pets/cat/0.PNG", "archive_invalid"),
         ("pets/Cat/7.png", "archive_invalid"),
         (f"pets/cat/{'x' * 300}.png", "archive_invalid"),
     ],
