@@ -6,17 +6,18 @@ be read is not asked here.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_store import entries, layout, limits
+from data_store import encodings, entries, layout, limits
 from data_store.encodings import Encoding
 from data_store.layout import Arrangement, LeftOut
 from data_store.limits import Free, Room
 from data_store.progress import Progress, paced
+from data_store.report import Finding, finding
 from data_store.tars import Compression, Tar
 from data_store.zips import Zip
 from problems import Problem
@@ -39,23 +40,50 @@ _HINT = "Pack the folder of images as a zip or tar."
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came of an archive: how many images, the files that were left out, and the `encoding` of
-    names that did not say theirs.
+    """What came of an archive: how many images, the files that were left out, and what was taken
+    for the `encoding` of names that did not say theirs; `guessed` is one of these in each folder.
     """
 
     images: int
     left_out: Sequence[LeftOut]
     encoding: Encoding
+    guessed: Sequence[str]
 
     def in_words(self) -> str:
         """What was left out, counted by the reason."""
         counts = Counter(each.why for each in self.left_out)
         return ", ".join(f"{count:,} {why}" for why, count in counts.most_common())
 
+    def findings(self) -> Iterator[Finding]:
+        """What its owner should look at. Names in UTF-8 are nothing of that: they hardly are by
+        accident.
+        """
+        if self.guessed and self.encoding != "utf-8":
+            yield finding(
+                "names_guessed",
+                len(self.guessed),
+                "The archive does not say how its names are encoded: they were read as "
+                f"{encodings.NAMES[self.encoding]}",
+                "If they look wrong, pack the folder with names in UTF-8: as a tar, with zip on Linux "
+                "or macOS, or with 7-Zip and the parameter cu=on.",
+                ({"file": file} for file in self.guessed),
+            )
+        if self.left_out:
+            count = len(self.left_out)
+            yield finding(
+                "files_left_out",
+                count,
+                f"{count:,} {'file' if count == 1 else 'files'} of the archive "
+                f"{'was' if count == 1 else 'were'} left out: {self.in_words()}",
+                " ".join(layout.ADVICE[why] for why in dict.fromkeys(e.why for e in self.left_out)),
+                ({"file": each.file, "why": each.why} for each in self.left_out),
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class _Arranged(Arrangement):
     encoding: Encoding
+    guessed: Sequence[str]
 
 
 def unpack(
@@ -92,7 +120,7 @@ def _unpack(
         arranged = _arrange(opened, known, tick=lambda: advance(0))
         room.need(sum(map(opened.size, arranged.places)))
         _write(opened, arranged.places, into, advance, room)
-    return Unpacked(len(arranged.places), arranged.left_out, arranged.encoding)
+    return Unpacked(len(arranged.places), arranged.left_out, arranged.encoding, arranged.guessed)
 
 
 def check_kind(archive: Path) -> None:
@@ -148,7 +176,11 @@ def _arrange(opened: Zip | Tar, known: Collection[str], *, tick: Callable[[], No
     paths = dict(zip(opened.names, read.paths, strict=True))
     too_large = {number for number in paths if opened.size(number) > limits.MOST_IMAGE_BYTES}
     found = layout.arrange(paths, known=known, too_large=too_large)
-    return _Arranged(found.places, found.left_out, read.encoding)
+    guessed: dict[str, str] = {}
+    for number, place in found.places.items():
+        if not (opened.names[number].known or opened.names[number].raw.isascii()):
+            guessed.setdefault(place.rpartition("/")[0], place)
+    return _Arranged(found.places, found.left_out, read.encoding, list(guessed.values()))
 
 
 def _write(
