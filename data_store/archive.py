@@ -64,8 +64,8 @@ class Unpacked:
                 len(self.guessed),
                 "The archive does not say how its names are encoded: they were read as "
                 f"{encodings.NAMES[self.encoding]}",
-                "If they look wrong, pack the folder with names in UTF-8: as a tar, with zip on Linux "
-                "or macOS, or with 7-Zip and the parameter cu=on.",
+                "If they look wrong, pack the folder with names in UTF-8: as a tar, with zip on "
+                "Linux or macOS, or with 7-Zip and the parameter cu=on.",
                 ({"file": file} for file in self.guessed),
             )
         if self.left_out:
