@@ -98,7 +98,7 @@ def of_counts(parts: Sequence[PartCounts]) -> Iterator[Finding]:
         yield finding(
             "imbalance",
             len(train.classes),
-            f"{frequent.name!r} has {frequent.images:,} training images and {rare.name!r} only "
+            f"{frequent.name!r} has {frequent.images:,} training images and {rare.name!r} "
             f"{rare.images:,}",
             'Add images of the rare classes, or train with class_weights "balanced".',
         )
