@@ -58,7 +58,8 @@ class WorkerRead(Read):
 
 class ProgressRead(Read):
     """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding,
-    training or evaluating; of an import unpacking, checking or saving; of an export exporting.
+    training or evaluating; of an import listing, unpacking, checking or saving; of an export
+    exporting.
     """
 
     phase: str | None = None

@@ -17,6 +17,7 @@ from danlu.wire import ENDED, Epoch, Job
 
 PHASES = {
     "downloading": "downloading",
+    "listing": "looking through the archive",
     "unpacking": "unpacking the archive",
     "checking": "checking the images",
     "saving": "writing to the disk",

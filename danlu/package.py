@@ -94,7 +94,7 @@ def of(path: Path, *, name: str | None = None) -> Package:
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
     if not os.access(path, os.R_OK):
-        raise _unusable(path, "it may not be read")
+        raise _unusable(path, "it may not be read", "Allow yourself to read it: chmod u+r.")
     return Package(path, name or stem(path.name), size)
 
 
@@ -116,7 +116,8 @@ def _folder(path: Path, name: str) -> Package:
         raise _unusable(Path(error.filename or path), error.strerror or str(error)) from None
     members = tuple(file for file in files if file[0].lower().endswith(IMAGES))
     if not members:
-        raise _unusable(path, "there are no images in it")
+        hint = "Put the images of each class into a folder of its own in there: cat/1.jpg."
+        raise _unusable(path, "there are no images in it", hint)
     size = sum(len(_header(n, s)) + s + -s % _BLOCK for n, _, s in members) + len(_END)
     return Package(path, name, size, members, rest=len(files) - len(members))
 
@@ -157,8 +158,10 @@ def _exactly(path: Path, size: int) -> Iterator[bytes]:
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
     if left or more:
-        raise _unusable(path, "it changed while it was sent")
+        raise _unusable(path, "it changed while it was sent", "Send it again.")
 
 
-def _unusable(path: Path, reason: str) -> DanluError:
-    return DanluError("files_unusable", f"{path} cannot be sent: {reason}.", hint="Look at it.")
+def _unusable(
+    path: Path, reason: str, hint: str = "Look whether it is there and may be read."
+) -> DanluError:
+    return DanluError("files_unusable", f"{path} cannot be sent: {reason}.", hint=hint)

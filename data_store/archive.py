@@ -6,25 +6,25 @@ be read is not asked here.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_store import entries, layout, limits
+from data_store import encodings, entries, layout, limits
 from data_store.encodings import Encoding
 from data_store.layout import Arrangement, LeftOut
 from data_store.limits import Free, Room
 from data_store.progress import Progress, paced
+from data_store.report import Finding, finding
 from data_store.tars import Compression, Tar
 from data_store.zips import Zip
 from problems import Problem
 
-PHASE = "unpacking"
+LISTING, PHASE = "listing", "unpacking"
 
 _CHUNK = 1 << 20
-_RAW = ".unpacked"  # files by number, until all names are known
 _COMPRESSIONS: tuple[tuple[bytes, Compression], ...] = (
     (b"\x1f\x8b", "gz"),
     (b"BZh", "bz2"),
@@ -40,23 +40,50 @@ _HINT = "Pack the folder of images as a zip or tar."
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came of an archive: how many images, the files that were left out, and the `encoding` of
-    names that did not say theirs.
+    """What came of an archive: how many images, the files that were left out, and what was taken
+    for the `encoding` of names that did not say theirs; `guessed` is one of these in each folder.
     """
 
     images: int
     left_out: Sequence[LeftOut]
     encoding: Encoding
+    guessed: Sequence[str]
 
     def in_words(self) -> str:
         """What was left out, counted by the reason."""
         counts = Counter(each.why for each in self.left_out)
         return ", ".join(f"{count:,} {why}" for why, count in counts.most_common())
 
+    def findings(self) -> Iterator[Finding]:
+        """What its owner should look at. Names in UTF-8 are nothing of that: they hardly are by
+        accident.
+        """
+        if self.guessed and self.encoding != "utf-8":
+            yield finding(
+                "names_guessed",
+                len(self.guessed),
+                "The archive does not say how its names are encoded: they were read as "
+                f"{encodings.NAMES[self.encoding]}",
+                "If they look wrong, pack the folder with names in UTF-8: as a tar, with zip on "
+                "Linux or macOS, or with 7-Zip and the parameter cu=on.",
+                ({"file": file} for file in self.guessed),
+            )
+        if self.left_out:
+            count = len(self.left_out)
+            yield finding(
+                "files_left_out",
+                count,
+                f"{count:,} {'file' if count == 1 else 'files'} of the archive "
+                f"{'was' if count == 1 else 'were'} left out: {self.in_words()}",
+                " ".join(layout.ADVICE[why] for why in dict.fromkeys(e.why for e in self.left_out)),
+                ({"file": each.file, "why": each.why} for each in self.left_out),
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class _Arranged(Arrangement):
     encoding: Encoding
+    guessed: Sequence[str]
 
 
 def unpack(
@@ -70,11 +97,12 @@ def unpack(
     """Writes the images of a zip or tar into the new folder `into`, in danlu's layout.
 
     `known` are the classes of a data set that they are to be added to. Progress is counted in bytes
-    of the archive, in the phase "unpacking". Whatever it raises stops the work, and then, as for
-    any refusal, nothing is left of `into`. Raises `Problem` archive_invalid, archive_unsafe,
-    archive_too_large, dataset_invalid, disk_full.
+    of the archive: of a tar, which says its last name at its end, in the phase "listing", and then
+    in the phase "unpacking". Whatever it raises stops the work, and then, as for any refusal,
+    nothing is left of `into`. Raises `Problem` archive_invalid, archive_unsafe, archive_too_large,
+    dataset_invalid, disk_full.
     """
-    (into / _RAW).mkdir(parents=True)
+    into.mkdir(parents=True)
     try:
         return _unpack(archive, into, progress, known=known, room=Room(into, free))
     except BaseException as error:
@@ -87,21 +115,12 @@ def unpack(
 def _unpack(
     archive: Path, into: Path, progress: Progress, *, known: Collection[str], room: Room
 ) -> Unpacked:
-    advance = paced(progress, PHASE, archive.stat().st_size)
-    arranged = None
-    with closing(_open(archive, lambda: advance(0))) as opened:
-        advance(0)
-        if isinstance(opened, Zip):
-            # Refuses before anything is written.
-            arranged = _arrange(opened, known, tick=lambda: advance(0))
-            room.need(sum(map(opened.size, arranged.places)))
-        too_large = _write(opened, arranged, into / _RAW, advance, room)
-        if arranged is None or too_large:
-            arranged = _arrange(opened, known, tick=lambda: advance(0), too_large=too_large)
-        rest = opened.total - opened.done
-    _move(arranged, into, lambda: advance(0))
-    advance(rest)
-    return Unpacked(len(arranged.places), arranged.left_out, arranged.encoding)
+    with closing(_open(archive, progress)) as opened:
+        advance = paced(progress, PHASE, opened.total)
+        arranged = _arrange(opened, known, tick=lambda: advance(0))
+        room.need(sum(map(opened.size, arranged.places)))
+        _write(opened, arranged.places, into, advance, room)
+    return Unpacked(len(arranged.places), arranged.left_out, arranged.encoding, arranged.guessed)
 
 
 def check_kind(archive: Path) -> None:
@@ -111,9 +130,11 @@ def check_kind(archive: Path) -> None:
     _kind(archive)
 
 
-def _open(archive: Path, tick: Callable[[], None]) -> Zip | Tar:
+def _open(archive: Path, progress: Progress) -> Zip | Tar:
     kind = _kind(archive)
-    return Zip(archive) if kind == "zip" else Tar(archive, kind, tick)
+    if kind == "zip":
+        return Zip(archive)
+    return Tar(archive, kind, paced(progress, LISTING, archive.stat().st_size))
 
 
 def _kind(archive: Path) -> Compression | Literal["zip"]:
@@ -150,60 +171,35 @@ def _ends_as_zip(archive: Path) -> bool:
         return b"PK\x05\x06" in file.read()
 
 
-def _arrange(
-    opened: Zip | Tar,
-    known: Collection[str],
-    *,
-    tick: Callable[[], None],
-    too_large: Collection[int] = (),
-) -> _Arranged:
+def _arrange(opened: Zip | Tar, known: Collection[str], *, tick: Callable[[], None]) -> _Arranged:
     read = entries.read(list(opened.names.values()), tick)
     paths = dict(zip(opened.names, read.paths, strict=True))
+    too_large = {number for number in paths if opened.size(number) > limits.MOST_IMAGE_BYTES}
     found = layout.arrange(paths, known=known, too_large=too_large)
-    return _Arranged(found.places, found.left_out, read.encoding)
+    guessed: dict[str, str] = {}
+    for number, place in found.places.items():
+        if not (opened.names[number].known or opened.names[number].raw.isascii()):
+            guessed.setdefault(place.rpartition("/")[0], place)
+    return _Arranged(found.places, found.left_out, read.encoding, list(guessed.values()))
 
 
 def _write(
     opened: Zip | Tar,
-    arranged: _Arranged | None,
-    raw: Path,
-    advance: Callable[[int], None],
+    places: Mapping[int, str],
+    into: Path,
+    advance: entries.Advance,
     room: Room,
-) -> Collection[int]:
-    """Each image under its number; the numbers of those that are too large to be one."""
-
-    def is_wanted(number: int) -> bool:
-        if arranged is not None:
-            return number in arranged.places
-        return layout.may_be_image(opened.names[number].raw)
-
-    told = total = 0
-    too_large = set()
-    for number, stream in opened.files(is_wanted):
-        size = 0
-        with (raw / str(number)).open("xb") as file:
+) -> None:
+    """Each image where it belongs."""
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in places.values()):
+        (into / folder).mkdir(parents=True, exist_ok=True)
+        advance(0)
+    total = 0
+    for number, stream in opened.files(places, advance):
+        with (into / places[number]).open("xb") as file:
             while chunk := stream.read(_CHUNK):
-                size += len(chunk)
-                if size > limits.MOST_IMAGE_BYTES:
-                    too_large.add(number)
-                    break
                 file.write(chunk)
+                total += len(chunk)
                 room.written(len(chunk))
-                limits.check_ratio(total + size, opened.total)
+                limits.check_ratio(total, opened.total)
                 advance(0)
-        total += size
-        advance(opened.done - told)
-        told = opened.done
-    advance(opened.done - told)
-    return too_large
-
-
-def _move(arranged: _Arranged, into: Path, tick: Callable[[], None]) -> None:
-    """Files from where they are by number to where they belong; what belongs nowhere goes."""
-    raw = into / _RAW
-    for folder in {into / path.rpartition("/")[0] for path in arranged.places.values()}:
-        folder.mkdir(parents=True, exist_ok=True)
-    for number, path in arranged.places.items():
-        (raw / str(number)).rename(into / path)
-        tick()
-    shutil.rmtree(raw)

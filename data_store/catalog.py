@@ -183,7 +183,11 @@ def _read(path: Path) -> _Seen:
     sample = train[:: max(1, len(train) // _SAMPLE)][:_SAMPLE]
     shape = headers.typical(path / image.path for image in sample)
     if shape is None:
-        raise Problem("dataset_invalid", f"None of the images of {path.name!r} can be read.")
+        raise Problem(
+            "dataset_invalid",
+            f"None of the images of {path.name!r} can be read.",
+            hint="Put whole files of images there, such as JPEG or PNG.",
+        )
     height, width, channels = shape
     found = Facts(
         name=path.name,

@@ -134,9 +134,8 @@ class _Gathered:
             first = next(iter(sorted(self._unreadable)))
             raise Problem(
                 "dataset_invalid",
-                f"No image of the class {empty[0]!r} can be read. The first of "
-                f"{len(self._unreadable):,} unreadable files is {self._files[first][1]!r}: "
-                f"{self._unreadable[first].message}",
+                f"No image of the class {empty[0]!r} can be read. {_only(len(self._unreadable))} "
+                f"{folder.shown(self._files[first][1])!r}: {self._unreadable[first].message}",
                 hint="Replace these files, or leave the class out.",
             )
 
@@ -179,3 +178,9 @@ class _Gathered:
             distinct=len(self._sizes),
             frequent=frequent,
         )
+
+
+def _only(count: int) -> str:
+    if count == 1:
+        return "The only unreadable file is"
+    return f"The first of {count:,} unreadable files is"

@@ -33,6 +33,10 @@ class Name:
     known: bool
 
 
+Advance = Callable[[int], None]
+"""Told how many bytes of an archive more are done, 0 now and then; may raise to stop."""
+
+
 class Content(Protocol):
     """What is in a file of an archive."""
 
@@ -123,7 +127,9 @@ def _text(name: Name, encoding: Encoding) -> str:
         return name.raw.decode("utf-8" if name.known else encoding)
     except UnicodeDecodeError:
         raise Problem(
-            "archive_invalid", f"The archive says that the name {name.raw[:_SHOWN]!r} is UTF-8."
+            "archive_invalid",
+            f"The archive says that the name {name.raw[:_SHOWN]!r} is UTF-8, and it is not.",
+            hint="Pack the folder of images again.",
         ) from None
 
 

@@ -87,7 +87,8 @@ def of_counts(parts: Sequence[PartCounts]) -> Iterator[Finding]:
         yield finding(
             "tiny_classes",
             len(tiny),
-            f"{len(tiny):,} of {len(train.classes):,} classes have under {_TINY} training images",
+            f"{len(tiny):,} of {len(train.classes):,} classes "
+            f"{'has' if len(tiny) == 1 else 'have'} under {_TINY} training images",
             "Add images of them: so few are learnt by heart.",
             ({"class": each.name, "images": each.images} for each in tiny),
         )
@@ -203,7 +204,8 @@ def _within(
         yield finding(
             "near_duplicates",
             len(groups),
-            f"{count:,} images of the same class look alike, in {len(groups):,} groups",
+            f"{count:,} images of the same class look alike"
+            + (f", in {len(groups):,} groups" if len(groups) > 1 else ""),
             "Look at them: copies that were scaled or saved again add nothing.",
             (files([images.paths[index] for index in group]) for group in groups),
         )

@@ -95,7 +95,11 @@ def is_image_folder(path: Path) -> bool:
 def check_number(classes: int) -> None:
     """Raises `dataset_invalid` for more classes than danlu takes."""
     if classes > MOST_CLASSES:
-        raise _invalid(f"There are {classes:,} classes; danlu takes {MOST_CLASSES:,}.")
+        raise Problem(
+            "dataset_invalid",
+            f"There are {classes:,} classes; danlu takes at most {MOST_CLASSES:,}.",
+            hint="Each folder is a class: put images of the same kind into one folder.",
+        )
 
 
 def part_of(name: str) -> str | None:

@@ -8,14 +8,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from data_store import entries, folder
+from data_store import entries, folder, limits
 from problems import Problem
 
-_ENDINGS = tuple(ending.encode() for ending in folder.EXTENSIONS)
 _WRAPPERS = 2  # folders around everything that are taken off
 _LISTED = 5
+_MOST_LISTED = 10  # of what has to be put right before anything can be done
 
-Why = Literal["no image", "in no class folder", "in none of the parts", "too large"]
+Why = Literal[
+    "no image", "in no class folder", "in none of the parts", "too large", "named like another"
+]
+ADVICE: Mapping[Why, str] = {
+    "no image": "Images are taken that have an ending such as .jpg or .png.",
+    "in no class folder": "Put images into the folder of their class.",
+    "in none of the parts": "Put images into train, val or test.",
+    "too large": f"Scale images down that have more than {limits.MOST_IMAGE_BYTES // 10**6} MB.",
+    "named like another": "Give files names that differ by more than upper and lower case.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +43,6 @@ class Arrangement:
     left_out: Sequence[LeftOut]
 
 
-def may_be_image(raw: bytes) -> bool:
-    """Whether `arrange` may take a file of this name, whatever the encoding of that is."""
-    return raw.lower().rstrip(b"/.\\").endswith(_ENDINGS)  # entries.path takes these off
-
-
 def is_junk(path: str) -> bool:
     """Whether a system left the file there, and nobody misses it."""
     steps = path.split("/")
@@ -53,11 +57,35 @@ def arrange(
 
     Folders around everything are taken off. `known` are the classes of a data set that the images
     are added to: then one class is enough. Those that are `too_large` have no place, and change
-    none of the others. Raises `Problem` dataset_invalid when no data set can
-    be made of it, archive_invalid or archive_unsafe for names that cannot be written.
+    none of the others. Of files in one class whose names are one for some systems, as `1.jpg` and
+    `1.JPG` are, the first has a place. Raises `Problem` dataset_invalid when no data set can be
+    made of it, archive_invalid or archive_unsafe for names that cannot be written, and for classes
+    whose names are one for some systems.
     """
     left_out: list[LeftOut] = []
-    steps: dict[int, list[str]] = {}
+    steps = _candidates(paths, left_out)
+    if not steps:
+        raise _no_images(left_out)
+    _unwrap(steps, known)
+    has_parts = _has_parts(steps.values(), known)
+    if has_parts:
+        _spell_parts(steps.values())
+    names = _Names(class_depth=2 if has_parts else 1)
+    places: dict[int, str] = {}
+    for number, inside in steps.items():
+        why = _why_not(inside, has_parts=has_parts, is_too_large=number in too_large)
+        if why is None and (place := names.take("/".join(inside))):
+            places[number] = place
+        else:
+            left_out.append(LeftOut(paths[number], why or "named like another"))
+    names.check()
+    _check_classes(places.values(), has_parts=has_parts, known=known, left_out=left_out)
+    return Arrangement(places, left_out)
+
+
+def _candidates(paths: Mapping[int, str], left_out: list[LeftOut]) -> dict[int, list[str]]:
+    """The steps of each path that may be that of an image."""
+    steps = {}
     for number, path in paths.items():
         if not path or is_junk(path):
             continue
@@ -65,23 +93,7 @@ def arrange(
             steps[number] = path.split("/")
         else:
             left_out.append(LeftOut(path, "no image"))
-    if not steps:
-        raise _no_images(left_out)
-    _unwrap(steps, known)
-    places: dict[int, str] = {}
-    spelled: dict[str, str] = {}  # val for validation too, where that comes first
-    has_parts = _has_parts(steps.values(), known)
-    for number, inside in steps.items():
-        why = _why_not(inside, has_parts=has_parts)
-        if why or number in too_large:
-            left_out.append(LeftOut(paths[number], why or "too large"))
-            continue
-        if part := has_parts and folder.part_of(inside[0]):
-            inside[0] = spelled.setdefault(part, inside[0])
-        places[number] = "/".join(inside)
-    _check_names(places.values())
-    _check_classes(places.values(), has_parts=has_parts, known=known, left_out=left_out)
-    return Arrangement(places, left_out)
+    return steps
 
 
 def _unwrap(steps: Mapping[int, list[str]], known: Collection[str]) -> None:
@@ -108,23 +120,76 @@ def _has_parts(images: Collection[Sequence[str]], known: Collection[str]) -> boo
     return "train" in parts or bool(known and parts and only_parts)
 
 
-def _why_not(inside: Sequence[str], *, has_parts: bool) -> Why | None:
+def _spell_parts(images: Iterable[list[str]]) -> None:
+    """`val` becomes `validation` too, where that comes first."""
+    spelled: dict[str, str] = {}
+    for inside in images:
+        if part := folder.part_of(inside[0]):
+            inside[0] = spelled.setdefault(part, inside[0])
+
+
+def _why_not(inside: Sequence[str], *, has_parts: bool, is_too_large: bool) -> Why | None:
     if has_parts and not folder.part_of(inside[0]):
         return "in none of the parts"
-    return "in no class folder" if len(inside) < (3 if has_parts else 2) else None
+    if len(inside) < (3 if has_parts else 2):
+        return "in no class folder"
+    return "too large" if is_too_large else None
 
 
-def _check_names(places: Iterable[str]) -> None:
-    """Each path, and each folder on the way, is written in one way only and can be."""
-    seen: dict[str, tuple[str, bool]] = {}
-    for path in places:
+class _Names:
+    """Which names are taken, as systems see it that do not tell upper from lower case."""
+
+    def __init__(self, *, class_depth: int) -> None:
+        self._class_depth = class_depth
+        self._files: dict[str, str] = {}  # folded, and as they were asked for
+        self._folders: dict[str, str] = {}  # folded, and as they are written
+        self._places: dict[str, str | None] = {}  # of folders as they were asked for
+        self._classes: dict[str, str] = {}  # that meet
+        self._twice: list[str] = []
+
+    def take(self, path: str) -> str | None:
+        """Where an image goes: folders in a class are written as they were first. None when
+        something else is there. Raises `Problem` for what cannot be written.
+        """
         entries.check_writable(path)
-        steps = path.split("/")
-        for end in range(1, len(steps) + 1):
-            here = "/".join(steps[:end]), end == len(steps)
-            there = seen.setdefault(entries.fold(here[0]), here)
-            if there != here or (there is not here and here[1]):
-                raise _collision(there[0], here[0])
+        above, _, name = path.rpartition("/")
+        if above not in self._places:
+            self._places[above] = self._folder(above)
+        place = self._places[above]
+        if place is None:
+            return None
+        folded = entries.fold(target := f"{place}/{name}")
+        if folded in self._files or folded in self._folders:
+            if self._files.get(folded) == path:
+                self._twice.append(path)
+            return None
+        self._files[folded] = path
+        return target
+
+    def check(self) -> None:
+        """Raises `Problem` archive_invalid for classes that meet, and for what is there twice."""
+        if self._classes:
+            raise _classes_meet(self._classes)
+        if self._twice:
+            count = len(self._twice)
+            what = f"{count:,} files" if count > 1 else "a file"
+            raise Problem(
+                "archive_invalid",
+                f"The archive has {what} twice: {_listed(self._twice, most=_MOST_LISTED)}.",
+                hint="Pack the folder of images again, or rename one of the two.",
+            )
+
+    def _folder(self, path: str) -> str | None:
+        there = ""
+        for depth, step in enumerate(path.split("/"), 1):
+            here = f"{there}/{step}".lstrip("/")
+            folded = entries.fold(here)
+            if folded in self._files:
+                return None
+            there = self._folders.setdefault(folded, here)
+            if there != here and depth == self._class_depth:
+                self._classes[here] = there
+        return there
 
 
 def _check_classes(
@@ -148,7 +213,7 @@ def _check_classes(
         raise _invalid(f"There is {_listed(train)}, but no train folder with classes in it.")
     if len(train) < 2:
         name, count = next(iter(train.items()))
-        raise _invalid(f"There is only the class {name!r}, with {count:,} images; it takes two.")
+        raise _invalid(f"There is only the class {name!r}, with {_images(count)}; it takes two.")
     for part, classes in counts.items():
         if strangers := [name for name in classes if name not in train]:
             raise _invalid(f"{part} has {_listed(strangers)}, which train has no images of.")
@@ -159,29 +224,44 @@ def _no_images(left_out: Sequence[LeftOut]) -> Problem:
         return _invalid("There is nothing in the archive.")
     endings = Counter(f".{each.file.rpartition('.')[2]}"[:20] for each in left_out)
     found = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(_LISTED))
+    if len(left_out) == 1:
+        return _invalid(f"The only file is no image ({found}).")
     return _invalid(f"There are no images among the {len(left_out):,} files ({found}).")
 
 
 def _no_classes(left_out: Sequence[LeftOut]) -> Problem:
     if large := [each.file for each in left_out if each.why == "too large"]:
-        return _invalid(f"The {len(large):,} images are too large: {_listed(large)}.")
+        are = "image is" if len(large) == 1 else f"{len(large):,} images are"
+        return _invalid(f"The {are} too large: {_listed(large)}.", ADVICE["too large"])
     loose = [each.file for each in left_out if each.why != "no image"]
-    return _invalid(f"The {len(loose):,} images lie in no class folders: {_listed(loose)}.")
+    lie = "image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
+    return _invalid(f"The {lie} in no class folder: {_listed(loose)}.")
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return ", ".join(map(entries.shown, names[:_LISTED])) + more
+def _listed(names: Iterable[str], *, most: int = _LISTED) -> str:
+    return _first(map(entries.shown, names), most)
 
 
-def _collision(one: str, other: str) -> Problem:
-    said = f"The archive has {entries.shown(other)} twice."
-    if one != other:
-        one, other = entries.shown(one), entries.shown(other)
-        said = f"The archive has {one} and {other}, which are one file on many systems."
-    return Problem("archive_invalid", said, hint="Rename one of them.")
+def _first(texts: Iterable[str], most: int) -> str:
+    texts = list(texts)
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
-def _invalid(detail: str) -> Problem:
-    return Problem("dataset_invalid", detail, hint=folder.LAYOUT)
+def _classes_meet(pairs: Mapping[str, str]) -> Problem:
+    shown = (f"{entries.shown(one)} and {entries.shown(two)}" for two, one in pairs.items())
+    what = f"{len(pairs):,} pairs of classes" if len(pairs) > 1 else "a pair of classes"
+    return Problem(
+        "archive_invalid",
+        f"The archive has {what} whose names are one folder on many systems: "
+        f"{_first(shown, _MOST_LISTED)}.",
+        hint="Put the images of each pair into one folder, or rename one of the two.",
+    )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _invalid(detail: str, hint: str = folder.LAYOUT) -> Problem:
+    return Problem("dataset_invalid", detail, hint=hint)

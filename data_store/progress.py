@@ -16,8 +16,8 @@ class Progress(Protocol):
     """Told how far it is, at most ten times a second; it may raise to stop the work."""
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        """`phase` is "downloading" or "unpacking" (counted in bytes), "decoding" or "checking" (in
-        images).
+        """`phase` is "downloading", "listing" or "unpacking" (counted in bytes), "decoding" or
+        "checking" (in images).
         """
 
 

@@ -105,11 +105,11 @@ class FolderSource:
                 found |= {file.label for file, _ in good}
                 yield _together(good, size, channels)
         if not found:
-            raise Problem("dataset_invalid", f"None of the {part} images can be read.")
+            raise _unreadable(f"None of the {part} images can be read.")
         empty = set(range(len(self.classes))) - found
         if empty and part == "train":
             name = self.classes[min(empty)]
-            raise Problem("dataset_invalid", f"No image of the class {name!r} can be read.")
+            raise _unreadable(f"No image of the class {name!r} can be read.")
 
     def version(self) -> str:
         """The hash of classes, paths and bytes of all files, the skipped ones too."""
@@ -202,3 +202,7 @@ def _borders(block: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.
     # Laid out as one picture of a line per image, so that grey is `images`' grey.
     grey = images.resize(rings, rings.shape[:2], 1)[:, :, 0] / 255
     return grey.mean(axis=1).astype(np.float32), grey.std(axis=1).astype(np.float32)
+
+
+def _unreadable(detail: str) -> Problem:
+    return Problem("dataset_invalid", detail, hint="Replace these files by whole images.")

@@ -1,4 +1,4 @@
-"""Tar archives, plain or compressed: each file as a stream, in the order in which they come.
+"""Tar archives, plain or compressed: what is in them, and each file as a stream.
 
 tarfile reads the headers, from a stream that says how much it may read: it believes every size that
 it is told. Knows nothing of images and of where files go.
@@ -10,13 +10,13 @@ import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 from data_store import entries, limits
-from data_store.entries import Content, Name
+from data_store.entries import Advance, Content, Name
 from problems import Problem
 
 Compression = Literal["", "gz", "bz2", "xz"]
@@ -27,6 +27,8 @@ _CHUNK = 1 << 20
 _MOST_HEADER_BYTES = 100_000
 # xz unpacks with as much memory as the archive asks for. `xz -9` asks for 65 MB.
 _XZ_BYTES = 200_000_000
+_HOLE_BYTES = 150  # in memory, of each stretch between the holes of a sparse file
+_NO_END = "its end is missing"
 _DAMAGED = (
     *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
     *(ValueError, OverflowError, RecursionError),
@@ -34,58 +36,66 @@ _DAMAGED = (
 
 
 class Tar:
-    """A tar. `names` has the files by number, as far as they have come.
+    """A tar. `names` has the files in it by number, folders not among them.
 
-    Raises `Problem` archive_invalid, archive_unsafe, archive_too_large. `tick` is called while long
-    stretches are passed over.
+    Its headers are all read when it is opened, which `advance` is told of in bytes of the archive;
+    its files in a second pass. Raises `Problem` archive_invalid, archive_unsafe, archive_too_large.
     """
 
-    def __init__(self, path: Path, compression: Compression, tick: Callable[[], None]) -> None:
+    def __init__(self, path: Path, compression: Compression, advance: Advance) -> None:
         self.names: dict[int, Name] = {}
         self.total = path.stat().st_size
-        self._name_bytes = 0
+        self._places: dict[int, _Place] = {}
+        self._held_bytes = 0
         self._file = path.open("rb")
-        inside = _unpacked(self._file, compression)
-        self._stream = _Stream(inside, self._file, tick)
-
-    @property
-    def done(self) -> int:
-        """Bytes of the archive that were read."""
-        return self._file.tell()
+        try:
+            with _damage_told():
+                self._stream = _Stream(self._file, compression, advance)
+                self._read_headers()
+                self._stream.tell_rest()
+        except BaseException:
+            self._file.close()
+            raise
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
-    def files(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Content]]:
-        """Each wanted file, one after the other: to be read before the next is taken."""
-        try:
-            yield from self._files(wanted)
-        except _DAMAGED as error:
-            raise _damaged(str(error)) from error
-        except OSError as error:  # bz2 says so of damage, and the system gives a number
-            if error.errno is not None:
-                raise
-            raise _damaged(str(error)) from error
+    def size(self, number: int) -> int:
+        """Of a file, unpacked."""
+        return self._places[number].size
 
-    def _files(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Content]]:
+    def files(self, wanted: Container[int], advance: Advance) -> Iterator[tuple[int, Content]]:
+        """Each wanted file, one after the other: to be read before the next is taken. `advance` is
+        told how many bytes of the archive more are done.
+        """
+        with _damage_told():
+            self._stream.begin(advance)
+            for number, place in self._places.items():
+                if number in wanted:
+                    member = tarfile.TarInfo()
+                    member.offset_data, member.size, member.sparse = place
+                    yield number, _Metered(cast("IO[bytes]", self._tar.extractfile(member)))
+                    self._stream.tick()
+            self._stream.tell_rest()
+
+    def _read_headers(self) -> None:
         with self._stream.header():
-            tar = tarfile.TarFile(fileobj=self._stream, encoding="utf-8")
+            self._tar = tarfile.TarFile(fileobj=self._stream, encoding="utf-8")
         for number in range(entries.MOST_ENTRIES + 1):
             with self._stream.header():
-                member = tar.next()
+                member = self._tar.next()
             if member is None:
                 self._stream.check_end()
                 return
-            tar.pax_headers, vars(tar)["members"] = {}, []  # it keeps all that it has read
+            # It keeps all that it has read.
+            self._tar.pax_headers, vars(self._tar)["members"] = {}, []
             self._take(number, member)
-            content = tar.extractfile(member) if number in self.names and wanted(number) else None
-            if content is not None:
-                yield number, _Metered(content)
+            self._stream.tick()
         raise entries.too_many()
 
     def _take(self, number: int, member: tarfile.TarInfo) -> None:
-        """Checks an entry, and notes its name if it is a file."""
+        """Checks an entry, and notes its name and place if it is a file."""
         raw = member.name.encode("utf-8", "surrogateescape")
         entries.check_length(raw)
         if member.islnk() or member.issym():
@@ -95,24 +105,51 @@ class Tar:
         if member.name.isascii():  # others are looked at when their encoding is known
             entries.path(member.name)
         if member.isfile():
-            self._name_bytes += len(raw)
-            if self._name_bytes > entries.MOST_NAMES_BYTES:
+            place = _Place(member.offset_data, member.size, member.sparse)
+            self._held_bytes += len(raw) + _HOLE_BYTES * len(place.holes or ())
+            if self._held_bytes > entries.MOST_NAMES_BYTES:
                 raise entries.too_many()
             said = member.pax_headers
             known = "path" in said and said.get("hdrcharset") != "BINARY"
             self.names[number] = Name(raw, known)
+            self._places[number] = place
+
+
+class _Place(NamedTuple):
+    """Where a file begins in the unpacked tar, its size, and what tarfile knows of its holes."""
+
+    start: int
+    size: int
+    holes: Any  # what is between them is a list of pairs; None for ordinary files
 
 
 class _Stream(io.RawIOBase):
-    """A tar that is only read forward."""
+    """A tar that is only read forward, once or again from its beginning."""
 
-    def __init__(self, inside: IO[bytes], packed: IO[bytes], tick: Callable[[], None]) -> None:
-        self._inside = inside
+    def __init__(self, packed: IO[bytes], compression: Compression, advance: Advance) -> None:
         self._packed = packed
-        self._tick = tick
-        self._at = 0
+        self._compression = compression
+        self._size = packed.seek(0, io.SEEK_END)
         self._last = b""
         self._budget: int | None = None
+        self.begin(advance)
+
+    def begin(self, advance: Advance) -> None:
+        """From the beginning."""
+        self._packed.seek(0)
+        self._inside = _unpacked(self._packed, self._compression)
+        self._at = self._told = 0
+        self._advance = advance
+
+    def tick(self) -> None:
+        """Tells how far the archive has been read."""
+        done = self._packed.tell()
+        self._advance(done - self._told)
+        self._told = done
+
+    def tell_rest(self) -> None:
+        """The work is done: what was not read of the archive is not wanted."""
+        self._advance(self._size - self._told)
 
     @contextmanager
     def header(self) -> Iterator[None]:
@@ -124,7 +161,7 @@ class _Stream(io.RawIOBase):
     def check_end(self) -> None:
         """tarfile takes whatever is no header for the end; only zeros are."""
         if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
-            raise EOFError("its end is missing")
+            raise EOFError(_NO_END)
 
     def tell(self) -> int:
         return self._at
@@ -144,13 +181,17 @@ class _Stream(io.RawIOBase):
     def seek(self, to: int, _whence: int = 0, /) -> int:
         if to < self._at:
             raise tarfile.ReadError("a size is negative")
+        if self._compression == "":
+            if to > self._size:
+                raise EOFError(_NO_END)
+            self._at = self._inside.seek(to)
         while self._at < to:
             size = len(self._inside.read(min(_CHUNK, to - self._at)))
             if not size:
                 break
             self._at += size
             limits.check_ratio(self._at, self._packed.tell())
-            self._tick()
+            self.tick()
         return self._at
 
 
@@ -161,10 +202,8 @@ class _Metered:
         self._content = content
 
     def read(self, size: int, /) -> bytes:
-        try:
+        with _damage_told():
             return self._content.read(size)
-        except _DAMAGED as error:
-            raise _damaged(str(error)) from error
 
 
 class _Xz(io.RawIOBase):
@@ -208,6 +247,19 @@ def _unpacked(file: IO[bytes], compression: Compression) -> IO[bytes]:
         "xz": lambda: _Xz(file),
     }
     return cast("IO[bytes]", io.BufferedReader(kinds[compression](), _CHUNK))
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Raises `Problem` for what tarfile raises, and what is beneath it."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise _damaged(str(error)) from error
+    except OSError as error:  # bz2 says so of damage, and the system gives a number
+        if error.errno is not None:
+            raise
+        raise _damaged(str(error)) from error
 
 
 def _damaged(what: str) -> Problem:

@@ -10,13 +10,13 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from data_store import entries, limits
-from data_store.entries import Content, Name
+from data_store.entries import Advance, Content, Name
 from problems import Problem
 
 # A directory of the most entries that are taken, with long names.
@@ -41,7 +41,6 @@ class Zip:
     """
 
     def __init__(self, path: Path) -> None:
-        self.done = 0  # bytes of the archive that were read
         self.total = path.stat().st_size
         self._file = _Looking(io.FileIO(path))
         try:
@@ -69,15 +68,22 @@ class Zip:
         """Of a file, unpacked, as the archive says."""
         return self._members[number].file_size
 
-    def files(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Content]]:
-        """Each wanted file, one after the other: to be read before the next is taken."""
-        for number in filter(wanted, self.names):
+    def files(self, wanted: Container[int], advance: Advance) -> Iterator[tuple[int, Content]]:
+        """Each wanted file, one after the other: to be read before the next is taken. `advance` is
+        told how many bytes of the archive more are done.
+        """
+        rest = self.total
+        for number in self.names:
+            if number not in wanted:
+                continue
             member = self._members[number]
             with _damage_told(member.filename):
                 stream = self._zip.open(member)
             with stream:
                 yield number, _Metered(stream, member)
-            self.done += member.compress_size
+            rest -= member.compress_size
+            advance(member.compress_size)
+        advance(rest)
 
 
 class _Looking(io.BufferedReader):

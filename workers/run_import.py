@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from data_store import archive, doctor, durable, merging, staging
+from data_store import archive, doctor, durable, encodings, merging, staging
 from data_store.archive import Unpacked
 from data_store.progress import Progress, paced
-from data_store.report import Finding, Report, finding
+from data_store.report import Finding
 from data_store.staging import Staging
 from database import jobs
 from problems import Problem
@@ -114,12 +114,18 @@ class _Import:
         """The set is unpacked: examines it and puts it in its place. `new` are the paths that came
         with the archive, None for all: of these, what cannot be read is not kept.
         """
+        if unpacked.guessed:
+            log.info(
+                "names were read as %s, such as %r",
+                encodings.NAMES[unpacked.encoding], unpacked.guessed[0],
+            )  # fmt: skip
         examined = doctor.examine(self._stage.set, self._progress, name=self._name)
         dropped = [path for path in examined.unreadable if new is None or path in new]
         for path in dropped:
             (self._stage.set / path).unlink()
         version = examined.version(without=set(dropped))
-        report = _with_left_out(examined.report, unpacked)
+        report = examined.report
+        report = replace(report, findings=[*report.findings, *unpacked.findings()])
         origin = {"sha256": sha256, "job": self._task.fence.job_id, "version": version}
         self._stage.describe(origin, report.as_dict())
         durable.everything_to_disk(self._tick)
@@ -184,17 +190,3 @@ def _progress(reporter: Reporter, stop: Stop) -> Progress:
         reporter.tell({"phase": phase, "fraction": fraction, "eta_seconds": left})
 
     return progress
-
-
-def _with_left_out(report: Report, unpacked: Unpacked) -> Report:
-    """The doctor's report, and what of the archive is not in the set."""
-    if not unpacked.left_out:
-        return report
-    more = finding(
-        "files_left_out",
-        len(unpacked.left_out),
-        f"{len(unpacked.left_out):,} files of the archive were left out: {unpacked.in_words()}",
-        "Put images into the folder of their class, with an ending such as .jpg or .png.",
-        ({"file": each.file, "why": each.why} for each in unpacked.left_out),
-    )
-    return replace(report, findings=[*report.findings, more])

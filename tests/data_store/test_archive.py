@@ -1,6 +1,7 @@
 """From an archive to a folder that danlu can train on, or to nothing at all."""
 
 import gzip
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -72,6 +73,34 @@ def test_names_come_out_right(zipped: Pack, png: Png, encoding: str | None) -> N
 
     assert found == {name.partition("/")[2] for name in files}
     assert unpacked.encoding == {"gbk": "gb18030", "cp932": "cp932"}.get(encoding or "", "utf-8")
+    told = [(each.code, each.message.rpartition("read as ")[2]) for each in unpacked.findings()]
+    names = {"gbk": "GBK (simplified Chinese)", "cp932": "Shift-JIS (Japanese)"}
+    assert told == [("names_guessed", name) for each, name in names.items() if each == encoding]
+    assert len(unpacked.guessed) == (2 if encoding else 0)
+
+
+def test_a_guess_is_told_with_names_to_look_at(zipped: Pack, png: Png) -> None:
+    files = {f"貓/{n}.png": png(n) for n in range(3)} | {"狗/1.png": png(4), "bird/1.png": png(5)}
+
+    (found,) = unpack(zipped(files, encoding="cp950"))[0].findings()
+
+    assert found.warning()["message"].startswith(
+        "The archive does not say how its names are encoded: they were read as Big5 (traditional "
+        "Chinese) (貓/0.png, 狗/1.png). If they look wrong, pack"
+    )
+    assert "UTF-8" in found.advice
+
+
+def test_what_is_left_out_is_told_with_what_to_do(zipped: Pack, files: dict[str, bytes]) -> None:
+    (one,) = unpack(zipped(files | {"pets/a.txt": b""}))[0].findings()
+    assert one.message == "1 file of the archive was left out: 1 no image"
+    shutil.rmtree(zipped(files).parent / "into")
+
+    (more,) = unpack(zipped(files | {"pets/a.txt": b"", "pets/cat/0.PNG": b""}))[0].findings()
+
+    assert "2 files of the archive were left out" in more.message
+    assert more.advice.startswith("Images are taken that have an ending")
+    assert "differ by more than upper and lower case" in more.advice
 
 
 def test_names_in_a_tar_come_out_right_too(tarred: Pack, png: Png) -> None:
@@ -122,7 +151,6 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes, said: str) -
         ("..\\evil.png", "archive_unsafe"),
         ("C:\\evil.png", "archive_unsafe"),
         ("../evil.txt", "archive_unsafe"),
-        ("pets/cat/0.PNG", "archive_invalid"),
         ("pets/Cat/7.png", "archive_invalid"),
         (f"pets/cat/{'x' * 300}.png", "archive_invalid"),
     ],
@@ -246,6 +274,39 @@ def test_a_full_disk_leaves_nothing(zipped: Pack, files: dict[str, bytes]) -> No
 
     assert refusal(path, free=lambda _: limits.SPARE_BYTES).code == "disk_full"
     assert refusal(path, progress=full).code == "disk_full"
+
+
+@pytest.mark.parametrize("compression", ["", "gz"])
+def test_a_tar_is_refused_for_its_names_before_anything_is_written(
+    tarred: Pack, files: dict[str, bytes], compression: str, tmp_path: Path
+) -> None:
+    many = {f"{n}/1.png": b"x" for n in range(folder.MOST_CLASSES + 1)}
+    made: set[str] = set()
+
+    problem = refusal(
+        tarred(many, compression=compression),
+        progress=lambda *_: made.update(path.name for path in (tmp_path / "into").iterdir()),
+    )
+
+    assert (problem.code, made) == ("dataset_invalid", set())
+
+
+def test_a_tar_is_listed_before_it_is_unpacked(tarred: Pack, files: dict[str, bytes]) -> None:
+    path = tarred(files, compression="gz")
+    told: list[tuple[str, int, int]] = []
+
+    unpack(path, lambda *how: told.append(how))
+
+    size = path.stat().st_size
+    ends = [("listing", 0), ("listing", size), ("unpacking", 0), ("unpacking", size)]
+    assert [each for each in ends if (*each, size) in told] == ends
+    assert [phase for phase, _, _ in told] == sorted(phase for phase, _, _ in told)
+
+
+def test_a_tar_that_has_no_room_is_not_begun(tarred: Pack, files: dict[str, bytes]) -> None:
+    sizes = sum(map(len, files.values()))
+
+    assert refusal(tarred(files), free=lambda _: limits.SPARE_BYTES + sizes - 1).code == "disk_full"
 
 
 def test_progress_is_told_and_stops_the_work(zipped: Pack, files: dict[str, bytes]) -> None:

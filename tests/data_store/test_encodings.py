@@ -22,7 +22,25 @@ WORDS = {
         ["新しいフォルダー/りんご"],
         ["日本", "花", "photo"],
     ],
-    "cp437": [["Müller/1.jpg"], ["naïve"], ["café", "thé"], ["Ärger", "über"], ["piñata"]],
+    "cp950": [
+        ["貓/1.jpg", "狗/2.jpg", "鳥"],
+        ["飛機", "汽車", "鹿", "馬", "船"],
+        ["訓練/蘋果", "測試/香蕉"],
+        ["新增資料夾/玫瑰", "photo"],
+    ],
+    "cp949": [
+        ["고양이/1.jpg", "강아지/2.jpg", "새"],
+        ["비행기", "자동차", "사슴", "개구리", "말", "배"],
+        ["새 폴더/사과", "바나나", "photo"],
+    ],
+    "cp437": [
+        ["Müller/1.jpg"],
+        ["camión", "niño"],
+        ["naïve"],
+        ["café", "thé"],
+        ["Ärger", "über"],
+        ["piñata"],
+    ],
     "utf-8": [
         ["猫/1.jpg"],
         ["犬"],
@@ -43,6 +61,11 @@ CASES = [(encoding, words) for encoding, sets in WORDS.items() for words in sets
 @pytest.mark.parametrize(("encoding", "words"), CASES)
 def test_the_encoding_is_told_by_the_names(encoding: str, words: list[str]) -> None:
     assert encodings.guess([word.encode(encoding) for word in words]) == encoding
+
+
+def test_few_syllables_are_no_proof_of_korean() -> None:
+    assert encodings.guess([word.encode("gb18030") for word in ("猫", "狗", "鸡")]) == "gb18030"
+    assert encodings.guess(["개".encode("cp949")]) == "gb18030"
 
 
 def test_all_names_decide_together() -> None:

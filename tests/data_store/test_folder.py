@@ -132,7 +132,7 @@ def test_more_classes_than_a_report_can_hold_are_refused(
 ) -> None:
     monkeypatch.setattr(folder, "MOST_CLASSES", 3)
     root = write({f"pets/{number}/1.jpg": b"" for number in range(4)})
-    with pytest.raises(Problem, match="There are 4 classes; danlu takes 3"):
+    with pytest.raises(Problem, match="There are 4 classes; danlu takes at most 3"):
         folder.scan(root / "pets")
 
 

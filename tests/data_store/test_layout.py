@@ -71,12 +71,13 @@ def test_images_beside_the_classes_are_left_out() -> None:
     [
         ([], "nothing in the archive"),
         (["a.txt", "b/c.txt", "d.csv"], "no images among the 3 files (2 .txt, 1 .csv)"),
-        (["1.jpg", "2.jpg"], "The 2 images lie in no class folders: '1.jpg', '2.jpg'"),
+        (["a.txt"], "The only file is no image (1 .txt)"),
+        (["1.jpg", "2.jpg"], "The 2 images lie in no class folder: '1.jpg', '2.jpg'"),
+        (["1.jpg"], "The image lies in no class folder: '1.jpg'"),
         (["cat/1.jpg", "cat/2.jpg"], "only the class 'cat', with 2 images"),
-        (["train/cat/1.jpg", "test/cat/1.jpg"], "only the class 'cat'"),
+        (["train/cat/1.jpg", "test/cat/1.jpg"], "only the class 'cat', with 1 image;"),
         (["test/cat/1.jpg", "val/dog/1.jpg"], "no train folder"),
         ([*PARTS, "test/cow/1.jpg"], "test has 'cow', which train has no images of"),
-        ([f"{n}/1.jpg" for n in range(folder.MOST_CLASSES + 1)], "There are 5,001 classes"),
     ],
 )
 def test_what_makes_no_data_set_is_refused(paths: list[str], said: str) -> None:
@@ -87,22 +88,67 @@ def test_what_makes_no_data_set_is_refused(paths: list[str], said: str) -> None:
     assert "NAME/cat/1.jpg" in problem.hint
 
 
+def test_more_classes_than_danlu_takes_are_refused() -> None:
+    problem = refused(*(f"{n}/1.jpg" for n in range(folder.MOST_CLASSES + 1)))
+
+    assert problem.code == "dataset_invalid"
+    assert "There are 5,001 classes; danlu takes at most 5,000" in problem.detail
+    assert "one folder" in problem.hint
+
+
 @pytest.mark.parametrize(
-    "paths",
+    ("first", "second"),
     [
-        ["cat/1.jpg", "cat/1.jpg"],
-        ["cat/1.jpg", "cat/1.JPG"],
-        ["cat/1.jpg", "Cat/2.jpg"],
-        ["cat/straße.jpg", "cat/STRASSE.jpg"],
-        ["cat/1.jpg/2.jpg", "cat/1.jpg"],
-        ["cat/1.jpg", "cat/1.jpg/2.jpg"],
+        ("cat/1.jpg", "cat/1.JPG"),
+        ("cat/straße.jpg", "cat/STRASSE.jpg"),
+        ("cat/1.jpg/2.jpg", "cat/1.jpg"),
+        ("cat/1.jpg", "cat/1.jpg/2.jpg"),
+        ("cat/1.jpg", "cat/1.JPG/a/2.jpg"),
+        ("cat/old/1.jpg", "cat/Old/1.jpg"),
     ],
 )
-def test_names_that_meet_are_refused(paths: list[str]) -> None:
-    problem = refused(*paths, "dog/1.jpg")
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_of_files_whose_names_meet_the_first_is_taken(part: str, first: str, second: str) -> None:
+    arranged = arrange(*(part + path for path in (first, second, "dog/1.jpg")))
 
-    assert problem.code == "archive_invalid"
-    assert "twice" in problem.detail or "one file on many systems" in problem.detail
+    assert list(arranged.places.values()) == [part + first, f"{part}dog/1.jpg"]
+    assert [(each.file, each.why) for each in arranged.left_out] == [
+        (part + second, "named like another")
+    ]
+
+
+def test_folders_in_a_class_are_written_in_one_way() -> None:
+    paths = ["cat/old/1.jpg", "cat/OLD/2.jpg", "cat/OLD/A/3.jpg", "cat/old/a/4.jpg", "dog/1.jpg"]
+
+    assert placed(*paths) == [
+        *("cat/old/1.jpg", "cat/old/2.jpg", "cat/old/A/3.jpg", "cat/old/A/4.jpg", "dog/1.jpg")
+    ]
+
+
+def test_classes_whose_names_meet_are_refused_and_all_named() -> None:
+    one = refused("cat/1.jpg", "Cat/2.jpg", "Cat/3.jpg", "dog/1.jpg")
+    parts = refused(*PARTS, "train/Cat/3.jpg", "test/DOG/1.jpg", "test/dog/2.jpg")
+    many = refused(*(f"{name}{n}/1.jpg" for n in range(12) for name in ("a", "A")))
+
+    assert [each.code for each in (one, parts, many)] == ["archive_invalid"] * 3
+    assert "a pair of classes" in one.detail
+    assert one.detail.endswith(": 'cat' and 'Cat'.")
+    assert "2 pairs of classes" in parts.detail
+    assert parts.detail.endswith("'train/cat' and 'train/Cat', 'test/DOG' and 'test/dog'.")
+    assert "12 pairs" in many.detail
+    assert many.detail.endswith("'a9' and 'A9' and 2 more.")
+
+
+def test_what_is_there_twice_is_refused_and_all_named() -> None:
+    one = refused("cat/1.jpg", "cat/1.jpg", "dog/1.jpg")
+    many = refused(*[f"cat/{n}.jpg" for n in range(12)] * 2, "dog/1.jpg")
+
+    assert (one.code, one.detail) == (
+        "archive_invalid",
+        "The archive has a file twice: 'cat/1.jpg'.",
+    )
+    assert "has 12 files twice: 'cat/0.jpg', " in many.detail
+    assert many.detail.endswith("'cat/9.jpg' and 2 more.")
 
 
 def test_a_part_that_is_written_in_two_ways_is_one_folder() -> None:
@@ -127,8 +173,5 @@ def test_one_class_is_enough_to_be_added() -> None:
     assert placed("pets/test/cat/1.jpg", known=known) == ["test/cat/1.jpg"]
 
 
-def test_images_are_told_by_their_endings_in_any_encoding() -> None:
-    assert layout.may_be_image(b"a/\x94\x4c.JPG")
-    assert layout.may_be_image(b"a/\x83\x5c.webp")  # Shift-JIS has backslashes inside characters
-    assert not layout.may_be_image(b"a/jpg")
+def test_images_are_told_by_their_endings() -> None:
     assert placed("a/1.JPG", "b/1.webp") == ["a/1.JPG", "b/1.webp"]

@@ -9,7 +9,6 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -21,15 +20,23 @@ Pack = Callable[..., Path]
 FILES = {"cat/1.jpg": b"one" * 1000, "cat/2.jpg": b"", "dog/3.jpg": b"x" * 512, "a.txt": b"text"}
 
 
+def unheard(_more: int) -> None:
+    pass
+
+
 def contents(path: Path, compression: Compression = "", *, but: str = "") -> dict[str, bytes]:
-    opened = Tar(path, compression, lambda: None)
+    listed: list[int] = []
+    told: list[int] = []
+    opened = Tar(path, compression, listed.append)
     try:
-        return {
-            opened.names[number].raw.decode(): content.read(1 << 20)
-            for number, content in opened.files(lambda n: opened.names[n].raw != but.encode())
+        wanted = {n for n, name in opened.names.items() if name.raw != but.encode()}
+        read = {
+            number: content.read(1 << 20) for number, content in opened.files(wanted, told.append)
         }
+        assert sum(listed) == sum(told) == opened.total
+        assert all(opened.size(number) == len(data) for number, data in read.items())
+        return {opened.names[number].raw.decode(): data for number, data in read.items()}
     finally:
-        assert 0 < opened.done <= opened.total
         opened.close()
 
 
@@ -66,9 +73,7 @@ def test_names_in_other_encodings_are_as_they_lie(tarred: Pack) -> None:
     other = data[:512].replace(b"xxxx", "猫犬".encode("gbk"))
     total = sum(other[:148]) + 8 * 32 + sum(other[156:])
     path.write_bytes(other[:148] + b"%06o\0 " % total + other[156:] + data[512:])
-    opened = Tar(path, "", lambda: None)
-
-    list(opened.files(lambda _: True))
+    opened = Tar(path, "", unheard)
 
     assert [(name.raw, name.known) for name in opened.names.values()] == [
         ("猫犬.jpg".encode("gbk"), False)
@@ -77,9 +82,7 @@ def test_names_in_other_encodings_are_as_they_lie(tarred: Pack) -> None:
 
 
 def test_a_pax_name_says_what_it_is(tarred: Pack) -> None:
-    opened = Tar(tarred({"猫.jpg": b""}), "", lambda: None)
-
-    list(opened.files(lambda _: True))
+    opened = Tar(tarred({"猫.jpg": b""}), "", unheard)
 
     assert [name.known for name in opened.names.values()] == [True]
     opened.close()
@@ -87,9 +90,7 @@ def test_a_pax_name_says_what_it_is(tarred: Pack) -> None:
 
 def test_a_pax_name_whose_bytes_are_as_they_were_does_not_say_it(tarred: Pack) -> None:
     other = os.fsdecode("狗.jpg".encode("gbk"))
-    opened = Tar(tarred({other: b"", "鳥.jpg": b""}), "", lambda: None)
-
-    list(opened.files(lambda _: True))
+    opened = Tar(tarred({other: b"", "鳥.jpg": b""}), "", unheard)
 
     assert [(name.raw, name.known) for name in opened.names.values()] == [
         ("狗.jpg".encode("gbk"), False),
@@ -231,13 +232,49 @@ def test_an_xz_may_consist_of_several(tarred: Pack) -> None:
     assert contents(path, "xz") == FILES
 
 
-def test_ticks_come_while_long_files_are_passed_over(tarred: Pack) -> None:
-    ticks = io.StringIO()
-    opened = Tar(
-        tarred({"a": bytes(5_000_000), "b": b""}), "", lambda: cast(None, ticks.write("."))
-    )
+def test_whoever_waits_for_long_files_to_be_passed_over_is_heard(tarred: Pack) -> None:
+    listed: list[int] = []
+    told: list[int] = []
+    path = tarred({"a": bytes(5_000_000), "b": b""}, compression="gz")
+    opened = Tar(path, "gz", listed.append)
 
-    list(opened.files(lambda _: False))
-
-    assert len(ticks.getvalue()) >= 4
+    assert [number for number, _ in opened.files({1}, told.append)] == [1]
     opened.close()
+    assert len(listed) >= 4
+    assert opened.total == sum(listed) == sum(told)
+
+
+def test_what_is_in_a_plain_tar_is_not_read_to_know_its_names(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    size = 10**12
+    with path.open("wb") as file:  # with a hole that would take minutes to read
+        file.write(_header("a.bmp", size, tarfile.REGTYPE))
+        file.truncate(512 + size + 1024)
+    opened = Tar(path, "", unheard)
+
+    assert (opened.names[0].raw, opened.size(0)) == (b"a.bmp", size)
+    opened.close()
+
+
+def test_files_with_holes_come_out_whole(tmp_path: Path) -> None:
+    name, holes = "GNUSparseFile.0/a.bmp", "0,1,600,1"
+    path = tmp_path / "archive"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as packed:
+        member = tarfile.TarInfo(name)
+        member.size = 2
+        member.pax_headers = {
+            "GNU.sparse.map": holes,
+            "GNU.sparse.size": "601",
+            "GNU.sparse.name": "a.bmp",
+        }
+        packed.addfile(member, io.BytesIO(b"xy"))
+
+    assert contents(path) == {"a.bmp": b"x" + bytes(599) + b"y"}
+
+
+def test_nor_do_many_holes_take_memory(tarred: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "MOST_NAMES_BYTES", 100_000)
+    member = tarfile.TarInfo("a.bmp")
+    member.pax_headers = {"GNU.sparse.map": ",".join(["0,1"] * 1000), "GNU.sparse.size": "1"}
+
+    assert refusal(tarred({}, entries=[member])).code == "archive_too_large"

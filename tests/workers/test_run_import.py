@@ -345,3 +345,25 @@ def test_progress_is_told_in_phases(work: Work) -> None:
 
     assert {each["phase"] for each in told} <= {"unpacking", "checking", "saving"}
     assert all(each["fraction"] is None or 0 <= each["fraction"] <= 1 for each in told)
+
+
+def test_a_guess_at_names_is_told_in_the_log_and_the_report(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unsaid(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+            return self.filename.encode("cp950"), 0
+
+    caplog.set_level("INFO")
+    names = {"cat": "貓", "dog": "小狗"}
+    files = {
+        Unsaid(f"{names[path.split('/')[1]]}/{path.split('/')[2]}"): data
+        for path, data in PETS.items()
+    }
+
+    assert work.import_(files).state == "succeeded"  # type: ignore[arg-type] # zipfile takes both
+
+    assert "names were read as Big5 (traditional Chinese), such as '貓/0.jpg'" in caplog.text
+    (warning,) = work.job().warnings
+    assert warning["code"] == "names_guessed"
+    assert "(貓/0.jpg, 小狗/0.jpg)" in warning["message"]
