@@ -38,9 +38,10 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
     """The data set with every image at `size` (height, width) and `channels` (1 or 3).
 
     Downloads and decodes what is not there yet, then maps it from `cache`; two processes may do so
-    at once. So many `threads` decode the files of a folder: 0: none but the caller's, None: as many
-    as pays. Files are looked for at `mirrors` first. Whatever `progress` raises stops the work, and
-    leaves nothing behind but what has been downloaded. Raises `dataset_unknown`,
+    at once. What is there is compared with its checksums and, when it is damaged, decoded anew:
+    `mended` says so. So many `threads` decode the files of a folder: 0: none but the caller's,
+    None: as many as pays. Files are looked for at `mirrors` first. Whatever `progress` raises stops
+    the work, and leaves nothing behind but what has been downloaded. Raises `dataset_unknown`,
     `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`.
     """
     name = catalog.canonical(name, root)
@@ -50,13 +51,12 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
         BuiltInSource(name, root) if name in SETS else FolderSource(root / name, threads=threads)
     )
     place = decoded.place(cache, source.key, size=size, channels=channels)
-    found = decoded.read(place, name)
-    if found is None:
-        _decode(source, place, size=size, channels=channels, progress=progress)
-        found = decoded.read(place, name)
-    if found is None:
-        raise FileNotFoundError(place)
-    return found
+    # The first epoch reads all of it anyway; what a set of some MB takes is not worth telling.
+    heard = paced(progress, "checking", decoded.weigh(place), at_once=False)
+    mended = decoded.mend(place, heard=heard)
+    if not place.exists():
+        _decode(source, place, name=name, size=size, channels=channels, progress=progress)
+    return decoded.read(place, name, mended=mended)
 
 
 def is_local(name: str, root: Path) -> bool:
@@ -134,7 +134,13 @@ def _as_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _decode(
-    source: Source, place: Path, *, size: tuple[int, int], channels: int, progress: Progress
+    source: Source,
+    place: Path,
+    *,
+    name: str,
+    size: tuple[int, int],
+    channels: int,
+    progress: Progress,
 ) -> None:
     total = sum(source.counts.values())
     skipped = 0
@@ -146,4 +152,9 @@ def _decode(
                 draft.add(part, images)
                 advance(len(images.labels) + len(source.skipped) - skipped)
                 skipped = len(source.skipped)
-        draft.finish(version=source.version(), classes=source.classes, skipped=list(source.skipped))
+        draft.finish(
+            name=name,
+            version=source.version(),
+            classes=source.classes,
+            skipped=list(source.skipped),
+        )

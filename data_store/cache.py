@@ -1,5 +1,6 @@
 """Decoded data sets on disk: one folder each, written beside its place and renamed into it.
 
+A folder's record has the seal of each file, so that one that was cut short or altered is found.
 Knows nothing of decoding. Any of its folders may be deleted while nothing runs.
 """
 
@@ -7,25 +8,28 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_store import durable
+from data_store import durable, sealed
 from data_store.parts import DataSet, Part, Skipped
+from data_store.sealed import Growing, Seal
 from problems import Problem
 
 # Part of every key: raise it when the same files come to give other pixels, or another version.
 _FORMAT = 2
 _DRAFT = ".draft-"
 _RECORD = "set.json"
+_OLDER = "it was decoded by an older danlu"  # whose records have no checksums
 _ARRAYS = ("images", "labels", "borders", "spreads")
 
 
@@ -58,33 +62,122 @@ def forget(cache: Path, key: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read(folder: Path, name: str) -> DataSet | None:
-    """The data set kept in `folder` under its present `name`, or None when there is none."""
-    if not folder.exists():
-        return None
+def sets(cache: Path) -> list[Path]:
+    """The folders of all decoded sets, in order."""
+    return sorted(path for path in cache.glob("[!.]*") if path.is_dir())
+
+
+def drafts(cache: Path) -> list[Path]:
+    """Folders that somebody writes right now, or that a killed process left."""
+    return sorted(cache.glob(f"{_DRAFT}*"))
+
+
+def title(folder: Path) -> str:
+    """Which set it is, at what height, width and channels; the folder's name if that is all that
+    is left of it.
+    """
+    try:
+        return f"{_record(folder)['name']} at {folder.name.rpartition('-')[2]}"
+    except (OSError, ValueError):
+        return folder.name
+
+
+def weigh(folder: Path) -> int:
+    """The bytes of a decoded set; 0 where there is none."""
+    found = 0
+    for file in folder.glob("*"):
+        with suppress(FileNotFoundError):  # another process removes it
+            found += file.stat().st_size
+    return found
+
+
+def fault(
+    folder: Path, *, checksums: bool = True, heard: Callable[[int], object] = lambda _: None
+) -> str | None:
+    """What is wrong with a decoded set, None if nothing is. `heard` is told how many bytes were
+    read, again and again; what it raises ends the work.
+
+    Without `checksums` only what is missing or has another size is found.
+    """
     try:
         record = _record(folder)
-        parts = {part: Part(**_arrays(folder, part)) for part in record["parts"]}
-    except (OSError, ValueError):  # something deleted or cut off a file of ours
-        shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        return f"{_RECORD} cannot be read: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    for name, seal in record["files"].items():
+        found = sealed.fault(folder / name, Seal(**seal), checksums=checksums, heard=heard)
+        if found:
+            return found
+    return None
+
+
+def mend(folder: Path, *, heard: Callable[[int], object]) -> str | None:
+    """Removes the set in `folder` if it is damaged, and says what was wrong with it; one of an
+    older danlu without a word.
+
+    Reads all of it; `heard` is told as in `fault`. Raises OSError where it may not be removed.
+    """
+    looked_at = _inode(folder)
+    if looked_at is None:
         return None
+    found = fault(folder, heard=heard)
+    # Another process may have been faster, and have a good one there now.
+    if found and _inode(folder) == looked_at:
+        # Renamed first, so that nobody can ever read what could not be removed.
+        hidden = folder.with_name(f"{_DRAFT}{uuid4().hex}")
+        with suppress(FileNotFoundError):
+            folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+    return found if found != _OLDER else None
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def read(folder: Path, name: str, *, mended: str | None = None) -> DataSet:
+    """The data set kept in `folder` under its present `name`. Whether it is whole, `mend` says."""
+    record = _record(folder)
     return DataSet(
         name=name,
         version=record["version"],
         classes=tuple(record["classes"]),
-        parts=parts,
+        parts={part: Part(**_arrays(folder, part)) for part in record["parts"]},
         skipped=tuple(Skipped(**each) for each in record["skipped"]),
+        mended=mended,
     )
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
+    """Raises OSError, and ValueError with what is wrong."""
+    damaged = f"{_RECORD} is not what was written"
+    try:
+        record = json.loads((folder / _RECORD).read_bytes())
+    except ValueError:
+        raise ValueError(damaged) from None
+    if not isinstance(record, dict):
+        raise ValueError(damaged)
+    seal = record.pop("crc32", None)
+    if seal != _crc32(record):
+        raise ValueError(damaged if seal is not None else _OLDER)
     return record
+
+
+def _crc32(record: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record).encode())
 
 
 def _arrays(folder: Path, part: str) -> dict[str, Any]:
     # Copy on write: tensors made of read-only arrays warn, and nobody writes.
-    return {name: np.load(folder / f"{part}.{name}.npy", mmap_mode="c") for name in _ARRAYS}
+    return {name: np.load(folder / _file(part, name), mmap_mode="c") for name in _ARRAYS}
+
+
+def _file(part: str, array: str) -> str:
+    return f"{part}.{array}.npy"
 
 
 class Draft:
@@ -98,7 +191,7 @@ class Draft:
     def __init__(self, folder: Path, *, needed_bytes: int) -> None:
         self._folder = folder
         self._needed = needed_bytes
-        self._parts: dict[str, _GrowingPart] = {}
+        self._parts: dict[str, dict[str, Growing]] = {}
 
     def __enter__(self) -> Self:
         cache = self._folder.parent
@@ -113,19 +206,30 @@ class Draft:
     def add(self, part: str, images: Part) -> None:
         """Appends images to a part."""
         if part not in self._parts:
-            self._parts[part] = _GrowingPart(self._draft, part, images.images.shape[1:])
-        self._parts[part].add(images)
+            self._parts[part] = {
+                name: Growing(self._draft / _file(part, name), getattr(images, name))
+                for name in _ARRAYS
+            }
+        for name, growing in self._parts[part].items():
+            growing.add(getattr(images, name))
 
-    def finish(self, *, version: str, classes: tuple[str, ...], skipped: list[Skipped]) -> None:
+    def finish(
+        self, *, name: str, version: str, classes: tuple[str, ...], skipped: list[Skipped]
+    ) -> None:
         """Makes the folder appear in its place, whole and safely on disk."""
-        for part in self._parts.values():
-            part.close()
-        record = {
+        record: dict[str, Any] = {
+            "name": name,
             "version": version,
             "classes": classes,
             "parts": list(self._parts),
             "skipped": [asdict(each) for each in skipped],
+            "files": {
+                _file(part, array): asdict(growing.finish())
+                for part, arrays in self._parts.items()
+                for array, growing in arrays.items()
+            },
         }
+        record["crc32"] = _crc32(record)
         with (self._draft / _RECORD).open("w") as file:
             json.dump(record, file)
             durable.to_disk(file)
@@ -143,48 +247,11 @@ class Draft:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for part in self._parts.values():
-            part.drop()
+        for growing in (each for part in self._parts.values() for each in part.values()):
+            growing.drop()
         shutil.rmtree(self._draft, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full("The disk filled up while images were decoded.") from error
-
-
-class _GrowingPart:
-    """The files of one part. Images are appended as they come, so that none is held twice and a
-    full disk is an error, where a mapped file would kill the process.
-    """
-
-    def __init__(self, folder: Path, part: str, shape: tuple[int, ...]) -> None:
-        self._paths = {name: folder / f"{part}.{name}.npy" for name in _ARRAYS}
-        self._shape = shape
-        self._count = 0
-        self._columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _ARRAYS[1:]}
-        self._file = self._paths["images"].open("wb")
-        self._write_header()
-
-    def add(self, batch: Part) -> None:
-        self._file.write(np.ascontiguousarray(batch.images).data)
-        self._count += len(batch.images)
-        for name, column in self._columns.items():
-            column.append(getattr(batch, name).copy())
-
-    def close(self) -> None:
-        self._file.seek(0)
-        self._write_header()  # numpy pads it, so that any count takes as much room
-        durable.to_disk(self._file)
-        self._file.close()
-        for name, column in self._columns.items():
-            with self._paths[name].open("wb") as file:
-                np.save(file, np.concatenate(column))
-                durable.to_disk(file)
-
-    def drop(self) -> None:
-        self._file.close()
-
-    def _write_header(self) -> None:
-        described = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
-        np.lib.format.write_array_header_1_0(self._file, described)
 
 
 def _full(detail: str) -> Problem:

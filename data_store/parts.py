@@ -36,7 +36,8 @@ class Skipped:
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """A decoded data set: `parts` has "train", maybe "val" and "test"; their images are mapped from
-    disk, copy on write. `version` hashes the content and is the same at every size.
+    disk, copy on write. `version` hashes the content and is the same at every size. `mended` says
+    what was wrong with what had been decoded before, if it was damaged and decoded anew.
     """
 
     name: str
@@ -44,3 +45,4 @@ class DataSet:
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
     skipped: tuple[Skipped, ...]
+    mended: str | None = None

@@ -17,25 +17,28 @@ class Progress(Protocol):
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """`phase` is "downloading", "listing" or "unpacking" (counted in bytes), "decoding" or
-        "checking" (in images).
+        "checking" (in images, or in bytes of decoded ones).
         """
 
 
-def paced(progress: Progress, phase: str, total: int, *, done: int = 0) -> Callable[[int], None]:
+def paced(
+    progress: Progress, phase: str, total: int, *, done: int = 0, at_once: bool = True
+) -> Callable[[int], None]:
     """A function that adds to what is done, and tells `progress`: at once, at the end, and between
-    them now and then.
+    them now and then. Not `at_once`: only now and then, and never of what is done by then.
     """
-    told = 0.0
+    told = 0.0 if at_once else monotonic()
 
     def advance(more: int) -> None:
         nonlocal done, told
         done += more
         now = monotonic()
-        if done == total or now - told >= _SECONDS:
+        if (at_once and done == total) or now - told >= _SECONDS:
             told = now
             progress(phase, done, total)
 
-    progress(phase, done, total)
+    if at_once:
+        progress(phase, done, total)
     return advance
 
 

@@ -242,6 +242,12 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
             f"With {count} validation images each one moves the accuracy by "
             f"{100 / count:.1f} points.",
         )
+    if data.mended:
+        journal.warn(
+            "cache_damaged",
+            f"The decoded images were damaged ({data.mended}) and have been decoded anew. If that "
+            "happens again, the disk may be failing.",
+        )
     if data.skipped:
         named = ", ".join(one.file for one in data.skipped[:5])
         more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
-from app.admin.checks import database, datasets, disk, machine, programs, store
+from app.admin.checks import cache, database, datasets, disk, machine, programs, store
 from app.admin.findings import Finding, problem
 from app.admin.record import Told
 from database.backups import Contents
@@ -28,6 +28,8 @@ def examine(settings: Settings, *, url: str, quick: bool, told: Told) -> list[Fi
             found += _of_contents(settings, contents, checksums=not quick, told=told)
         told("data sets", 0, 0)
         found += _safe("datasets", partial(datasets.examine, settings))
+        decoded = partial(cache.examine, checksums=not quick, told=told)
+        found += _safe("cache", partial(decoded, settings))
         for address in _addresses(settings, url):
             found += _safe("server", partial(programs.server, settings, address))
         found += _safe("packages", machine.packages)

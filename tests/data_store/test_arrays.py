@@ -15,6 +15,7 @@ from data_store.arrays import DataSet
 from problems import Problem
 
 Write = Callable[[dict[str, bytes]], Path]
+ARRAYS = ("images", "labels", "borders", "spreads")
 
 
 def nothing(phase: str, done: int, total: int) -> None:
@@ -62,6 +63,59 @@ def test_a_changed_file_is_seen(pets: Path, png) -> None:
     after = load("pets", pets)
     assert after.version != before
     assert after.parts["train"].images[0, 0, 0, 0] == 99
+
+
+@pytest.mark.parametrize("at", [40, -1])
+@pytest.mark.parametrize("array", ["images", "labels", "borders", "spreads"])
+def test_an_altered_file_is_found_and_decoded_anew(pets: Path, array: str, at: int) -> None:
+    first = load("pets", pets)
+    assert first.mended is None
+    expected = {name: getattr(first.parts["train"], name).copy() for name in ARRAYS}
+    [place] = (pets.parent / "cache").iterdir()
+    file = place / f"train.{array}.npy"
+    data = bytearray(file.read_bytes())
+    data[at] ^= 4
+    file.unlink()
+    file.write_bytes(data)
+
+    told: list[tuple[str, int, int]] = []
+    again = load("pets", pets, lambda *call: told.append(call))
+
+    assert again.mended == f"{file.name} is not what was written"
+    assert told[-1] == ("decoding", 6, 6)
+    assert again.version == first.version
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(again.parts["train"], name), expected[name])
+    assert load("pets", pets).mended is None
+
+
+def test_a_file_cut_short_is_found_and_decoded_anew(pets: Path) -> None:
+    load("pets", pets)
+    [place] = (pets.parent / "cache").iterdir()
+    os.truncate(place / "train.images.npy", 200)
+    again = load("pets", pets)
+    assert again.mended == "train.images.npy has another size than was written"
+    assert again.parts["train"].images[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_only_the_damaged_size_is_decoded_anew(pets: Path) -> None:
+    load("pets", pets, size=(3, 3))
+    load("pets", pets)
+    [place] = (pets.parent / "cache").glob("*-6x4x3")
+    (place / "set.json").write_text("[]")
+    told: list[tuple[str, int, int]] = []
+    assert load("pets", pets, lambda *call: told.append(call), size=(3, 3)).mended is None
+    assert told == []
+    assert load("pets", pets).mended == "set.json is not what was written"
+
+
+def test_a_set_that_the_disk_cannot_hold(pets: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    with pytest.raises(Problem) as caught:
+        load("pets", pets, lambda *call: told.append(call), size=(10**7, 10**7))
+    assert caught.value.code == "disk_full"
+    assert told == [("decoding", 0, 6)]
+    assert list((pets.parent / "cache").iterdir()) == []
 
 
 def test_stopped_on_the_way(pets: Path) -> None:

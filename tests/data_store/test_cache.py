@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from time import time
 
@@ -28,14 +29,19 @@ def write(folder: Path, value: int = 7) -> None:
         draft.add("train", images(5, value))
         draft.add("test", images(1, value))
         draft.finish(
-            version="abc", classes=("a", "b"), skipped=[Skipped("a/é.png", "not_an_image", "no")]
+            name="set",
+            version="abc",
+            classes=("a", "b"),
+            skipped=[Skipped("a/é.png", "not_an_image", "no")],
         )
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     folder = cache.place(tmp_path / "new", "key", size=(2, 3), channels=1)
-    assert cache.read(folder, "set") is None
+    assert cache.mend(folder, heard=len) is None
+    assert not folder.exists()
     write(folder)
+    assert cache.mend(folder, heard=lambda _: None) is None
     found = cache.read(folder, "set")
     assert (found.name, found.version, found.classes) == ("set", "abc", ("a", "b"))
     assert found.skipped == (Skipped("a/é.png", "not_an_image", "no"),)
@@ -63,7 +69,7 @@ def test_the_first_to_finish_wins(tmp_path: Path) -> None:
         slow.add("train", images(3, value=1))
         write(folder, value=2)
         kept = cache.read(folder, "set")
-        slow.finish(version="abc", classes=("a", "b"), skipped=[])
+        slow.finish(name="set", version="abc", classes=("a", "b"), skipped=[])
     assert (kept.parts["train"].images == 2).all()
     assert (cache.read(folder, "set").parts["train"].images == 2).all()
     assert [p.name for p in tmp_path.iterdir()] == ["place"]
@@ -98,19 +104,141 @@ def test_drafts_of_killed_processes_are_swept(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [".draft-new", "place"]
 
 
-@pytest.mark.parametrize("damage", ["removed", "cut off", "record"])
-def test_damaged_folders_are_made_again(tmp_path: Path, damage: str) -> None:
+def alter(file: Path, at: int = -1) -> None:
+    """Another bit, the same size and the same time."""
+    before, data = file.stat(), bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "removed": (lambda set: (set / "test.labels.npy").unlink(), "test.labels.npy is missing"),
+    "cut off": (
+        lambda set: os.truncate(set / "train.images.npy", 200),
+        "train.images.npy has another size than was written",
+    ),
+    "emptied": (
+        lambda set: os.truncate(set / "test.borders.npy", 0),
+        "test.borders.npy has another size than was written",
+    ),
+    "longer": (
+        lambda set: os.truncate(set / "train.labels.npy", 10_000),
+        "train.labels.npy has another size than was written",
+    ),
+    "data": (
+        lambda set: alter(set / "train.images.npy"),
+        "train.images.npy is not what was written",
+    ),
+    "header": (
+        lambda set: alter(set / "train.spreads.npy", 30),
+        "train.spreads.npy is not what was written",
+    ),
+    "no record": (
+        lambda set: (set / "set.json").unlink(),
+        "set.json cannot be read: No such file or directory",
+    ),
+    "half a record": (
+        lambda set: (set / "set.json").write_text("{"),
+        "set.json is not what was written",
+    ),
+    "another record": (
+        lambda set: (set / "set.json").write_text(
+            (set / "set.json").read_text().replace('"a"', '"c"')
+        ),
+        "set.json is not what was written",
+    ),
+    "no file": (
+        lambda set: ((set / "test.images.npy").unlink(), (set / "test.images.npy").mkdir()),
+        "test.images.npy",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_folders_are_removed_and_made_again(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "place"
     write(folder)
-    if damage == "removed":
-        (folder / "test.labels.npy").unlink()
-    elif damage == "cut off":
-        os.truncate(folder / "train.images.npy", 200)
-    else:
-        (folder / "set.json").write_text("{")
-    assert cache.read(folder, "set") is None
+    assert cache.fault(folder) is None
+    spoil, said = DAMAGES[damage]
+    spoil(folder)
+    assert cache.fault(folder).startswith(said)
+    assert folder.exists()  # looking changes nothing
+    assert cache.mend(folder, heard=lambda _: None).startswith(said)
+    assert not folder.exists()
     write(folder)
-    assert cache.read(folder, "set") is not None
+    assert cache.fault(folder) is None
+
+
+def test_one_of_an_older_danlu_is_not_called_damaged(tmp_path: Path) -> None:
+    folder = cache.place(tmp_path, "key", size=(2, 3), channels=1)
+    write(folder)
+    (folder / "set.json").write_text('{"version": "abc", "classes": ["a"], "parts": ["train"]}')
+    assert cache.fault(folder) == "it was decoded by an older danlu"
+    assert cache.version(tmp_path, "key") is None
+    assert cache.mend(folder, heard=lambda _: None) is None
+    assert not folder.exists()
+
+
+def test_without_checksums_only_sizes_are_compared(tmp_path: Path) -> None:
+    write(tmp_path / "place")
+    alter(tmp_path / "place" / "train.images.npy")
+    assert cache.fault(tmp_path / "place", checksums=False) is None
+    os.truncate(tmp_path / "place" / "train.images.npy", 200)
+    assert cache.fault(tmp_path / "place", checksums=False) is not None
+
+
+def test_all_of_it_is_read_and_may_be_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "place"
+    write(folder)
+    read: list[int] = []
+    assert cache.fault(folder, heard=read.append) is None
+    headers = 8 * 128
+    assert sum(read) + headers + (folder / "set.json").stat().st_size == cache.weigh(folder)
+
+    def stop(count: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        cache.mend(folder, heard=stop)
+    assert cache.fault(folder) is None
+
+
+def test_a_good_one_that_came_meanwhile_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "place"
+    write(folder, value=1)
+    alter(folder / "train.images.npy")
+
+    def others_are_faster(count: int) -> None:
+        if not (tmp_path / "old").exists():
+            folder.rename(tmp_path / "old")
+            write(folder, value=2)
+
+    cache.mend(folder, heard=others_are_faster)
+    assert (cache.read(folder, "set").parts["train"].images == 2).all()
+
+
+def test_what_may_not_be_removed_is_never_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "place"
+    write(folder)
+    alter(folder / "train.images.npy")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    assert cache.mend(folder, heard=lambda _: None) is not None
+    assert not folder.exists()
+
+
+def test_what_there_is_and_how_it_is_called(tmp_path: Path) -> None:
+    assert (cache.sets(tmp_path / "none"), cache.drafts(tmp_path / "none")) == ([], [])
+    folder = cache.place(tmp_path, "key", size=(2, 3), channels=1)
+    write(folder)
+    (tmp_path / ".draft-x").mkdir()
+    assert (cache.sets(tmp_path), cache.drafts(tmp_path)) == ([folder], [tmp_path / ".draft-x"])
+    assert cache.title(folder) == "set at 2x3x1"
+    (folder / "set.json").unlink()
+    assert cache.title(folder) == "key-2x3x1"
+    assert cache.weigh(tmp_path / "none") == 0
 
 
 def test_other_files_other_key(tmp_path: Path) -> None:

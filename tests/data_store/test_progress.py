@@ -22,6 +22,20 @@ def test_what_was_done_before_counts() -> None:
     assert told == [("downloading", 4, 10), ("downloading", 10, 10)]
 
 
+def test_what_is_soon_over_may_be_left_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 50.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    told: list[tuple[str, int, int]] = []
+    advance = paced(lambda *call: told.append(call), "checking", 10, at_once=False)
+    now += 0.06
+    advance(4)
+    assert told == []
+    now += 0.06
+    advance(4)
+    advance(2)
+    assert told == [("checking", 8, 10)]
+
+
 def test_a_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 50.0
     monkeypatch.setattr(progress, "monotonic", lambda: now)

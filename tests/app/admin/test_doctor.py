@@ -5,6 +5,7 @@ from typing import Any
 
 from app.admin import doctor
 from app.admin.findings import Finding, Level
+from data_store import arrays
 from settings import Settings
 
 
@@ -28,6 +29,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_used_home_is_looked_at_and_left_as_it_is(used: Any) -> None:
+    settings = used.settings
+    wanted: dict[str, Any] = {"size": (16, 16), "channels": 1, "progress": lambda *_: None}
+    arrays.load("digits", root=settings.datasets, cache=settings.cache, **wanted)
     before = snapshot(used.settings.home)
     heard: set[str] = set()
 
@@ -35,9 +39,10 @@ def test_a_used_home_is_looked_at_and_left_as_it_is(used: Any) -> None:
 
     assert problems(found) == []
     assert {one.about for one in found} >= {
-        *("home", "database", "checkpoints", "worker", "datasets", "server", "packages", "devices")
+        *("home", "database", "checkpoints", "worker", "datasets", "cache", "server", "packages"),
+        "devices",
     }
-    assert heard == {"checksums", "data sets", "devices"}
+    assert heard == {"checksums", "data sets", "decoded images", "devices"}
     assert snapshot(used.settings.home) == before
 
 
@@ -62,6 +67,23 @@ def test_what_cannot_be_looked_at_is_a_finding(used: Any) -> None:
     shutil.rmtree(used.settings.datasets, ignore_errors=True)
 
     assert problems(examine(used.settings)) == ["checkpoints"]
+
+
+def test_damaged_decoded_images_are_a_warning(used: Any, spoil: Any) -> None:
+    settings = used.settings
+    wanted: dict[str, Any] = {"size": (16, 16), "channels": 1, "progress": lambda *_: None}
+    arrays.load("digits", root=settings.datasets, cache=settings.cache, **wanted)
+    [place] = settings.cache.iterdir()
+    spoil(place / "train.images.npy")
+    before = snapshot(settings.home)
+
+    found = examine(settings, quick=False)
+
+    [cache] = [one for one in found if one.about == "cache"]
+    assert (cache.level, problems(found)) == (Level.warning, [])
+    assert cache.message.startswith("digits at 16x16x1: ")
+    assert snapshot(settings.home) == before
+    assert not [one for one in examine(settings) if one.about == "cache" and one.hint]
 
 
 def test_a_port_of_its_own_is_looked_at_too(settings: Settings) -> None:
