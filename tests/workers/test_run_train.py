@@ -398,6 +398,21 @@ def test_unreadable_images_are_left_out_and_named(
     assert work.warnings["unreadable_images"].endswith(end)
 
 
+def test_damaged_decoded_images_are_never_trained_on(work: Work, write_images: WriteImages) -> None:
+    write_images("train")
+    assert work.run(epochs=1).state == "succeeded"
+    assert "cache_damaged" not in work.warnings
+    [file] = (work.home / "cache").glob("*/train.images.npy")
+    good = file.read_bytes()
+    file.unlink()  # another job may have it mapped
+    file.write_bytes(good[:-100] + bytes(100))
+
+    assert work.run(epochs=1).state == "succeeded"
+
+    assert "train.images.npy is not what was written" in work.warnings["cache_damaged"]
+    assert file.read_bytes() == good
+
+
 def test_checkpoints_are_as_far_apart_as_asked_and_the_last_is_always_saved(
     work: Work, write_images: WriteImages
 ) -> None:
