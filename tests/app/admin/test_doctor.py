@@ -1,3 +1,4 @@
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -69,21 +70,20 @@ def test_what_cannot_be_looked_at_is_a_finding(used: Any) -> None:
     assert problems(examine(used.settings)) == ["checkpoints"]
 
 
-def test_damaged_decoded_images_are_a_warning(used: Any, spoil: Any) -> None:
+def test_damaged_decoded_images_are_a_warning(used: Any) -> None:
     settings = used.settings
     wanted: dict[str, Any] = {"size": (16, 16), "channels": 1, "progress": lambda *_: None}
     arrays.load("digits", root=settings.datasets, cache=settings.cache, **wanted)
     [place] = settings.cache.iterdir()
-    spoil(place / "train.images.npy")
+    os.truncate(place / "train.images.npy", 1000)
     before = snapshot(settings.home)
 
-    found = examine(settings, quick=False)
+    found = examine(settings)
 
     [cache] = [one for one in found if one.about == "cache"]
     assert (cache.level, problems(found)) == (Level.warning, [])
     assert cache.message.startswith("digits at 16x16x1: ")
     assert snapshot(settings.home) == before
-    assert not [one for one in examine(settings) if one.about == "cache" and one.hint]
 
 
 def test_a_port_of_its_own_is_looked_at_too(settings: Settings) -> None:
