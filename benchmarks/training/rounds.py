@@ -63,7 +63,7 @@ def once(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
     command += ["--evaluate"] if plan.evaluate else []
     variables = environment.variables()
     if name.partition(" ")[0] in ("danlu", "limit"):
-        variables["OMP_WAIT_POLICY"] = "passive"  # as the worker has it for its children
+        variables |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}  # as the worker does
     with (plan.work / "log").open("wb") as log:
         started = subprocess.Popen(
             command, env=variables, stdout=subprocess.PIPE, stderr=log, start_new_session=True
