@@ -10,7 +10,7 @@ jobs begin and end, what progress costs) and `accuracy` (ten epochs with three s
 Exit code 1 if a promise is not kept. Wants the machine for itself.
 
 Each part leaves its text in the folder `--work`, so that parts may be run by themselves; `--page`
-puts all of them together.
+puts all of them together, also with no part at all after `--parts`.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:-1])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS[:-1])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=5)
