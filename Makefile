@@ -5,8 +5,10 @@ DOCKER ?= docker
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Arguments for the server: make run ARGS="--port 9000"
 ARGS ?=
+# Folder of data sets, for make bench
+DATA ?= data
 
-.PHONY: setup demo run test faults wire zoo check fix lock openapi image clean
+.PHONY: setup demo run test faults wire zoo bench bench-gpu check fix lock openapi image clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -48,6 +50,14 @@ wire: setup
 # Every network of torchvision below 100 M parameters trains two steps; renews docs/zoo.md.
 zoo: setup
 	$(BIN)/python -m benchmarks.zoo docs/zoo.md
+
+# Training beside the loops that people write: make bench DATA=folder, of MNIST/raw and cifar10-jpeg.
+# Wants a machine with nothing else to do; renews docs/performance.md.
+bench: setup
+	$(BIN)/python -m benchmarks.training --data $(DATA) --page docs/performance.md $(ARGS)
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.training --data $(DATA) --device cuda $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

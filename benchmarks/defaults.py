@@ -29,6 +29,7 @@ import torch
 from benchmarks.listeners import say
 from data_store import catalog
 from database import engine, history, jobs
+from database.tables import Epoch
 from models_store import recipe as recipes
 from models_store.recipe import Recipe, SubmittedRecipe
 from workers import run_job
@@ -208,7 +209,20 @@ def done(trial: Trial, work: Path, data: Path, device: Only) -> bool:
 
 
 def train(recipe: Recipe, work: Path, data: Path, device: Only) -> dict[str, float] | None:
-    """A whole job on a database of its own; its accuracies and the seconds of its epochs."""
+    """A whole job; its accuracies and the seconds of its epochs, None if it failed."""
+    done = job(recipe, work, data, device)
+    if done is None:
+        return None
+    metrics, epochs = done
+    best = max(epoch.val_accuracy or 0.0 for epoch in epochs)
+    seconds = sum(epoch.seconds or 0.0 for epoch in epochs)
+    return {"validation": best, "test": metrics["test_accuracy"], "seconds": seconds}
+
+
+def job(
+    recipe: Recipe, work: Path, data: Path, device: Only
+) -> tuple[dict[str, Any], list[Epoch]] | None:
+    """A whole job on a database of its own; what it measured, None if it failed."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         home = Path(folder)
         url = f"sqlite:///{home / 'danlu.sqlite3'}"
@@ -219,9 +233,9 @@ def train(recipe: Recipe, work: Path, data: Path, device: Only) -> dict[str, flo
             body = recipe.model_dump(mode="json")
             jobs.enqueue(session, kind="train", dataset=recipe.dataset, recipe=body, owner="")
         with sessions.begin() as session:
-            job = jobs.claim(session, worker_id="benchmark", host="here", device=device.name)
-            assert job is not None
-            fence = jobs.fence_of(job)
+            claimed = jobs.claim(session, worker_id="benchmark", host="here", device=device.name)
+            assert claimed is not None
+            fence = jobs.fence_of(claimed)
         task = Task(
             fence=fence,
             kind="train",
@@ -242,9 +256,7 @@ def train(recipe: Recipe, work: Path, data: Path, device: Only) -> dict[str, flo
     if outcome.error is not None:
         say(str(outcome.error))
         return None
-    best = max(epoch.val_accuracy or 0.0 for epoch in epochs)
-    seconds = sum(epoch.seconds or 0.0 for epoch in epochs)
-    return {"validation": best, "test": metrics["test_accuracy"], "seconds": seconds}
+    return metrics, epochs
 
 
 def page(wanted: list[Trial], results: dict[str, dict[str, Any]]) -> str:

@@ -64,8 +64,11 @@ def _prepare_forkserver() -> None:
     # Asking the driver through NVML leaves CUDA untouched, so the process may still fork.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # noqa: TID251 - for children, not a setting
     # Threads that spin while they wait for each other stall for whole time slices when the cores
-    # are shared: a step of mnist_net took 110 to 320 ms beside other work, 17 to 26 ms this way.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - the same
+    # are shared; threads that never spin wait for the kernel at each of a step's hundred meetings.
+    # So they spin for some microseconds, and sleep then (docs/decisions/0029).
+    if "OMP_WAIT_POLICY" not in os.environ:  # noqa: TID251 - the same
+        os.environ["OMP_WAIT_POLICY"] = "passive"  # noqa: TID251 - the same
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # noqa: TID251 - the same
     multiprocessing.set_forkserver_preload(["workers.leash", "workers.child"])
 
 

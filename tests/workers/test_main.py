@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import socket
 import sqlite3
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from workers import __main__ as program
 
 NewWorker = Callable[..., Any]
 Until = Callable[..., Any]
@@ -43,7 +46,18 @@ def test_what_children_are_told_is_set_before_the_forkserver_starts(worker: Any)
     told = variables(worker.pid("forkserver"))
 
     assert "PYTORCH_NVML_BASED_CUDA_CHECK=1" in told
-    assert any(variable.startswith("OMP_WAIT_POLICY=") for variable in told)
+    assert any(variable.startswith("OMP_WAIT_POLICY=") for variable in told)  # by the tests too
+
+
+def test_openmp_of_children_spins_briefly_unless_somebody_knows_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", lambda _: None)
+    for said, spins in ((None, "1000"), ("active", None)):
+        monkeypatch.setattr(os, "environ", {} if said is None else {"OMP_WAIT_POLICY": said})
+        program._prepare_forkserver()
+        assert os.environ["OMP_WAIT_POLICY"] == (said or "passive")
+        assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_a_second_worker_is_told_who_is_there(worker: Any) -> None:

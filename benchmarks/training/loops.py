@@ -1,0 +1,189 @@
+"""The loops that danlu is compared with. None of them knows danlu, but the last: the limit.
+
+Each trains some epochs and returns what it measured. A loop's time is its training part, from the
+first batch asked for to the device having done the last step.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from benchmarks.training import cases
+from benchmarks.training.cases import RATE, Case
+
+
+@dataclass(slots=True)
+class Measured:
+    """Seconds of each epoch's training part and of its evaluation, and what was reached.
+
+    `said` is what only danlu's job can tell of.
+    """
+
+    images: int = 0
+    seconds: list[float] = field(default_factory=list)
+    evaluations: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    said: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How long and on what; `images` of the training part make an epoch, None: all."""
+
+    data: Path
+    device: str
+    epochs: int
+    images: int | None
+    seed: int
+    evaluate: bool  # after the last epoch
+
+    def wait(self) -> None:
+        """Until the device has done all that it was given."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def notes(case: Case, asked: Asked, *, unpacked: bool = False) -> Measured:
+    """The loop of 2.13.1: images one by one through PIL, float32, and a look at the loss, which
+    waits for the device, at every step.
+    """
+    train = _part(cases.images(case, asked.data, train=True, unpacked=unpacked), asked)
+    test = cases.images(case, asked.data, train=False, unpacked=unpacked)
+    train_loader = DataLoader(train, batch_size=case.batch_size, shuffle=case.shuffle)
+    test_loader = DataLoader(test, batch_size=case.batch_size)
+    device = torch.device(asked.device)
+    torch.manual_seed(asked.seed)
+    model = cases.network(case.architecture).to(device)
+    loss_fn = nn.CrossEntropyLoss().to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+
+    def epoch() -> None:
+        model.train()
+        total_loss, right = 0.0, torch.zeros((), device=device)
+        for batch_index, (imgs, targets) in enumerate(train_loader):
+            imgs, targets = imgs.to(device), targets.to(device)
+            optimizer.zero_grad()
+            outputs = model(imgs)
+            loss = loss_fn(outputs, targets)
+            total_loss += loss.item()
+            right += (outputs.argmax(1) == targets).sum()
+            loss.backward()
+            optimizer.step()
+            if batch_index % 100 == 0:
+                sys.stderr.write(f"[{batch_index}/{len(train_loader)}] {total_loss:.6f}\n")
+
+    return _measured(epoch, model, test_loader, asked, images=len(train))
+
+
+def workers(case: Case, asked: Asked) -> Measured:
+    """As torchvision's reference script trains: the same data set read by as many worker processes
+    as there are cores, kept from epoch to epoch, float32, loss and accuracy read at every step.
+    """
+    train = _part(cases.images(case, asked.data, train=True), asked)
+    test = cases.images(case, asked.data, train=False)
+    reading: dict[str, Any] = {
+        "num_workers": os.cpu_count() or 1,
+        "pin_memory": asked.device == "cuda",
+        "persistent_workers": True,
+        "batch_size": case.batch_size,
+    }
+    train_loader = DataLoader(train, shuffle=case.shuffle, **reading)
+    test_loader = DataLoader(test, **reading)
+    device = torch.device(asked.device)
+    torch.manual_seed(asked.seed)
+    model = cases.network(case.architecture).to(device)
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+
+    def epoch() -> None:
+        model.train()
+        total_loss = right = 0.0
+        for image, target in train_loader:
+            image = image.to(device, non_blocking=True)
+            target = target.to(device, non_blocking=True)
+            output = model(image)
+            loss = criterion(output, target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            right += (output.argmax(1) == target).sum().item()
+            total_loss += loss.item() * len(image)
+
+    return _measured(epoch, model, test_loader, asked, images=len(train))
+
+
+def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
+    """Nothing but the computing of danlu's step: its network, memory layout, optimizer and
+    precision, on one batch that lies ready on the device and is used again and again.
+    """
+    from models_store import architectures
+    from workers import devices
+
+    if asked.device == "cpu":
+        os.nice(10)  # as workers.child does
+    device = torch.device(asked.device)
+    computed = devices.precision(precision, device)  # type: ignore[arg-type]
+    devices.set_up(computed, device)
+    size = (case.side, case.side)
+    plan = architectures.plan(case.architecture, channels=case.channels, size=size, classes=10)
+    torch.manual_seed(asked.seed)
+    network = architectures.build(plan).to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, fused=True)
+    inputs = torch.rand(case.batch_size, case.channels, *size, device=device)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(10, (case.batch_size,), device=device)
+    dtype = torch.float16 if computed == "fp16" else torch.bfloat16
+    whole = cases.images(case, asked.data, train=True)
+    count = len(_part(whole, asked))
+
+    def epoch() -> None:
+        network.train()
+        for _ in range(-(-count // case.batch_size)):
+            with torch.autocast(device.type, dtype=dtype, enabled=computed in ("bf16", "fp16")):
+                logits = network(inputs)
+            loss = nn.functional.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimizer.step()
+
+    return _measured(epoch, network, None, asked, images=count)
+
+
+def _part(whole: Any, asked: Asked) -> Subset[Any] | Any:
+    if asked.images is None:
+        return whole
+    return Subset(whole, cases.part(len(whole), asked.images))
+
+
+def _measured(epoch: Any, model: nn.Module, test: Any, asked: Asked, *, images: int) -> Measured:
+    found = Measured(images=images)
+    for number in range(1, asked.epochs + 1):
+        asked.wait()
+        began = time.perf_counter()
+        epoch()
+        asked.wait()
+        found.seconds.append(time.perf_counter() - began)
+        if test is not None and asked.evaluate and number == asked.epochs:
+            began = time.perf_counter()
+            found.accuracies.append(_accuracy(model, test, asked.device))
+            found.evaluations.append(time.perf_counter() - began)
+    return found
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, loader: Any, device: str) -> float:
+    model.eval()
+    right = sum(_hits(model, batch, device) for batch in loader)
+    return right / len(loader.dataset)
+
+
+def _hits(model: nn.Module, batch: Any, device: str) -> int:
+    images, targets = batch
+    return int((model(images.to(device)).argmax(1) == targets.to(device)).sum())
