@@ -4,7 +4,6 @@ Asked in a throw-away child only: CUDA must not be touched in a process that for
 """
 
 import os
-from collections.abc import MutableMapping
 
 import torch
 
@@ -56,11 +55,11 @@ def precision(wanted: Precision, device: torch.device) -> Computed:
     return "bf16" if _has_bf16(device) else "fp32"
 
 
-def repeat_to_the_bit(variables: MutableMapping[str, str] = _VARIABLES) -> None:
+def repeat_to_the_bit() -> None:
     """For the whole process: one machine gives the same bits again. Before CUDA is touched, since
     cuBLAS reads its variable then. What cannot be computed so raises RuntimeError.
     """
-    variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    _VARIABLES["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.deterministic = True
 

@@ -91,7 +91,7 @@ class Room:
     def _halve(self, images: int, parts: int) -> None:
         largest = -(-images // parts)
         self.most = max(self._least, -(-largest // 2))
-        gc.collect()
+        gc.collect(1)  # of what is young, as all that the attempt has made
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
