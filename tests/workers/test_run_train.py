@@ -989,12 +989,7 @@ def test_a_batch_too_large_for_the_memory_ends_no_job(
     assert outcome.state == "succeeded"
     assert len(work.epochs()) == 2
     assert work.warnings["batch_split"].startswith("8 images at once do not fit")
-    with work.sessions() as session:
-        told = [
-            event.data["line"]
-            for event in events.since(session, 0, job_id=work.fence.job_id, limit=10_000)
-            if event.type == "log"
-        ]
+    told = work.lines()
     assert "CUDA out of memory. Tried to allocate 20.00 MiB." in told
     assert any(line.startswith("8 images at once do not fit") for line in told)
 

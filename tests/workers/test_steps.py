@@ -67,8 +67,9 @@ def _exhaust(_: torch.Tensor) -> None:
 
 
 def fitted(
-    asked: Recipe, network: nn.Module, run: Run = RUN, train: Samples = TRAIN
+    asked: Recipe, network: nn.Module, run: Run | None = None, train: Samples = TRAIN
 ) -> tuple[Training, list[EpochEnd]]:
+    run = run or replace(RUN)
     least = training.smallest_batch(network)
     per_epoch = training.steps_per_epoch(len(train), asked, least=least)
     begun = training.begin(network, asked, run, steps=per_epoch * asked.epochs)
@@ -225,7 +226,7 @@ def test_what_is_judged_is_halved_too(caplog: pytest.LogCaptureFixture) -> None:
     measured = training.evaluate(
         Tight(100), judged, run, heed=lambda logits, labels: heard.append(labels)
     )
-    wanted = training.evaluate(Tight(600), judged, RUN)
+    wanted = training.evaluate(Tight(600), judged, replace(RUN))
 
     assert measured is not None
     assert wanted is not None
@@ -233,7 +234,6 @@ def test_what_is_judged_is_halved_too(caplog: pytest.LogCaptureFixture) -> None:
     assert measured.accuracy == wanted.accuracy
     assert torch.equal(torch.cat(heard), judged.labels)
     assert run.judging.most == 64
-    assert RUN.judging.most is None
     assert "512 images at once do not fit" in caplog.text
 
 
