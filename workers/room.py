@@ -61,11 +61,18 @@ class Room:
             return 1
         return max(1, min(-(-images // self.most), images // self._least))
 
-    def compute(self, images: int, attempt: Callable[[int], Done]) -> Done:
+    def compute(
+        self,
+        images: int,
+        attempt: Callable[[int], Done],
+        *,
+        undo: Callable[[], object] = lambda: None,
+    ) -> Done:
         """What `attempt` gives for a number of parts, as few as there is room for.
 
         It is called again for smaller parts when it has run out of memory, and by then nothing of
-        what it had made is left. Raises `Problem` out_of_memory when the smallest do not fit.
+        what it had made is left: `undo` drops what it has left elsewhere. Raises `Problem`
+        out_of_memory when the smallest do not fit.
         """
         before = self.most
         while True:
@@ -78,6 +85,7 @@ class Room:
                     raise
                 log.warning("%s", str(error).partition("\n")[0] or type(error).__name__)
             # Out here the error is gone, and with its traceback the tensors of the attempt.
+            undo()
             self._halve(images, parts)
         if self.most != before:
             message = (

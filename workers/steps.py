@@ -7,6 +7,8 @@ Knows nothing of epochs, jobs and files.
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -106,8 +108,7 @@ class Training:
             self.scheduler.after_update()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """Images (n, C, H, W) as the network takes them, what they are (n,), and what is learnt of
     them: the same, or shares (n, classes).
     """
@@ -120,13 +121,11 @@ class Prepared:
         """In order, in parts of equal size but for one image."""
         if parts == 1:
             return [self]
-        tensors = (self.inputs, self.labels, self.targets)
-        columns = (torch.tensor_split(tensor, parts) for tensor in tensors)
+        columns = (torch.tensor_split(tensor, parts) for tensor in self)
         return [Prepared(*row) for row in zip(*columns, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What came out for some images, without gradients: the loss as it is minimized, the outputs
     (n, classes), and what they should have been.
     """
@@ -144,8 +143,7 @@ def prepare(index: torch.Tensor, make: Callable[[torch.Tensor], Prepared], room:
         if parts == 1:
             return make(index)
         made = [make(part) for part in torch.tensor_split(index, parts)]
-        columns = zip(*((one.inputs, one.labels, one.targets) for one in made), strict=True)
-        return Prepared(*map(torch.cat, columns))
+        return Prepared(*map(torch.cat, zip(*made, strict=True)))
 
     return room.compute(len(index), attempt)
 
@@ -156,22 +154,21 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     They are those of the whole batch also where it is computed in parts, but for rounding and for
     BatchNorm, which sees each part alone.
     """
-    # Apart from them nothing can be half done: what fails is done again from here.
-    earlier = [] if batch.begins else _take_gradients(training)
+    earlier: list[tuple[nn.Parameter, torch.Tensor]] = []
+    if batch.begins:
+        training.optimizer.zero_grad(set_to_none=True)
+    else:  # put aside they are safe from an attempt that fails
+        earlier = _take_gradients(training.network)
 
     def attempt(parts: int) -> list[Seen]:
-        training.optimizer.zero_grad(set_to_none=True)
         return [
             _differentiate(training, part, run, shares=(batch.share, share))
             for part, share in _shared(prepared.split(parts), run.loss)
         ]
 
-    seen = training.learning.compute(len(prepared.labels), attempt)
-    for parameter, gradient in earlier:
-        if parameter.grad is None:
-            parameter.grad = gradient
-        else:
-            parameter.grad.add_(gradient)
+    undo = partial(_take_gradients, training.network)
+    seen = training.learning.compute(len(prepared.labels), attempt, undo=undo)
+    _add_gradients(earlier)
     return seen
 
 
@@ -186,9 +183,24 @@ def _shared(parts: list[Prepared], loss: Loss) -> list[tuple[Prepared, Share]]:
     return list(zip(parts, loss.shares(targets, mixed=targets[0].ndim > 1), strict=True))
 
 
-def _take_gradients(training: Training) -> list[tuple[nn.Parameter, torch.Tensor]]:
-    parameters = training.network.parameters()
-    return [(one, one.grad) for one in parameters if one.grad is not None]
+def _take_gradients(network: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
+    taken = []
+    for parameter in network.parameters():
+        if parameter.grad is not None:
+            taken.append((parameter, parameter.grad))
+            parameter.grad = None
+    return taken
+
+
+def _add_gradients(earlier: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    pairs = []
+    for parameter, gradient in earlier:
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            pairs.append((parameter.grad, gradient))
+    if pairs:
+        torch._foreach_add_(*map(list, zip(*pairs, strict=True)))
 
 
 def _differentiate(
