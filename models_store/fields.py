@@ -177,6 +177,9 @@ class SubmittedRecipe(BaseModel):
     )
     device: Device | None = None
     precision: Precision | None = None
+    deterministic: bool | None = Field(
+        None, description="The same machine gives the same bits again; slower on a GPU."
+    )
     seed: Seed | None = Field(None, description="null: drawn, and recorded in the job.")
     checkpoints: Checkpoints | None = None
     tensorboard: TensorBoard | None = None
@@ -234,6 +237,7 @@ class Recipe(BaseModel):
     test: float | None = None
     device: Device
     precision: Precision
+    deterministic: bool = False
     seed: int
     checkpoints: Checkpoints
     pretrained: bool | Literal["auto"] = False

@@ -208,6 +208,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "test": None,
         "device": "auto",
         "precision": "auto",
+        "deterministic": False,
         "seed": None,
         "checkpoints": Checkpoints().model_dump(),
         "tensorboard": TensorBoard(histograms=False).model_dump(),

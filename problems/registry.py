@@ -193,7 +193,14 @@ KINDS: dict[str, Kind] = {
         500, "The training stopped with an error", "GET /jobs/{id}/logs has the details."
     ),
     "out_of_memory": Kind(
-        507, "The device has not enough memory", "Try a smaller batch_size or image_size."
+        507,
+        "The device has not enough memory",
+        "Try a smaller image_size or network, or end other programs that use the memory.",
+    ),
+    "deterministic_unavailable": Kind(
+        422,
+        "The training cannot be repeated to the bit on this device",
+        'Leave deterministic out, give device "cpu", or a network without that operation.',
     ),
     "disk_full": Kind(
         507, "The disk is full", "Free some space; GET /system shows how much there is."

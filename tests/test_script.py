@@ -323,6 +323,28 @@ def test_other_precisions_work(
     assert loss == pytest.approx(by_danlu(recipe, shapes)[0], abs=0.1)
 
 
+def test_a_deterministic_script_says_so_before_it_begins(shapes: Path) -> None:
+    """In a process of its own: what it sets is the whole process's."""
+    recipe = resolve(shapes, deterministic=True, epochs=1)
+    text = script.write(known_of(recipe, shapes))
+    seen = "print(torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{text}\n{seen}", str(shapes / "shapes")],
+        cwd=shapes,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ran.stdout.endswith("True False\n")
+    assert 'os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"' in text
+    assert "deterministic" not in script.write(known_of(resolve(shapes), shapes))
+    [printed] = [(loss, right) for part, loss, right in PRINTED.findall(ran.stdout)
+                 if part == "Validation"]  # fmt: skip
+    assert [float(one) for one in printed] == pytest.approx(by_danlu(recipe, shapes), abs=2e-3)
+
+
 def test_a_run_ends_when_its_time_is_up(
     by_script: Callable[..., list[float]], shapes: Path
 ) -> None:

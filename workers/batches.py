@@ -3,7 +3,7 @@
 Knows nothing of networks and optimizers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -64,17 +64,7 @@ def batches(
         return
     for start in range(0, len(whole), recipe.grad_accumulation):
         group = whole[start : start + recipe.grad_accumulation]
-        for batch, share in zip(group, _shares(group, train, recipe, loss), strict=True):
+        labels = [train.labels[batch] for batch in group]
+        shares = loss.shares(labels, mixed=misfits.mixing(recipe) is not None)
+        for batch, share in zip(group, shares, strict=True):
             yield Batch(batch, begins=batch is group[0], ends=batch is group[-1], share=share)
-
-
-def _shares(
-    group: Sequence[torch.Tensor], train: Samples, recipe: Recipe, loss: Loss
-) -> Sequence[float | torch.Tensor | None]:
-    """So that a step follows the mean over the images of its group, as over one large batch."""
-    if not loss.is_mean:
-        return [None] * len(group)
-    if loss.is_even or misfits.mixing(recipe):  # of mixed labels PyTorch's mean is over images
-        return [len(batch) / sum(map(len, group)) for batch in group]
-    weights = torch.stack([loss.weight(train.labels[batch]) for batch in group]).float()
-    return list((weights / weights.sum().clamp(min=torch.finfo().tiny)).unbind())

@@ -3,10 +3,14 @@
 Asked in a throw-away child only: CUDA must not be touched in a process that forks.
 """
 
+import os
+
 import torch
 
 from models_store.fields import Computed, Device, Precision
 from problems import Problem
+
+_VARIABLES = os.environ  # noqa: TID251 - cuBLAS reads it there, it is no setting
 
 
 def found() -> list[str]:
@@ -51,10 +55,21 @@ def precision(wanted: Precision, device: torch.device) -> Computed:
     return "bf16" if _has_bf16(device) else "fp32"
 
 
-def set_up(computed: Computed, device: torch.device) -> None:
-    """For the whole process: products of float32 are rounded to TensorFloat-32, or they are not,
-    where PyTorch alone would round those of convolutions.
+def repeat_to_the_bit() -> None:
+    """For the whole process: one machine gives the same bits again. Before CUDA is touched, since
+    cuBLAS reads its variable then. What cannot be computed so raises RuntimeError.
     """
+    _VARIABLES["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic = True
+
+
+def set_up(computed: Computed, device: torch.device, *, deterministic: bool = False) -> None:
+    """For the whole process: products of float32 are rounded to TensorFloat-32, or they are not,
+    where PyTorch alone would round those of convolutions; cuDNN tries which of its ways is the
+    fastest, unless each run must take the same.
+    """
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     if device.type == "cuda" and computed in ("fp32", "tf32"):
         rounding = "tf32" if computed == "tf32" else "ieee"
         torch.backends.cuda.matmul.fp32_precision = rounding

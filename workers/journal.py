@@ -77,7 +77,10 @@ class Journal:
             jobs.describe(session, self._fence, dataset_version=version, warnings=self._warnings)
 
     def notice(self, code: str, message: str) -> None:
-        """A warning from the middle of the work, written at once."""
+        """A warning from the middle of the work, written at once, in place of an earlier one of
+        its code.
+        """
+        self._warnings = [one for one in self._warnings if one["code"] != code]
         self.warn(code, message)
         with self._sessions.begin() as session:
             jobs.describe(session, self._fence, warnings=self._warnings)

@@ -58,6 +58,19 @@ class Loss:
             return counted.sum()
         return (self._weight[targets] * counted).sum()
 
+    def shares(
+        self, groups: Sequence[Targets], *, mixed: bool = False
+    ) -> Sequence[float | torch.Tensor | None]:
+        """What the loss of each group counts for, so that their gradients add up to those of all
+        as one batch; None: it counts as it is. Images that are `mixed` all count alike.
+        """
+        if not self.is_mean:
+            return [None] * len(groups)
+        if self.is_even or mixed:  # of mixed labels PyTorch's mean is over images
+            return [len(group) / sum(map(len, groups)) for group in groups]
+        weights = torch.stack([self.weight(group) for group in groups]).float()
+        return list((weights / weights.sum().clamp(min=torch.finfo().tiny)).unbind())
+
     def counted(self, targets: Targets) -> torch.Tensor:
         """Mask (N,) of the images that are not ignored."""
         if targets.ndim > 1:

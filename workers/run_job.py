@@ -6,22 +6,25 @@ Knows nothing of processes, nor of what the kinds do.
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import engine, jobs
 from problems import Problem
-from workers import run_train
+from workers import room, run_train
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.run_train import Devices
 from workers.task import Task
 
 log = logging.getLogger(__name__)
+
+# How PyTorch begins what it says of an operation that `deterministic` forbids.
+_UNREPEATABLE = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,13 @@ def _explain(error: Exception, *, training: bool) -> dict[str, Any]:
     """What a person is told; the log has the traceback."""
     if isinstance(error, Problem):
         problem = error
-    elif _is_out_of_memory(error):
+    elif room.is_exhausted(error):
         problem = Problem("out_of_memory", "The device ran out of memory.")
+    elif found := _UNREPEATABLE.match(str(error)):
+        problem = Problem(
+            "deterministic_unavailable",
+            f"{found[1]} has no form that gives the same bits each time on this device.",
+        )
     elif _is_disk_full(error):
         problem = Problem("disk_full", "The disk filled up during the job.")
     else:
@@ -129,9 +137,3 @@ def _is_disk_full(error: Exception) -> bool:
     if isinstance(error, OperationalError):
         return "disk is full" in str(error.orig)
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """On the CPU, PyTorch says so in a plain RuntimeError."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "DefaultCPUAllocator: can't allocate memory" in str(error)

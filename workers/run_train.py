@@ -74,7 +74,7 @@ def work(
     parts = split(data, recipe, device)
     _describe(journal, recipe, data, parts)
 
-    run_with = _run_with(recipe, data, parts, device, stop)
+    run_with = _run_with(recipe, data, parts, device, stop, journal)
     planned = architectures.plan(
         recipe.architecture,
         channels=recipe.channels,
@@ -124,11 +124,13 @@ def _why_it_ended(begun: Training, task: Task, recipe: Recipe) -> str:
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
 
 
-def _run_with(recipe: Recipe, data: DataSet, parts: Split, device: torch.device, stop: Stop) -> Run:
+def _run_with(
+    recipe: Recipe, data: DataSet, parts: Split, device: torch.device, stop: Stop, journal: Journal
+) -> Run:
     labels = parts.train.labels[parts.train.index]
     loss = losses.build(recipe.loss, recipe.class_weights, labels, classes=len(data.classes))
     precision = devices.precision(recipe.precision, device)
-    devices.set_up(precision, device)
+    devices.set_up(precision, device, deterministic=recipe.deterministic)
     return Run(
         device=device,
         precision=precision,
@@ -137,6 +139,7 @@ def _run_with(recipe: Recipe, data: DataSet, parts: Split, device: torch.device,
         transforms=recipe.transforms.shaping,
         classes=len(data.classes),
         loss=loss,
+        warn=journal.notice,
     )
 
 
@@ -169,12 +172,17 @@ def _take_up(
 def _begin(
     task: Task, sessions: sessionmaker[Session]
 ) -> tuple[Recipe, dict[str, float | None] | None, list[dict[str, Any]]]:
-    """What is to be done, and what an earlier attempt measured and warned of."""
+    """What is to be done, and what an earlier attempt measured and warned of. Sets the process up
+    for it before anything touches the device.
+    """
     with sessions.begin() as session:
         row = jobs.get(session, task.fence.job_id)
         if not jobs.start(session, task.fence, pid=os.getpid(), device=task.device):
             raise Stopped
-        return Recipe.model_validate(row.recipe), row.metrics, row.warnings
+        recipe = Recipe.model_validate(row.recipe)
+        if recipe.deterministic:
+            devices.repeat_to_the_bit()
+        return recipe, row.metrics, row.warnings
 
 
 class _Holding:

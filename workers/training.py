@@ -4,26 +4,26 @@ Yields what happened; whoever iterates decides what to write, save or stop. Know
 files or databases.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
-from models_store.fields import Computed, Normalize, Recipe
+from models_store.fields import Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
-from models_store.transforms import ShapingTransform
-from workers import backbone, optimizers
+from workers import backbone, optimizers, steps
 from workers.augmentation.augment import augment
 from workers.augmentation.mixing import mix
-from workers.batches import Batch, Samples, batches, steps_per_epoch
+from workers.batches import Samples, batches, steps_per_epoch
 from workers.limits import Limits, Reason
-from workers.losses import Loss
 from workers.meter import Meter, Metrics
+from workers.room import Room
 from workers.schedules import Schedule
+from workers.steps import Prepared, Run, Seen, Training
 
 # Also what its callers need of the modules beneath.
 __all__ = [
@@ -68,97 +68,10 @@ class EpochEnd:
     stop_reason: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a recipe leaves to the machine."""
-
-    device: torch.device
-    precision: Computed
-    normalize: Normalize | None
-    stopped: Callable[[], bool]
-    # Of the images that are judged; those that are trained on have the recipe's own list.
-    transforms: Sequence[ShapingTransform] = ()
-    classes: int = 0  # only mixed images ask for it
-    loss: Loss = field(default_factory=Loss)
-
-    def made_with(self) -> dict[str, str]:
-        """For the manifest: other threads or another precision give other bits."""
-        threads = str(torch.get_num_threads())
-        return {"device": str(self.device), "precision": self.precision, "threads": threads}
-
-
 def smallest_batch(network: nn.Module) -> int:
     """Images that the network can be trained on: BatchNorm cannot normalise a single value."""
     batch_norm = nn.modules.batchnorm._BatchNorm
     return 2 if any(isinstance(module, batch_norm) for module in network.modules()) else 1
-
-
-@dataclass(slots=True)
-class Training:
-    """A network with all that its next epoch depends on. `epoch` and `step` count what is done;
-    a step is a batch, whether the optimizer moves after it or after some more.
-    """
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: Schedule | None
-    limits: Limits
-    steps: int  # of the whole run
-    order: torch.Generator  # which images make a batch
-    chance: torch.Generator  # how they are augmented
-    clip: float | None = None  # the norm that gradients are cut to
-    scaler: torch.amp.GradScaler | None = None  # of fp16
-    epoch: int = 0
-    step: int = 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return self.chance.device
-
-    def random_states(self) -> dict[str, torch.Tensor]:
-        """Of the two generators and of PyTorch's own, which dropout draws from."""
-        states = {"order": self.order.get_state(), "chance": self.chance.get_state()}
-        if self.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return states | {"torch": torch.get_rng_state()}
-
-    def set_random_states(self, states: Mapping[str, torch.Tensor]) -> None:
-        """Takes what `random_states` gave."""
-        self.order.set_state(states["order"])
-        self.chance.set_state(states["chance"])
-        torch.set_rng_state(states["torch"])
-        if "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], self.device)
-
-    def learn(self, loss: torch.Tensor, batch: Batch) -> float:
-        """Adds the gradients of a batch, and moves the weights once a group is whole. Returns the
-        learning rate.
-        """
-        if batch.begins:
-            self.optimizer.zero_grad(set_to_none=True)
-        if batch.share is not None:
-            loss = loss * batch.share
-        if self.scaler is not None:
-            loss = self.scaler.scale(loss)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        lr = float(self.optimizer.param_groups[0]["lr"])
-        if batch.ends:
-            self._update()
-        return lr
-
-    def _update(self) -> None:
-        if self.clip is not None:
-            if self.scaler is not None:
-                self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-        if self.scaler is None:
-            self.optimizer.step()
-        else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        if self.scheduler is not None:
-            self.scheduler.after_update()
 
 
 def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Training:
@@ -174,6 +87,13 @@ def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Traini
         scheduler=scheduler,
         limits=Limits(recipe),
         steps=steps,
+        preparing=Room("prepared", run.device),
+        learning=Room(
+            "trained on",
+            run.device,
+            least=smallest_batch(network),
+            on_less=partial(_tell_of_parts, run),
+        ),
         # Generators of our own: the global one has drawn the weights and is left alone, so a seed
         # gives the same weights whatever the data order and augmentation draw.
         order=torch.Generator().manual_seed(recipe.seed),
@@ -194,7 +114,7 @@ def fit(
     """
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)
-    on_pixels, on_inputs = stages(recipe.transforms.train)
+    make = _making(training, train, recipe, run)
     limits.begin()
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         if limits.ended:
@@ -203,21 +123,11 @@ def fit(
         before = training.step
         meter = Meter(run.loss, run.device)
         for batch in batches(train, recipe, training.order, run.loss, least=least):
-            pixels = train.pixels[batch.index].to(run.device, non_blocking=True)
-            labels = train.labels[batch.index].to(run.device, non_blocking=True)
-            pixels = augment(pixels, on_pixels, training.chance)
-            inputs = to_input(pixels, run.normalize)
-            inputs, targets = mix(
-                inputs, labels, on_inputs, classes=run.classes, generator=training.chance
-            )
-            with _precision(run):
-                logits = network(inputs)
-            loss = run.loss(logits.float(), targets)
-            lr = training.learn(loss, batch)
+            prepared = steps.prepare(batch.index, make, training.preparing)
+            outcome = steps.learn(training, batch, prepared, run)
+            lr = training.move(batch)
             training.step += 1
-            with torch.no_grad():
-                summed = run.loss.summed(loss.detach(), targets)
-                meter.count(summed, logits, labels, targets)
+            _count(meter, outcome, run)
             if training.step == first or meter.due():
                 fresh, speed = meter.read()
                 yield Tick(training.step, epoch, fresh, lr, speed)
@@ -242,6 +152,39 @@ def fit(
             seen / seconds,
             limits.ended,
         )
+
+
+def _making(
+    training: Training, train: Samples, recipe: Recipe, run: Run
+) -> Callable[[torch.Tensor], Prepared]:
+    """From images (n,) to what the network is given."""
+    on_pixels, on_inputs = stages(recipe.transforms.train)
+
+    def make(index: torch.Tensor) -> Prepared:
+        pixels = train.pixels[index].to(run.device, non_blocking=True)
+        labels = train.labels[index].to(run.device, non_blocking=True)
+        pixels = augment(pixels, on_pixels, training.chance)
+        inputs, targets = mix(
+            to_input(pixels, run.normalize),
+            labels,
+            on_inputs,
+            classes=run.classes,
+            generator=training.chance,
+        )
+        return Prepared(inputs, labels, targets)
+
+    return make
+
+
+def _tell_of_parts(run: Run, message: str) -> None:
+    run.warn("batch_split", f"{message} Their gradients add up to those of the whole batch.")
+
+
+@torch.no_grad()
+def _count(meter: Meter, outcome: list[Seen], run: Run) -> None:
+    for seen in outcome:
+        summed = run.loss.summed(seen.loss, seen.targets)
+        meter.count(summed, seen.logits, seen.labels, seen.targets)
 
 
 Heed = Callable[[torch.Tensor, torch.Tensor], object]
@@ -269,15 +212,25 @@ def evaluate(
     for index in torch.split(samples.index, _EVALUATION_BATCH):
         if run.stopped():
             return None
-        pixels = samples.pixels[index].to(run.device, non_blocking=True)
         labels = samples.labels[index].to(run.device, non_blocking=True)
-        logits = network(to_input(pixels, run.normalize, run.transforms))
+        outputs = partial(_outputs, network, samples.pixels, index, run)
+        logits = run.judging.compute(len(index), outputs)
         meter.count(run.loss.sum(logits, labels), logits, labels, labels)
         if heed is not None:
             heed(logits, labels)
     return meter.means()
 
 
-def _precision(run: Run) -> contextlib.AbstractContextManager[object]:
-    dtype = torch.float16 if run.precision == "fp16" else torch.bfloat16
-    return torch.autocast(run.device.type, dtype=dtype, enabled=run.precision in ("bf16", "fp16"))
+def _outputs(
+    network: nn.Module, pixels: torch.Tensor, index: torch.Tensor, run: Run, parts: int
+) -> torch.Tensor:
+    """Logits (n, classes) of images (n,) of `pixels`, computed in so many parts."""
+
+    def outputs(part: torch.Tensor) -> torch.Tensor:
+        taken = pixels[part].to(run.device, non_blocking=True)
+        logits: torch.Tensor = network(to_input(taken, run.normalize, run.transforms))
+        return logits
+
+    if parts == 1:
+        return outputs(index)
+    return torch.cat([outputs(part) for part in torch.tensor_split(index, parts)])

@@ -16,6 +16,7 @@ from models_store.script.transforms import definitions as changes
 # What a script may import, in the order of imports, and the words that tell that it must.
 _IMPORTS = (
     (r"\bmath\.", "import math"),
+    (r"\bos\.", "import os"),
     (r"\bsys\.", "import sys"),
     (r"\btime\.", "import time"),
     (r"\bPath\(", "from pathlib import Path"),
@@ -135,6 +136,15 @@ def _main(known: Known, plan: Plan) -> Lines:
     ]
 
 
+_REPEATABLE = [
+    "# The same bits each time, where the machine and its threads are the same.",
+    'os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when CUDA starts',
+    "torch.use_deterministic_algorithms(True)",
+    "torch.backends.cudnn.deterministic = True",
+    "torch.backends.cudnn.benchmark = False",
+]
+
+
 def _device(known: Known) -> Lines:
     asked = known.recipe.device
     lines = [f'device = torch.device("{asked}")']
@@ -145,6 +155,8 @@ def _device(known: Known) -> Lines:
             'torch.backends.cuda.matmul.fp32_precision = "tf32"',
             'torch.backends.cudnn.conv.fp32_precision = "tf32"',
         ]
+    if known.recipe.deterministic:
+        lines += _REPEATABLE
     return lines
 
 

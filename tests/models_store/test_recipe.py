@@ -94,6 +94,7 @@ class TestDefaults:
             "test": None,
             "device": "auto",
             "precision": "auto",
+            "deterministic": False,
             "checkpoints": {"every_epochs": 1, "keep": 5},
             "tensorboard": {"histograms": False},
         }
@@ -553,6 +554,7 @@ bodies = st.fixed_dictionaries(
         "validation": st.sampled_from(["test", 0.1, 0.5]),
         "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
         "precision": st.sampled_from(["auto", "fp32", "bf16"]),
+        "deterministic": st.booleans(),
         "seed": st.none() | st.integers(0, 2**53 - 1),
         "checkpoints": st.fixed_dictionaries({"keep": st.just("all") | st.integers(1, 9)}),
     },

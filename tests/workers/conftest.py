@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -28,6 +29,17 @@ from models_store import recipe as recipes
 from models_store.recipe import Recipe, SubmittedRecipe
 
 Sessions = sessionmaker[Session]
+
+
+@pytest.fixture
+def undone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `devices.repeat_to_the_bit` does to a process, which is the tests' here, is undone."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "unset")  # so that it is unset in the end
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    torch.backends.cudnn.benchmark = False
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -72,6 +74,29 @@ def test_a_cpu_is_not_set_up() -> None:
     devices.set_up("tf32", torch.device("cpu"))
 
     assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+@pytest.mark.usefixtures("undone")
+def test_what_is_to_be_repeated_is_told_to_pytorch_and_cublas() -> None:
+    devices.repeat_to_the_bit()
+
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.deterministic
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@pytest.mark.usefixtures("undone")
+@pytest.mark.parametrize(
+    ("device", "deterministic", "tries"),
+    [("cuda:0", False, True), ("cuda:0", True, False), ("cpu", False, False)],
+)
+def test_cudnn_looks_for_its_fastest_way_unless_it_must_repeat_itself(
+    device: str, deterministic: bool, tries: bool
+) -> None:
+    devices.set_up("bf16", torch.device(device), deterministic=deterministic)
+
+    assert torch.backends.cudnn.benchmark is tries
 
 
 @pytest.mark.parametrize(

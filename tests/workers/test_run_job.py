@@ -54,6 +54,10 @@ def task(sessions: Sessions, url: str, tmp_path: Path) -> Task:
         (ValueError("what nobody foresaw"), "job_failed"),
         (Problem("dataset_invalid", "There is one class."), "dataset_invalid"),
         (MemoryError(), "out_of_memory"),
+        (
+            RuntimeError("put_ does not have a deterministic implementation, but you set"),
+            "deterministic_unavailable",
+        ),
         (OSError(28, "No space left on device"), "disk_full"),
         (OSError(2, "No such file or directory", "/srv/danlu/datasets/x"), "job_failed"),
     ],

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
+from torch import nn
 
 from data_store import arrays, catalog
 from database import checkpoints as rows
@@ -969,6 +970,84 @@ def test_a_full_disk_and_a_full_memory_are_told_as_such(
     assert outcome.state == "failed"
     assert outcome.error is not None
     assert outcome.error["code"] == code
+
+
+def test_a_batch_too_large_for_the_memory_ends_no_job(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+    plain = nn.Linear.forward
+
+    def tight(self: nn.Linear, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return plain(self, images)
+
+    monkeypatch.setattr(nn.Linear, "forward", tight)
+    outcome = work.run()
+
+    assert outcome.state == "succeeded"
+    assert len(work.epochs()) == 2
+    assert work.warnings["batch_split"].startswith("8 images at once do not fit")
+    told = work.lines()
+    assert "CUDA out of memory. Tried to allocate 20.00 MiB." in told
+    assert any(line.startswith("8 images at once do not fit") for line in told)
+
+
+FLIPS = {"train": [{"type": "RandomHorizontalFlip"}]}
+
+
+@pytest.mark.usefixtures("undone")
+def test_a_deterministic_job_comes_to_the_same_bits_again(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train")
+    found = []
+    for _ in range(2):
+        assert work.run(deterministic=True, transforms=FLIPS).state == "succeeded"
+        found.append(checkpoints.read_state(work.best, work.manifest))
+
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    # Other threads may add up in another order: the manifest says how many there were.
+    assert work.manifest.made_with["threads"] == str(torch.get_num_threads())
+
+
+@pytest.mark.usefixtures("undone")
+def test_a_deterministic_job_that_is_resumed_is_still_one(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train")
+    assert work.run(deterministic=True, transforms=FLIPS, epochs=4).state == "succeeded"
+    whole = work.epochs()
+    assert work.run(deterministic=True, transforms=FLIPS).state == "succeeded"
+    torch.use_deterministic_algorithms(False)
+    work.resume(epochs=4)
+
+    assert work.train().state == "succeeded"
+
+    assert torch.are_deterministic_algorithms_enabled()
+    assert [one.train_loss for one in work.epochs()] == [one.train_loss for one in whole]
+
+
+@pytest.mark.usefixtures("undone")
+def test_what_cannot_be_repeated_to_the_bit_is_told(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+
+    def unrepeatable(*_: object) -> None:
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
+
+    monkeypatch.setattr(checkpoints, "save", unrepeatable)
+    outcome = work.run(deterministic=True)
+
+    assert outcome.error is not None
+    assert outcome.error["code"] == "deterministic_unavailable"
+    assert outcome.error["message"].startswith("put_ has no form")
+    assert "deterministic" in outcome.error["hint"]
 
 
 def test_while_it_downloads_others_have_the_device(
