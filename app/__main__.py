@@ -50,6 +50,7 @@ def _leave_triton_out() -> None:
     """Torch's compiler, which comes with torchvision's networks, imports triton where it is there:
     90 MB, and pages about what it leaves behind when we end. The server compiles nothing.
     """
+    # None makes the import fail as if triton were not installed; typeshed knows modules only.
     sys.modules["triton"] = None  # type: ignore[assignment]
     # Warns that it counts no kernels of triton's; there are none.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)

@@ -66,9 +66,10 @@ def _prepare_forkserver() -> None:
     # Threads that spin while they wait for each other stall for whole time slices when the cores
     # are shared; threads that never spin wait for the kernel at each of a step's hundred meetings.
     # So they spin for some microseconds, and sleep then (docs/decisions/0029).
-    if "OMP_WAIT_POLICY" not in os.environ:  # noqa: TID251 - the same
-        os.environ["OMP_WAIT_POLICY"] = "passive"  # noqa: TID251 - the same
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # noqa: TID251 - the same
+    variables = os.environ  # noqa: TID251 - libgomp reads them in the children, no settings
+    if "OMP_WAIT_POLICY" not in variables:
+        variables["OMP_WAIT_POLICY"] = "passive"
+        variables.setdefault("GOMP_SPINCOUNT", "1000")
     multiprocessing.set_forkserver_preload(["workers.leash", "workers.child"])
 
 

@@ -129,7 +129,7 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     if asked.device == "cpu":
         os.nice(10)  # as workers.child does
     device = torch.device(asked.device)
-    computed = devices.precision(precision, device)  # type: ignore[arg-type]
+    computed = devices.precision(precision, device)  # type: ignore[arg-type]  # one of its words
     devices.set_up(computed, device)
     size = (case.side, case.side)
     plan = architectures.plan(case.architecture, channels=case.channels, size=size, classes=10)

@@ -126,6 +126,15 @@ def test_who_answers_late_may_be_asked_in_time(hasty):
     connection.close()
 
 
+def test_an_idle_connection_outlives_its_client(server):
+    """httpx lets go after 5 s: who hung up just then would lose the request."""
+    with server.connect() as idle:
+        for pause in (0, 5.5):
+            time.sleep(pause)
+            idle.sendall(GET)
+            assert idle.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
 def test_idle_connections_leave_room_for_others(server):
     idle = [server.connect() for _ in range(500)]
     began = time.monotonic()
