@@ -15,55 +15,43 @@ from PIL import Image
 
 from models_store import export, shaping_lines
 from models_store.layers import label
-from models_store.manifest import Manifest
+from models_store.manifest import Manifest, Preprocessing
 
 _PREDICT = '''\
-"""Classifies images with {id} of danlu."""
+"""Classifies images with {id} of danlu: python predict.py IMAGE ..."""
 
-import argparse
+import sys
 from pathlib import Path
 
 import numpy as np  # pip install numpy pillow onnxruntime
 import onnxruntime
-from PIL import Image{image_ops}
+from PIL import Image, ImageOps
 
-HERE = Path(__file__).parent
-LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
-MODEL = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
-TURNS = {{2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}}  # what makes an image upright, by EXIF
+LABELS = Path(__file__).with_name("labels.txt").read_text(encoding="utf-8").splitlines()
+MODEL = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
 
 
 def read(path):
-    """The image as {height} x {width} pixels: upright, on white, {colours}."""
-    with Image.open(path) as image:
-        turn = None if image.format == "TIFF" else TURNS.get(image.getexif().get(0x0112))
-        size = {sized}
-        box = (image.draft(None, size) or (None, None))[1]  # a large JPEG: at a part of its size
-        if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        layer = image.convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-{invert}    image = image{grey}.resize(size, Image.Resampling.BILINEAR, box=box)
-    image = image if turn is None else image.transpose(turn)
-{shaping}    return np.asarray(image).reshape(1, {out_height}, {out_width}, {channels})
+    image = Image.open(path)
+{sideways}    box = (image.draft(None, {size}) or (None, None))[1]  # a large JPEG is read small
+    image = (image.point(lambda v: v / 256) if image.mode[0] == "I" else image).convert("RGBA")
+    image = Image.alpha_composite(image.point(lambda _: 255), image).convert("RGB")  # on white
+{invert}{shaping}
 
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
-    for path in parser.parse_args().images:
-        try:
-            (found,) = MODEL.run(["probabilities"], {{"image": read(path)}})[0]
-        except Exception as error:  # Pillow has many kinds
-            parser.exit(1, f"{{path}} cannot be read: {{error}}\\n")
-        print(f"{{path}}: {{LABELS[found.argmax()]}} {{found.max():.4f}}")
+for path in sys.argv[1:] or sys.exit(__doc__):
+    (found,) = MODEL.run(["probabilities"], {{"image": np.reshape(read(path), {shape})}})[0]
+    print(f"{{path}}: {{LABELS[found.argmax()]}} {{found.max():.4f}}")
 '''
-
+# A picture that is turned has its sides the other way round in the file.
+_SIDEWAYS = """\
+    turned = image.format != "TIFF" and image.getexif().get(0x0112, 1) > 4
+    size = {lying} if turned else {upright}
+"""
+# Has a negative of what was trained on, told by its border, turned into a positive.
 _INVERT = """\
-    light = np.asarray(image) @ [0.299, 0.587, 0.114] / 255
-    edge = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
-    if abs(edge.mean() - {border!r}) > 0.5:  # a negative of what was trained on
-        image = ImageOps.invert(image)
+    edge = np.asarray(image) @ [0.299, 0.587, 0.114] / 255
+    edge[1:-1, 1:-1] = np.nan
+    image = ImageOps.invert(image) if abs(np.nanmean(edge) - {border!r}) > 0.5 else image
 """
 
 _README = """\
@@ -113,30 +101,25 @@ def write(
 def predict(manifest: Manifest) -> str:
     """The text of predict.py. Raises `Problem` export_failed."""
     pre = manifest.preprocessing
-    height, width = pre.input_size
-    shaping = shaping_lines.lines(pre.transforms, (pre.height, pre.width), channels=pre.channels)
-    grey, border = pre.channels == 1, pre.invert_from_border
+    upright, invert = (pre.width, pre.height), pre.invert_from_border
+    square = pre.width == pre.height
     return _PREDICT.format(
         id=manifest.id,
-        height=height,
-        width=width,
-        channels=pre.channels,
-        colours="grey" if grey else "RGB",
-        sized=_sized(pre.height, pre.width),
-        out_height=height,
-        out_width=width,
-        image_ops="" if border is None else ", ImageOps",
-        invert="" if border is None else _INVERT.format(border=border),
-        grey='.convert("L")' if grey else "",
-        shaping="".join(f"    {line}\n" for line in shaping),
+        sideways="" if square else _SIDEWAYS.format(upright=upright, lying=upright[::-1]),
+        size=upright if square else "size",
+        invert="" if invert is None else _INVERT.format(border=invert),
+        shaping=_shaping(pre, "size" if not square else str(upright)),
+        shape=(1, *pre.input_size, pre.channels),
     )
 
 
-def _sized(height: int, width: int) -> str:
-    """(width, height) to resize to, before the image is turned."""
-    if height == width:
-        return repr((width, height))
-    return f"{(height, width)} if turn in (2, 4, 5, 6) else {(width, height)}"
+def _shaping(pre: Preprocessing, size: str) -> str:
+    """The last lines of `read`: what it returns, after the manifest's transforms if it has any."""
+    grey = '.convert("L")' if pre.channels == 1 else ""
+    image = f"ImageOps.exif_transpose(image{grey}.resize({size}, Image.BILINEAR, box=box))"
+    lines = shaping_lines.lines(pre.transforms, (pre.height, pre.width), channels=pre.channels)
+    statements = [f"image = {image}", *lines, "return image"] if lines else [f"return {image}"]
+    return "".join(f"    {statement}\n" for statement in statements)
 
 
 def _answer(manifest: Manifest, onnx: Path, picture: bytes) -> tuple[str, float]:

@@ -93,15 +93,11 @@ def _alone(folder: Path, images: list[Path]) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def _here(folder: Path, words: list[str]) -> int:
-    """Runs predict.py in this process, and returns its exit code."""
+def _here(folder: Path, words: list[str]) -> dict[str, Any]:
+    """Runs predict.py in this process, and returns what it defines."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", ["predict.py", *words])
-        try:
-            runpy.run_path(str(folder / "predict.py"), run_name="__main__")
-        except SystemExit as end:
-            return int(end.code or 0)
-    return 0
+        return runpy.run_path(str(folder / "predict.py"), run_name="__main__")
 
 
 # The least to export, and it sees every pixel.
@@ -114,6 +110,8 @@ _SHAPING = [
 ]
 
 
+# Twenty lines close no file of several frames by name; CPython does as soon as it is read.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "pre",
     [
@@ -143,9 +141,11 @@ def test_alone_it_says_what_danlu_says(
     files = [*images, folder / "sample.png"]
     if pre["channels"] == 1:
         printed, errors = _alone(folder, files)
-        assert errors.startswith("none.png cannot be read: [Errno 2] No such file")
+        assert errors.rstrip().endswith(
+            "FileNotFoundError: [Errno 2] No such file or directory: 'none.png'"
+        )
     else:
-        assert _here(folder, list(map(str, files))) == 0
+        _here(folder, list(map(str, files)))
         printed = capsys.readouterr().out
     lines = [line.rpartition(": ")[2].rpartition(" ") for line in printed.splitlines()]
     found = [(label, float(probability)) for label, _, probability in lines]
@@ -157,10 +157,10 @@ def test_alone_it_says_what_danlu_says(
         best = int(one.probabilities.argmax())
         assert label == classes[best], path
         assert probability == pytest.approx(float(one.probabilities[best]), abs=1e-4), path
-    read = runpy.run_path(str(folder / "predict.py"))["read"]
+    read = _here(folder, [str(images[0])])["read"]
     for path in images:
         expected = export.prepared([path.read_bytes()], described.preprocessing)
-        difference = np.abs(read(path).astype(int) - expected)
+        difference = np.abs(np.asarray(read(path), int).reshape(expected.shape) - expected)
         # Pillow and PyTorch resize with rounding of their own, by a level of 255.
         assert difference.max() <= (1 if "transforms" in pre else 0), path
     if pre.get("invert_from_border") is not None:
@@ -173,14 +173,17 @@ def test_alone_it_says_what_danlu_says(
     assert f"prints `sample.png: {label} {probability:.4f}`" in readme
     assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == classes
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["classes"] == classes
-    assert _here(folder, []) == 2
-    assert "usage: predict.py [-h] IMAGE [IMAGE ...]" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="predict"):
+        _here(folder, [])
 
 
 def test_the_program_is_short(manifest: Callable[..., Manifest]) -> None:
-    for pre, most in (({}, 32), ({"channels": 3}, 32), ({"invert_from_border": 0.5}, 36)):
+    photos = {"channels": 3, "height": 232, "width": 232}
+    photos["transforms"] = [{"type": "CenterCrop", "size": 224}]
+    border = 0.024999999999999998  # as measured: with all its digits
+    for pre in ({}, {"channels": 3}, photos, {"invert_from_border": border}):
         lines = list(filter(None, bundle.predict(manifest(preprocessing=pre)).splitlines()))
-        assert len(lines) <= most
+        assert len(lines) <= 20
         assert max(map(len, lines)) <= 100
 
 
