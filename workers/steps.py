@@ -6,9 +6,9 @@ Knows nothing of epochs, jobs and files.
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torch import nn
 from models_store.fields import Computed, Normalize
 from models_store.transforms import ShapingTransform
 from workers.batches import Batch
+from workers.group import Group, Share
 from workers.limits import Limits
 from workers.losses import Loss
 from workers.room import Room
@@ -36,10 +37,16 @@ class Run:
     loss: Loss = field(default_factory=Loss)
     # Hears a code and a message of what a person should know of.
     warn: Callable[[str, str], object] = lambda _code, _message: None
+    group: Group = field(default_factory=Group)  # who computes parts of each batch
     judging: Room = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "judging", Room("judged", self.device))
+
+    def shared(self, group: Group) -> Self:
+        """The same with others, among whom the first one's word on stopping counts."""
+        alone = self.stopped
+        return replace(self, group=group, stopped=lambda: group.agree(alone()))
 
     def made_with(self) -> dict[str, str]:
         """For the manifest: other threads or another precision give other bits."""
@@ -64,6 +71,7 @@ class Training:
     learning: Room
     clip: float | None = None  # the norm that gradients are cut to
     scaler: torch.amp.GradScaler | None = None  # of fp16
+    group: Group = field(default_factory=Group)
     epoch: int = 0
     step: int = 0
 
@@ -71,6 +79,10 @@ class Training:
     def device(self) -> torch.device:
         """Where the network computes."""
         return self.chance.device
+
+    def last_step(self, epochs: int) -> int:
+        """The number that the last step of a run of so many epochs will have."""
+        return self.step + (epochs - self.epoch) * (self.steps // epochs)
 
     def random_states(self) -> dict[str, torch.Tensor]:
         """Of the two generators and of PyTorch's own, which dropout draws from."""
@@ -91,6 +103,7 @@ class Training:
         """Moves the weights once the group of a batch is whole. Returns the learning rate."""
         lr = float(self.optimizer.param_groups[0]["lr"])
         if batch.ends:
+            self.group.add_gradients(self.network)
             self._update()
         return lr
 
@@ -116,6 +129,10 @@ class Prepared(NamedTuple):
     inputs: torch.Tensor
     labels: torch.Tensor
     targets: torch.Tensor
+
+    def part(self, where: slice) -> "Prepared":
+        """Some of the images."""
+        return Prepared(*(column[where] for column in self))
 
     def split(self, parts: int) -> "list[Prepared]":
         """In order, in parts of equal size but for one image."""
@@ -157,7 +174,9 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     earlier: list[tuple[nn.Parameter, torch.Tensor]] = []
     if batch.begins:
         training.optimizer.zero_grad(set_to_none=True)
-    else:  # put aside they are safe from an attempt that fails
+    if not len(prepared.labels):  # others have the images of this batch
+        return []
+    if not batch.begins:  # put aside they are safe from an attempt that fails
         earlier = _take_gradients(training.network)
 
     def attempt(parts: int) -> list[Seen]:
@@ -170,9 +189,6 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     seen = training.learning.compute(len(prepared.labels), attempt, undo=undo)
     _add_gradients(earlier)
     return seen
-
-
-Share = float | torch.Tensor | None
 
 
 def _shared(parts: list[Prepared], loss: Loss) -> list[tuple[Prepared, Share]]:

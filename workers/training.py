@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from models_store import misfits
 from models_store.fields import Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
@@ -85,7 +86,7 @@ def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Traini
         network=network,
         optimizer=optimizer,
         scheduler=scheduler,
-        limits=Limits(recipe),
+        limits=Limits(recipe, agree=run.group.agree),
         steps=steps,
         preparing=Room("prepared", run.device),
         learning=Room(
@@ -100,6 +101,7 @@ def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Traini
         chance=torch.Generator(device=run.device).manual_seed(recipe.seed),
         clip=recipe.clip_grad_norm,
         scaler=torch.amp.GradScaler(run.device.type) if run.precision == "fp16" else None,
+        group=run.group,
     )
 
 
@@ -114,17 +116,22 @@ def fit(
     """
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)
-    make = _making(training, train, recipe, run)
+    make = partial(
+        steps.prepare, make=_making(training, train, recipe, run), room=training.preparing
+    )
+    mixed = misfits.mixing(recipe) is not None
     limits.begin()
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         if limits.ended:
             return
         backbone.train(network)
         before = training.step
-        meter = Meter(run.loss, run.device)
+        meter = Meter(run.loss, run.device, run.group)
         for batch in batches(train, recipe, training.order, run.loss, least=least):
-            prepared = steps.prepare(batch.index, make, training.preparing)
-            outcome = steps.learn(training, batch, prepared, run)
+            part, prepared = run.group.prepare(
+                batch, train, make, loss=run.loss, mixed=mixed, least=least
+            )
+            outcome = steps.learn(training, part, prepared, run)
             lr = training.move(batch)
             training.step += 1
             _count(meter, outcome, run)
@@ -137,6 +144,7 @@ def fit(
                 break
         whole = meter.means()  # waits for the device, so the time below is whole
         seconds, seen = meter.elapsed(), meter.images
+        run.group.average_buffers(network)
         measured = evaluate(network, validation, run)
         if measured is None:
             return
@@ -208,10 +216,12 @@ def evaluate(
     `heed` gets the logits (n, classes) and labels (n,) of each batch, in the order of the samples.
     """
     network.eval()
-    meter = Meter(run.loss, run.device)
-    for index in torch.split(samples.index, _EVALUATION_BATCH):
+    meter = Meter(run.loss, run.device, run.group)
+    for together in torch.split(samples.index, _EVALUATION_BATCH * run.group.size):
         if run.stopped():
             return None
+        if not len(index := run.group.part(together)):
+            continue
         labels = samples.labels[index].to(run.device, non_blocking=True)
         outputs = partial(_outputs, network, samples.pixels, index, run)
         logits = run.judging.compute(len(index), outputs)
