@@ -91,9 +91,9 @@ def _end_stuck(task: Task) -> NoReturn:
 
 
 def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
-    """Sends the devices of this machine and the pid of the forkserver, then removes checkpoint
-    folders that are none of the `known`. A process that ends at once, because asking CUDA makes it
-    unfit to fork, and because the store needs torch.
+    """Sends the devices and cores of this machine and the pid of the forkserver, then removes
+    checkpoint folders that are none of the `known`. A process that ends at once, because asking
+    CUDA makes it unfit to fork, and because the store needs torch.
     """
-    channel.send((devices.found(), os.getppid()))
+    channel.send((devices.found(), devices.cores(), os.getppid()))
     store.sweep(checkpoints, known)

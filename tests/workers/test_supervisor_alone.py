@@ -97,7 +97,7 @@ class Stage:
         channel.close()
 
     def probe(self, channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
-        channel.send((self.devices, 1))
+        channel.send((self.devices, 4, 1))
 
     def process(self, **given: Any) -> Process:
         self.started.append(Process(**given))
@@ -227,7 +227,7 @@ def test_a_job_that_waits_for_a_device_goes_before_those_in_the_queue(
     until(lambda: stage.state(third) == State.succeeded)
 
     over.set()
-    assert devices == ["cpu"]
+    assert devices == [("cpu",)]
     assert stage.job(first).finished_at < stage.job(third).finished_at
 
 
