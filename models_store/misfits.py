@@ -166,7 +166,7 @@ def devices_there(device: Device, found: Sequence[str], *, cores: int) -> int:
 
 def too_many_devices(recipe: Recipe, there: int) -> Problem:
     """`device_unavailable`: the recipe wants more devices than there are."""
-    message = f"The recipe wants {recipe.devices} devices, and this worker has {there}."
+    message = f"The recipe wants {recipe.devices} devices, and the worker has {there}."
     return Problem(
         "device_unavailable",
         message,
