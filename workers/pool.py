@@ -43,8 +43,8 @@ class Pool:
 
     def free(self, places: int = 1) -> tuple[str, ...]:
         """So many free places on as many devices; none if there are fewer."""
-        found = tuple(dict.fromkeys(self._free))[:places]
-        return found if len(found) == places else ()
+        found = list(dict.fromkeys(self._free))[:places]
+        return tuple(sorted(found, key=self.devices.index)) if len(found) == places else ()
 
     def take(self, devices: Sequence[str]) -> None:
         """They are free no more."""
