@@ -93,6 +93,7 @@ class TestDefaults:
             "validation": 0.1,
             "test": None,
             "device": "auto",
+            "devices": 1,
             "precision": "auto",
             "deterministic": False,
             "checkpoints": {"every_epochs": 1, "keep": 5},
