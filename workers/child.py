@@ -54,6 +54,8 @@ def main(task: Task, host: str, channel: Connection) -> None:
     """Does one job and ends the process. `exit.json` says how."""
     stop = Stop()
     processes.lead_session()
+    if task.device == "cpu":
+        os.nice(_NICE)
     # Before there are threads; and before it computes anything, which is no use to a fork.
     followers = ranks.fork(len(task.others), partial(following.work, task))
     processes.become_child(
@@ -67,8 +69,6 @@ def main(task: Task, host: str, channel: Connection) -> None:
     if followers:
         channel.send(followers.pids)
     followers.watch(on_failed=lambda said: end(task, Outcome(**said)), on_gone=_end_bereaved)
-    if task.device == "cpu":
-        os.nice(_NICE)
     held = HeldDevice(channel, stop)
     on_stuck = partial(_end_stuck, task)
     end(task, run_job.run(task, held, stop, followers=followers, on_stuck=on_stuck))

@@ -67,9 +67,6 @@ class Group:
             _VARIABLES[f"{library}_SOCKET_IFNAME"] = interface
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        else:
-            self._threads = torch.get_num_threads()
-            torch.set_num_threads(max(1, self._threads // self.size))
         store = FileStore(str(folder / "meeting"), self.size)
         store.set_timeout(_FOREVER)
         distributed.init_process_group(
@@ -80,6 +77,12 @@ class Group:
             timeout=_FOREVER,
         )
         self._add_up(torch.zeros(1, device=device))  # what the first sum sets up is set up now
+
+    def share_cores(self) -> None:
+        """Takes no more threads than are its part, until it leaves."""
+        if self.size > 1 and self._threads is None:
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(max(1, self._threads // self.size))
 
     def leave(self) -> None:
         """Who leads goes on alone; the others have nothing left to do."""

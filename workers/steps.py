@@ -46,12 +46,15 @@ class Run:
     def shared(self, group: Group) -> Self:
         """The same with others, among whom the first one's word on stopping counts."""
         alone = self.stopped
+        if self.device.type == "cpu":
+            group.share_cores()
         return replace(self, group=group, stopped=lambda: group.agree(alone()))
 
     def made_with(self) -> dict[str, str]:
         """For the manifest: other threads or another precision give other bits."""
         threads = str(torch.get_num_threads())
-        return {"device": str(self.device), "precision": self.precision, "threads": threads}
+        made = {"device": str(self.device), "precision": self.precision, "threads": threads}
+        return made if self.group.size == 1 else {**made, "devices": str(self.group.size)}
 
 
 @dataclass(slots=True)

@@ -1,14 +1,18 @@
 """What a job asks of its followers, and when there are none. Real ones are in test_supervisor."""
 
 from collections.abc import Callable
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
+from database.jobs import Fence
 from models_store.recipe import Recipe
 from problems import Problem
-from workers import devices, following
+from workers import devices, following, processes
+from workers.following import Orders
 from workers.ranks import Followers
+from workers.task import Task
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -35,3 +39,45 @@ def test_more_devices_than_there_are_are_refused(recipe: MakeRecipe) -> None:
         f"The recipe wants {cores + 1} devices, and the worker has {cores}."
     )
     assert raised.value.hint == f"Give devices: {cores}, or fewer."
+
+
+def test_what_goes_wrong_is_told_to_the_first_process(
+    recipe: MakeRecipe,
+    write_images: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "log_to", lambda _: None)
+    folders = {name: tmp_path / name for name in ("cache", "checkpoints", "weights", "runs")}
+    task = Task(
+        fence=Fence(job_id="job_1", worker_id="w1", claim=1),
+        kind="train",
+        device="cpu",
+        database="sqlite:///x",
+        datasets=write_images("train"),
+        uploads=tmp_path,
+        **folders,
+    )
+    ours, theirs = Pipe()
+    ours.send(Orders(recipe(devices=2), "cpu", 2, "another version"))
+
+    following.work(task, 1, theirs)
+
+    said = ours.recv()
+    assert said["state"] == "failed"
+    assert said["error"]["code"] == "job_failed"
+    assert said["error"]["message"] == "shapes has changed while the job began."
+
+
+def test_who_is_left_alone_ends_without_a_word(tmp_path: Path) -> None:
+    ours, theirs = Pipe()
+    ours.close()
+    folders = dict.fromkeys(("datasets", "cache", "checkpoints", "weights", "uploads"), tmp_path)
+    fence = Fence(job_id="job_1", worker_id="w1", claim=1)
+    task = Task(
+        fence=fence, kind="train", device="cpu", database="sqlite:///x", runs=tmp_path, **folders
+    )
+
+    following.work(task, 1, theirs)
+
+    assert list(tmp_path.iterdir()) == []
