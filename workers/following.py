@@ -79,10 +79,11 @@ def meet(followers: Followers, begun: Training, run: Path, stop: Callable[[], bo
     log.info("%d processes share each batch", begun.group.size)
 
 
-def disband(followers: Followers, group: Group) -> None:
+def disband(followers: Followers, group: Group, run: Path) -> None:
     """The training is over: what is left to do is done by the first process alone."""
     followers.end()
     group.leave()
+    shutil.rmtree(_folder(run), ignore_errors=True)
 
 
 def work(task: Task, rank: int, words: Connection) -> None:

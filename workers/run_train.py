@@ -101,7 +101,7 @@ def work(
             keeper.keep(begun, last=finishing)
         if finishing:
             break
-    following.disband(followers, group)
+    following.disband(followers, group, task.run)
     if stop():
         raise Stopped
     journal.evaluating()

@@ -22,7 +22,7 @@ def test_alone_nobody_is_summoned(recipe: MakeRecipe, tmp_path: Path) -> None:
 
     following.check(recipe(), alone)
     group = following.summon(alone, recipe(), ("cpu",), version="v1", run=tmp_path)
-    following.disband(alone, group)
+    following.disband(alone, group, tmp_path)
 
     assert (group.rank, group.size) == (0, 1)
     assert list(tmp_path.iterdir()) == []

@@ -333,6 +333,7 @@ def test_several_devices_learn_and_too_many_are_refused(worker: Any, until: Unti
     assert together["val_loss"] == pytest.approx(alone["val_loss"], rel=0.05)
     assert together["test_accuracy"] == pytest.approx(alone["test_accuracy"], abs=0.02)
     assert len(saved(worker, two)) == 2
+    assert not (worker.home / "runs" / two / "group").exists()
 
 
 def test_a_forkserver_that_dies_is_started_again(
