@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from data_store import arrays
+from data_store.parts import DataSet
 from models_store import misfits
 from models_store.fields import Recipe
 from problems import Problem
@@ -34,12 +34,15 @@ _SLOW = frozenset({"AutoAugment", "ColorJitter", "RandAugment", "TrivialAugmentW
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a follower is to do: `recipe` on `device`, with images of this `version`."""
+    """What a follower is to do: `recipe` on `device`, with images of this `version`. All draw
+    `alike`, the same numbers for whole batches, or each its own.
+    """
 
     recipe: Recipe
     device: str
     size: int
     version: str
+    alike: bool
 
 
 def check(recipe: Recipe, followers: Followers) -> None:
@@ -51,7 +54,7 @@ def check(recipe: Recipe, followers: Followers) -> None:
 
 
 def summon(
-    followers: Followers, recipe: Recipe, held: Sequence[str], *, version: str, run: Path
+    followers: Followers, recipe: Recipe, held: Sequence[str], *, data: DataSet, run: Path
 ) -> Group:
     """Has the followers get ready, while the first process does, too; alone it stays alone. `held`
     are the devices of all, in order.
@@ -60,9 +63,10 @@ def summon(
         return Group()
     shutil.rmtree(_folder(run), ignore_errors=True)  # an earlier attempt's
     _folder(run).mkdir()
+    alike = _draw_alike(recipe)
     for words, device in zip(followers.words, held[1:], strict=True):
-        words.send(Orders(recipe, device, len(held), version))
-    return Group(0, len(held), words=followers.words, alike=_draws_alike(recipe))
+        words.send(Orders(recipe, device, len(held), data.version, alike))
+    return Group(0, len(held), words=followers.words, alike=alike)
 
 
 def meet(followers: Followers, begun: Training, run: Path, stop: Callable[[], bool]) -> None:
@@ -106,39 +110,32 @@ def _follow(task: Task, orders: Orders, rank: int, words: Connection) -> None:
     recipe = orders.recipe
     if recipe.deterministic:
         devices.repeat_to_the_bit()
-    data = arrays.load(
-        recipe.dataset,
-        root=task.datasets,
-        cache=task.cache,
-        size=recipe.size,
-        channels=recipe.channels,
-        progress=lambda *_: None,
-    )
+    data = outset.load(task, recipe, lambda *_: None)
     if data.version != orders.version:
         raise Problem("job_failed", f"{recipe.dataset} has changed while the job began.")
     device = devices.choose(recipe.device, orders.device)
     parts = split(data, recipe, device)
-    group = Group(rank, orders.size, words=[words], alike=_draws_alike(recipe))
+    group = Group(rank, orders.size, words=[words], alike=orders.alike)
     run = outset.run(
         recipe, data, parts, device, stopped=lambda: False, warn=lambda *_: None
     ).shared(group)
     network = outset.build(outset.plan(recipe, data), recipe.seed, run)
     begun = training.begin(network, recipe, run, steps=outset.steps(parts, recipe, network))
     words.send(READY)
-    _take_over(begun, recipe, _folder(task.run))
+    _take_over(begun, orders, _folder(task.run))
     for _ in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run):
         pass
 
 
-def _take_over(begun: Training, recipe: Recipe, folder: Path) -> None:
+def _take_over(begun: Training, orders: Orders, folder: Path) -> None:
     """The state of the first process; but what each draws for itself is not to be the same."""
     begun.group.join(begun.device, folder)
     if not state.restore(folder, begun):
         raise Problem("job_failed", "The state of the first process could not be read.")
     _all_have_it(begun)
-    own = (recipe.seed * 1_000_003 + begun.step * 1009 + begun.group.rank) % 2**63
+    own = (orders.recipe.seed * 1_000_003 + begun.step * 1009 + begun.group.rank) % 2**63
     torch.manual_seed(own)
-    if not _draws_alike(recipe):
+    if not orders.alike:
         begun.chance.manual_seed(own)
 
 
@@ -147,7 +144,7 @@ def _all_have_it(begun: Training) -> None:
     float(begun.group.sum(torch.zeros(1, device=begun.device)))
 
 
-def _draws_alike(recipe: Recipe) -> bool:
+def _draw_alike(recipe: Recipe) -> bool:
     """Whether all prepare whole batches, and so come to the images that one device would."""
     return _SLOW.isdisjoint(one.type for one in recipe.transforms.train)
 

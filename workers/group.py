@@ -8,7 +8,7 @@ Knows nothing of jobs, nor of how the processes are started and watched.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -19,11 +19,10 @@ import torch
 from torch import distributed, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # torch does not say so
 
-from workers.batches import Batch, Samples
 from workers.losses import Loss
 
 if TYPE_CHECKING:
-    from workers.steps import Prepared
+    from workers.batches import Batch
 
 _VARIABLES = os.environ  # noqa: TID251 - gloo and NCCL read it there, they are no settings
 _YES, _NO = b"\1", b"\0"
@@ -104,34 +103,36 @@ class Group:
             raise
         return flag
 
-    def prepare(
-        self,
-        batch: Batch,
-        train: Samples,
-        make: Callable[[torch.Tensor], "Prepared"],
-        *,
-        loss: Loss,
-        mixed: bool,
-        least: int,
-    ) -> tuple[Batch, "Prepared"]:
-        """What `make` makes of the part of a batch that is computed here, and that part, with its
-        share in the whole. No part has fewer images than `least`: there may be none for the last.
+    def divide(
+        self, batch: "Batch", labels: torch.Tensor, loss: Loss, *, mixed: bool, least: int
+    ) -> "Batch":
+        """What is done of a batch here: which of its images are prepared, from which of these is
+        learnt, and what that counts for in the whole. No part has fewer images than `least`: there
+        may be none for the last ones. `labels` are those of all images.
         """
         if self.size == 1:
-            return batch, make(batch.index)
-        labels = train.labels[batch.index]
-        parts = labels.tensor_split(max(1, min(self.size, len(labels) // least)))
-        shares = loss.shares(parts, mixed=mixed)
-        first = sum(map(len, parts[: self.rank]))
-        idle = self.rank >= len(parts)
-        here = slice(0, 0) if idle else slice(first, first + len(parts[self.rank]))
-        share = None if idle else _product(batch.share, shares[self.rank])
-        mine = replace(batch, index=batch.index[here], share=share)
+            return batch
+        first, parts = 0, self._parts(batch.index, least)
+        if self.rank < len(parts):
+            shares = loss.shares([labels[part] for part in parts], mixed=mixed)
+            batch = replace(batch, share=_product(batch.share, shares[self.rank]))
         if self._alike:
-            prepared = make(batch.index)
-            return mine, prepared.part(here)
-        prepared = make(batch.index[:1] if idle else mine.index)
-        return mine, prepared.part(slice(len(mine.index)))
+            first = sum(map(len, parts[: self.rank]))
+        count = len(parts[self.rank]) if self.rank < len(parts) else 0
+        here = slice(first, first + count)
+        return replace(batch, index=self.prepared(batch.index, least), here=here)
+
+    def prepared(self, index: torch.Tensor, least: int) -> torch.Tensor:
+        """The images of a batch (n,) that are prepared here: all, or those of the part. Where that
+        is empty it is one image: nothing cannot be prepared.
+        """
+        if self._alike:
+            return index
+        parts = self._parts(index, least)
+        return parts[self.rank] if self.rank < len(parts) else index[:1]
+
+    def _parts(self, index: torch.Tensor, least: int) -> tuple[torch.Tensor, ...]:
+        return index.tensor_split(max(1, min(self.size, len(index) // least)))
 
     def part(self, index: torch.Tensor) -> torch.Tensor:
         """Of images (n,) to judge, those that are judged here: the others judge the rest."""

@@ -43,7 +43,7 @@ class Meter:
         self._totals = torch.zeros(2 if loss.is_even else 4, device=device, dtype=exact)
         self._began = self._looked = time.perf_counter()
         self._totals_before, self._images_before = torch.zeros_like(self._totals), 0
-        self._here = self._everywhere = 0
+        self.images = 0
 
     def count(
         self,
@@ -58,12 +58,7 @@ class Meter:
         if not self._loss.is_even:
             self._totals[2] += self._loss.weight(targets)
             self._totals[3] += self._loss.counted(labels).sum()
-        self._here += len(labels)
-
-    @property
-    def images(self) -> int:
-        """Counted until now; in a group, until the last look."""
-        return self._here if self._group.size == 1 else self._everywhere
+        self.images += len(labels)
 
     def due(self) -> bool:
         return self._group.agree(time.perf_counter() - self._looked >= TICK_SECONDS)
@@ -72,8 +67,11 @@ class Meter:
         return time.perf_counter() - self._began
 
     def means(self) -> Metrics:
-        """Of all images; waits for the device."""
-        return _means(*self._counted())
+        """Of all images; waits for the device. That ends the measuring: in a group `images` are
+        those of all now.
+        """
+        totals, self.images = self._counted()
+        return _means(totals, self.images)
 
     def read(self) -> tuple[Metrics, float]:
         """Means and images per second since the last look; waits for the device."""
@@ -89,11 +87,10 @@ class Meter:
     def _counted(self) -> tuple[torch.Tensor, int]:
         """The sums and the images of the whole group."""
         if self._group.size == 1:
-            return self._totals, self._here
-        here = self._totals.new_tensor([self._here])
+            return self._totals, self.images
+        here = self._totals.new_tensor([self.images])
         summed = self._group.sum(torch.cat([self._totals, here]))
-        self._everywhere = int(summed[-1])
-        return summed[:-1], self._everywhere
+        return summed[:-1], int(summed[-1])
 
 
 def _means(totals: torch.Tensor, images: int) -> Metrics:

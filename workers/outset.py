@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import torch
 
+from data_store import arrays
 from data_store.parts import DataSet
+from data_store.progress import Progress
 from models_store import architectures, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
@@ -18,9 +20,25 @@ from models_store.recipe import check_batches
 from problems import Problem
 from workers import devices, losses, training
 from workers.split import Split
+from workers.task import Task
 from workers.training import Run
 
 log = logging.getLogger(__name__)
+
+
+def load(task: Task, recipe: Recipe, progress: Progress) -> DataSet:
+    """The decoded data set. Raises what `data_store.arrays.load` raises."""
+    workers = recipe.data_loader.num_workers
+    return arrays.load(
+        recipe.dataset,
+        root=task.datasets,
+        cache=task.cache,
+        size=recipe.size,
+        channels=recipe.channels,
+        progress=progress,
+        threads=None if workers == "auto" else workers,
+        mirrors=task.mirrors,
+    )
 
 
 def run(

@@ -69,7 +69,7 @@ def work(
     parts = split(data, recipe, device)
     _describe(journal, recipe, data, parts)
 
-    group = following.summon(followers, recipe, holding.devices, version=data.version, run=task.run)
+    group = following.summon(followers, recipe, holding.devices, data=data, run=task.run)
     alone = outset.run(recipe, data, parts, device, stopped=stop, warn=journal.notice)
     run_with = alone.shared(group)
     planned = outset.plan(recipe, data)
@@ -203,19 +203,9 @@ def _progress(journal: Journal, stop: Stop) -> Progress:
 
 def _load(task: Task, recipe: Recipe, holding: _Holding, stop: Stop) -> DataSet:
     """The decoded data set; while it is downloaded, others may have the device."""
-    workers = recipe.data_loader.num_workers
     local = arrays.is_local(recipe.dataset, task.datasets)
     with contextlib.nullcontext() if local else holding.given_up():
-        data = arrays.load(
-            recipe.dataset,
-            root=task.datasets,
-            cache=task.cache,
-            size=recipe.size,
-            channels=recipe.channels,
-            progress=holding.progress,
-            threads=None if workers == "auto" else workers,
-            mirrors=task.mirrors,
-        )
+        data = outset.load(task, recipe, holding.progress)
     if stop():
         raise Stopped
     return data

@@ -106,11 +106,11 @@ class Training:
         """Moves the weights once the group of a batch is whole. Returns the learning rate."""
         lr = float(self.optimizer.param_groups[0]["lr"])
         if batch.ends:
-            self.group.add_gradients(self.network)
             self._update()
         return lr
 
     def _update(self) -> None:
+        self.group.add_gradients(self.network)
         if self.clip is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
@@ -169,7 +169,8 @@ def prepare(index: torch.Tensor, make: Callable[[torch.Tensor], Prepared], room:
 
 
 def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> list[Seen]:
-    """Adds the gradients of a batch to those of its group; no weight moves.
+    """Adds the gradients of a batch, or of what of it is here, to those of its group; no weight
+    moves.
 
     They are those of the whole batch also where it is computed in parts, but for rounding and for
     BatchNorm, which sees each part alone.
@@ -177,7 +178,9 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     earlier: list[tuple[nn.Parameter, torch.Tensor]] = []
     if batch.begins:
         training.optimizer.zero_grad(set_to_none=True)
-    if not len(prepared.labels):  # others have the images of this batch
+    if batch.here is not None:
+        prepared = prepared.part(batch.here)
+    if not len(prepared.labels):  # others have its images
         return []
     if not batch.begins:  # put aside they are safe from an attempt that fails
         earlier = _take_gradients(training.network)

@@ -12,7 +12,6 @@ from functools import partial
 import torch
 from torch import nn
 
-from models_store import misfits
 from models_store.fields import Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
@@ -116,10 +115,7 @@ def fit(
     """
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)
-    make = partial(
-        steps.prepare, make=_making(training, train, recipe, run), room=training.preparing
-    )
-    mixed = misfits.mixing(recipe) is not None
+    make = _making(training, train, recipe, run)
     limits.begin()
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         if limits.ended:
@@ -127,11 +123,9 @@ def fit(
         backbone.train(network)
         before = training.step
         meter = Meter(run.loss, run.device, run.group)
-        for batch in batches(train, recipe, training.order, run.loss, least=least):
-            part, prepared = run.group.prepare(
-                batch, train, make, loss=run.loss, mixed=mixed, least=least
-            )
-            outcome = steps.learn(training, part, prepared, run)
+        for batch in batches(train, recipe, training.order, run.loss, least=least, group=run.group):
+            prepared = steps.prepare(batch.index, make, training.preparing)
+            outcome = steps.learn(training, batch, prepared, run)
             lr = training.move(batch)
             training.step += 1
             _count(meter, outcome, run)
@@ -217,10 +211,11 @@ def evaluate(
     """
     network.eval()
     meter = Meter(run.loss, run.device, run.group)
-    for together in torch.split(samples.index, _EVALUATION_BATCH * run.group.size):
+    together = torch.split(samples.index, _EVALUATION_BATCH * run.group.size)
+    for index in map(run.group.part, together):
         if run.stopped():
             return None
-        if not len(index := run.group.part(together)):
+        if not len(index):
             continue
         labels = samples.labels[index].to(run.device, non_blocking=True)
         outputs = partial(_outputs, network, samples.pixels, index, run)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data_store.parts import DataSet
 from database.jobs import Fence
 from models_store.recipe import Recipe
 from problems import Problem
@@ -21,7 +22,8 @@ def test_alone_nobody_is_summoned(recipe: MakeRecipe, tmp_path: Path) -> None:
     alone = Followers()
 
     following.check(recipe(), alone)
-    group = following.summon(alone, recipe(), ("cpu",), version="v1", run=tmp_path)
+    data = DataSet("shapes", "v1", (), {}, skipped=())
+    group = following.summon(alone, recipe(), ("cpu",), data=data, run=tmp_path)
     following.disband(alone, group, tmp_path)
 
     assert (group.rank, group.size) == (0, 1)
@@ -59,7 +61,7 @@ def test_what_goes_wrong_is_told_to_the_first_process(
         **folders,
     )
     ours, theirs = Pipe()
-    ours.send(Orders(recipe(devices=2), "cpu", 2, "another version"))
+    ours.send(Orders(recipe(devices=2), "cpu", 2, "another version", True))
 
     following.work(task, 1, theirs)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from workers.batches import Batch, Samples
+from workers.batches import Batch
 from workers.group import Group
 from workers.losses import Loss
 
@@ -71,21 +71,11 @@ def test_who_leads_stops_them_all(found: Found) -> None:
     assert found["out of time"]["two"]["stop_reason"] == "max_seconds"
 
 
-def test_alone_a_batch_stays_as_it_is() -> None:
+def test_alone_all_stays_as_it_is() -> None:
     index = torch.tensor([3, 1, 2])
-    train = Samples(pixels=torch.zeros(0), labels=torch.arange(9), index=index)
-    batch = Batch(index, share=0.5)
-    made: list[torch.Tensor] = []
+    batch, group = Batch(index, share=0.5), Group()
 
-    def make(of: torch.Tensor) -> Any:
-        made.append(of)
-        return "prepared"
-
-    group = Group()
-    found = group.prepare(batch, train, make, loss=Loss(), mixed=False, least=2)
-
-    assert found == (batch, "prepared")
-    assert made[0] is index
+    assert group.divide(batch, torch.arange(9), Loss(), mixed=False, least=2) is batch
     assert group.part(index).tolist() == [3, 1, 2]
     assert (group.agree(True), group.agree(False)) == (True, False)
     assert group.sum(index) is index
@@ -102,28 +92,41 @@ def test_alone_a_batch_stays_as_it_is() -> None:
     ],
 )
 @pytest.mark.parametrize("alike", [True, False])
-def test_parts_of_a_batch(images: int, least: int, parts: list[int], alike: bool) -> None:
-    index = torch.arange(10, 10 + images)
-    train = Samples(pixels=torch.zeros(0), labels=torch.arange(30) % 3, index=index)
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_parts_of_a_batch(
+    images: int, least: int, parts: list[int], alike: bool, share: float | None
+) -> None:
+    """Prepared is the whole batch, or no more than is needed."""
+    index, labels = torch.arange(10, 10 + images), torch.arange(30) % 3
     seen: list[int] = []
     shares: list[float] = []
-    made: list[int] = []
-
-    def make(of: torch.Tensor) -> Any:
-        from workers.steps import Prepared
-
-        made.append(len(of))
-        return Prepared(of, train.labels[of], train.labels[of])
+    prepared: list[int] = []
 
     for rank in range(3):
         group = Group(rank, 3, alike=alike)
-        mine, prepared = group.prepare(
-            Batch(index), train, make, loss=Loss(), mixed=False, least=least
-        )
-        assert prepared.inputs.tolist() == mine.index.tolist()
-        seen += mine.index.tolist()
-        shares.append(float(mine.share or 0))
+        mine = group.divide(Batch(index, share=share), labels, Loss(), mixed=False, least=least)
+        assert mine.here is not None
+        here = mine.index[mine.here].tolist()
+        assert mine.index.tolist() == group.prepared(index, least).tolist()
+        prepared.append(len(mine.index))
+        seen += here
+        shares += [float(mine.share or 0)] if here else []
 
     assert seen == index.tolist()
-    assert shares == pytest.approx([count / images for count in parts])
-    assert made == ([images] * 3 if alike else [count or 1 for count in parts])
+    whole = 1 if share is None else share
+    assert shares == pytest.approx([whole * count / images for count in parts if count])
+    assert prepared == ([images] * 3 if alike else [count or 1 for count in parts])
+
+
+def test_classes_that_weigh_more_count_for_more_in_a_part() -> None:
+    loss = Loss(weight=torch.tensor([1.0, 3.0]))
+    labels = torch.tensor([0, 0, 1, 1])
+    batch = Batch(torch.arange(4))
+
+    shares = [
+        Group(rank, 2).divide(batch, labels, loss, mixed=mixed, least=1).share
+        for mixed in (False, True)
+        for rank in (0, 1)
+    ]
+
+    assert [float(share) for share in shares if share is not None] == [0.25, 0.75, 0.5, 0.5]
