@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from sqlalchemy.orm import Session, sessionmaker
 
-from data_store import arrays, catalog
+from data_store import arrays
 from data_store.parts import DataSet
 from data_store.progress import Progress
 from database import jobs
@@ -87,7 +87,7 @@ def work(
         architecture=planned.architecture,
         classes=data.classes,
         dataset={"name": data.name, "version": data.version},
-        preprocessing=_preprocessing(task, recipe, data, run_with.normalize),
+        preprocessing=_preprocessing(recipe, data, run_with.normalize),
         made_with=run_with.made_with(),
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
@@ -222,7 +222,7 @@ def _progress(journal: Journal, stop: Stop) -> Progress:
 
 def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
     """The decoded data set; while it is downloaded, others may have the device."""
-    workers = recipe.data_loader.num_workers
+    processes = recipe.data_loader.num_workers
     local = arrays.is_local(recipe.dataset, task.datasets)
     with contextlib.nullcontext() if local else holding.given_up():
         return arrays.load(
@@ -232,7 +232,7 @@ def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
             size=recipe.size,
             channels=recipe.channels,
             progress=holding.progress,
-            threads=None if workers == "auto" else workers,
+            processes=None if processes == "auto" else processes,
             mirrors=task.mirrors,
         )
 
@@ -267,14 +267,13 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
 
 def _normalize(recipe: Recipe, data: DataSet) -> Normalize | None:
     if recipe.normalize == "auto":
-        return preprocess.measure_normalize(data.parts["train"].images)
+        sums = data.parts["train"].sums
+        assert sums is not None  # every set that is loaded has them
+        return preprocess.measure_normalize(sums.count, sums.totals, sums.squares)
     return recipe.normalize
 
 
-def _preprocessing(
-    task: Task, recipe: Recipe, data: DataSet, normalize: Normalize | None
-) -> Preprocessing:
-    facts = catalog.facts(data.name, task.datasets)
+def _preprocessing(recipe: Recipe, data: DataSet, normalize: Normalize | None) -> Preprocessing:
     border = None
     if recipe.invert == "auto":
         border = preprocess.measure_border(data.parts["train"].borders)
@@ -286,8 +285,8 @@ def _preprocessing(
         transforms=recipe.transforms.shaping,
         normalize=normalize,
         invert_from_border=border,
-        trained_height=facts.height,
-        trained_width=facts.width,
+        trained_height=data.height,
+        trained_width=data.width,
     )
 
 
