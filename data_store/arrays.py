@@ -4,7 +4,7 @@ Knows nothing of tensors and augmentation: it gives uint8 images and their label
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_store import cache as decoded
-from data_store import catalog, downloads, folder, readers, reading
+from data_store import catalog, crew, downloads, folder, readers, reading
 from data_store.built_in import SETS
 from data_store.parts import DataSet, Pixels, Stream
 from data_store.progress import Progress, paced
@@ -23,6 +23,8 @@ from data_store.sources import BuiltInSource, FolderSource, Wanted
 from problems import Problem
 
 Mode = Literal["auto", "resident", "stream"]
+
+_ROW_SECONDS = 5e-5  # that reading an image of a built-in set takes, and resizing it
 
 __all__ = [
     *("DataSet", "Mode", "Part", "Progress", "Skipped"),
@@ -182,29 +184,32 @@ class _Decoding:
         found = self._found(replace(wanted, held=False))
         how: dict[str, Any] = {"size": wanted.size, "channels": wanted.channels}
         items: dict[str, Sequence[Any]]
+        read: Callable[[Sequence[Any]], Pixels]
         if isinstance(self.source, FolderSource):
             left_out = {each.file for each in found.skipped}
             items = {part: self.source.paths(part, without=left_out) for part in found.parts}
-            return self._streaming(found, wanted, why, items, partial(reading.pixels, **how))
-        self.source = self._opened()  # a new one, since it hashes what it reads
-        own = Wanted(self.source.typical(), SETS[self._name].channels)
-        self._found(own)
-        files = {part: self._place(own) / decoded.images_file(part) for part in found.parts}
-        items = {
-            part: [(str(files[part]), row) for row in range(len(found.parts[part].labels))]
-            for part in found.parts
-        }
-        return self._streaming(found, wanted, why, items, partial(reading.rows, **how))
+            read = partial(reading.pixels, **how)
+            processes = self.source.processes("train")
+        else:
+            items = self._rows()
+            read = partial(reading.rows, **how)
+            processes = crew.worth(len(items["train"]) * _ROW_SECONDS)
+            processes = processes if self._processes is None else self._processes
+        root = self._root / self._name
+        stream = Stream(root, items, read, wanted.shape, processes=processes, why=why)
+        return replace(found, stream=stream)
 
-    def _streaming(
-        self,
-        found: DataSet,
-        wanted: Wanted,
-        why: str,
-        items: Mapping[str, Sequence[Any]],
-        read: Callable[[Sequence[Any]], Pixels],
-    ) -> DataSet:
-        return replace(found, stream=Stream(items, read, wanted.shape, why, self._processes))
+    def _rows(self) -> dict[str, Sequence[Any]]:
+        """Of a built-in set, which lies in a few files of its own: where each image is once they
+        are decoded, at their own size.
+        """
+        self.source = self._opened()  # anew, since it has hashed what it has read
+        own = Wanted(self.source.typical(), SETS[self._name].channels)
+        found = self._found(own)
+        return {
+            part: [(str(self._place(own) / decoded.images_file(part)), row) for row in range(count)]
+            for part, count in ((part, len(one.labels)) for part, one in found.parts.items())
+        }
 
     def _place(self, wanted: Wanted) -> Path:
         return decoded.place(

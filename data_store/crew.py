@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -87,7 +87,7 @@ class Crew(Generic[Item, Answer]):
 
     def run(
         self, items: Sequence[Item], tick: Callable[[], object], *, batch: int = BATCH
-    ) -> Iterator[tuple[range, Answer]]:
+    ) -> Generator[tuple[range, Answer], None, None]:
         """The answers for all items, so many at a time, in order, with their places in `items`.
 
         `tick` is called several times a second; what it raises ends the run. One that is left early

@@ -3,8 +3,10 @@
 Knows nothing of where they come from or how they are kept.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -82,15 +84,20 @@ class Stream:
     """Where the images of a set that is not held come from, each time they are wanted.
 
     Each has one of the `items` of its part, and `read` is done to some of these; it can be sent to
-    another process. `shape` is (H, W, C). `why` says, in words, why the set is not held; empty if
-    somebody wanted it so. So many `processes` read; None: whoever starts them knows best.
+    another process: so many `processes` pay, 0: none but the caller's. `shape` is (H, W, C). `why`
+    says, in words, why the set is not held; empty if somebody wanted it so.
     """
 
+    root: Path
     items: Mapping[str, Sequence[Any]]
     read: Callable[[Sequence[Any]], Pixels]
     shape: tuple[int, int, int]
+    processes: int
     why: str
-    processes: int | None = None
+
+    def name(self, item: Any) -> str:
+        """The file that an item stands for, from the folder of the data set on."""
+        return os.path.relpath(item, self.root) if isinstance(item, str) else str(item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +118,8 @@ class DataSet:
     width: int = 0
     mended: str | None = None
     stream: Stream | None = None
+
+    @property
+    def mode(self) -> str:
+        """How its images come, as `data_loader.mode` calls it."""
+        return "resident" if self.stream is None else "stream"

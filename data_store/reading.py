@@ -71,7 +71,7 @@ def pixels(paths: Sequence[str], *, size: tuple[int, int], channels: int) -> Pix
     for place, path in enumerate(paths):
         _, decoded = _decoded(path, size, channels)
         if isinstance(decoded, Problem):
-            bad[place] = f"{path}: {decoded.detail}"
+            bad[place] = decoded.detail
         else:
             found[place] = decoded.pixels
     return Pixels(found, bad)

@@ -3,13 +3,14 @@
 Knows nothing of networks and optimizers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from models_store import misfits
 from models_store.fields import Recipe
+from workers.feeding import Fed
 from workers.losses import Loss
 
 
@@ -17,12 +18,23 @@ from workers.losses import Loss
 class Samples:
     """Some images: `index` (n,) points into `pixels` (N, H, W, C) uint8 and `labels` (N,)."""
 
-    pixels: torch.Tensor
+    pixels: torch.Tensor | Fed
     labels: torch.Tensor
     index: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def expect(self, batches: Sequence[torch.Tensor]) -> None:
+        """These will be taken next, in this order: what is not held is read ahead."""
+        if isinstance(self.pixels, Fed):
+            self.pixels.expect(batches)
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        """The pixels of images (n,). Raises `Problem` dataset_changed, when they are not held."""
+        if isinstance(self.pixels, Fed):
+            return self.pixels.take(index)
+        return self.pixels[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ def batches(
         whole.pop()
     elif len(whole) > 1 and len(whole[-1]) < least:
         whole[-2:] = [torch.cat(whole[-2:])]
+    train.expect(whole)
     if recipe.grad_accumulation == 1:
         yield from map(Batch, whole)
         return

@@ -25,7 +25,7 @@ from models_store.layers import label
 from models_store.manifest import Preprocessing
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, losses, pretraining, starting, state, training
+from workers import devices, losses, memory, pretraining, starting, state, training
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.reporter import Reporter, Stop, Stopped
@@ -88,7 +88,7 @@ def work(
         classes=data.classes,
         dataset={"name": data.name, "version": data.version},
         preprocessing=_preprocessing(recipe, data, run_with.normalize),
-        made_with=run_with.made_with(),
+        made_with=run_with.made_with() | {"data_loader.mode": data.mode},
     )
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
@@ -234,6 +234,8 @@ def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
             progress=holding.progress,
             processes=None if processes == "auto" else processes,
             mirrors=task.mirrors,
+            mode=recipe.data_loader.mode,
+            budget_bytes=memory.for_images(),
         )
 
 
@@ -260,6 +262,11 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
         named = ", ".join(one.file for one in data.skipped[:5])
         more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""
         journal.warn("unreadable_images", f"Left out, because unreadable: {named}{more}.")
+    if data.stream is not None and data.stream.why:
+        journal.warn(
+            "images_streamed",
+            f"{data.stream.why} So they are read and decoded in each epoch anew, which is slower.",
+        )
     if schedule := misfits.schedule_length(recipe, images=len(parts.train)):
         journal.warn("schedule_length", schedule)
     journal.describe(data.version)

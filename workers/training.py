@@ -39,8 +39,12 @@ __all__ = [
     "steps_per_epoch",
 ]
 
-# Forward passes without gradients take little memory: larger batches keep the cores busy.
+# Forward passes without gradients take little memory: larger batches keep a GPU busy. A CPU is the
+# fastest while what a layer makes of them stays in its caches: 64 images of 32 px take 0.6 s of
+# 10,000 where 512 take 1.4, and 150 MB more.
 _EVALUATION_BATCH = 512
+_EVALUATION_PIXELS = 64 * 32 * 32
+_LEAST_EVALUATION_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ def _making(
     on_pixels, on_inputs = stages(recipe.transforms.train)
 
     def make(index: torch.Tensor) -> Prepared:
-        pixels = train.pixels[index].to(run.device, non_blocking=True)
+        pixels = train.take(index).to(run.device, non_blocking=True)
         labels = train.labels[index].to(run.device, non_blocking=True)
         pixels = augment(pixels, on_pixels, training.chance)
         inputs, targets = mix(
@@ -209,11 +213,13 @@ def evaluate(
     """
     network.eval()
     meter = Meter(run.loss, run.device)
-    for index in torch.split(samples.index, _EVALUATION_BATCH):
+    whole = torch.split(samples.index, _evaluation_batch(samples, run.device))
+    samples.expect(whole)
+    for index in whole:
         if run.stopped():
             return None
         labels = samples.labels[index].to(run.device, non_blocking=True)
-        outputs = partial(_outputs, network, samples.pixels, index, run)
+        outputs = partial(_outputs, network, samples, index, run)
         logits = run.judging.compute(len(index), outputs)
         meter.count(run.loss.sum(logits, labels), logits, labels, labels)
         if heed is not None:
@@ -221,13 +227,21 @@ def evaluate(
     return meter.means()
 
 
+def _evaluation_batch(samples: Samples, device: torch.device) -> int:
+    """How many images at once."""
+    if device.type != "cpu":
+        return _EVALUATION_BATCH
+    pixels = samples.pixels.shape[1] * samples.pixels.shape[2]
+    return min(_EVALUATION_BATCH, max(_LEAST_EVALUATION_BATCH, _EVALUATION_PIXELS // pixels))
+
+
 def _outputs(
-    network: nn.Module, pixels: torch.Tensor, index: torch.Tensor, run: Run, parts: int
+    network: nn.Module, samples: Samples, index: torch.Tensor, run: Run, parts: int
 ) -> torch.Tensor:
-    """Logits (n, classes) of images (n,) of `pixels`, computed in so many parts."""
+    """Logits (n, classes) of images (n,) of `samples`, computed in so many parts."""
 
     def outputs(part: torch.Tensor) -> torch.Tensor:
-        taken = pixels[part].to(run.device, non_blocking=True)
+        taken = samples.take(part).to(run.device, non_blocking=True)
         logits: torch.Tensor = network(to_input(taken, run.normalize, run.transforms))
         return logits
 
