@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 BATCH = 64
-MOST_PROCESSES = 16
-# What is done is worth processes from here on: each takes a third of a second of its core before
-# it has done anything.
-WORTH_SECONDS = 0.5
+_MOST_PROCESSES = 8  # each takes 25 MB
+# Work is worth processes from here on: each takes a third of a second of its core before it has
+# done anything.
+_WORTH_SECONDS = 0.5
 _LOOK_SECONDS = 0.2
 # Batches for each process that may be done before their turn comes.
 _AHEAD = 3
@@ -41,7 +41,7 @@ Answer = TypeVar("Answer")
 
 def worth(seconds: float) -> int:
     """How many processes pay for work that takes one core so long; 0: none but the caller's."""
-    return min(_cores(), MOST_PROCESSES) if seconds > WORTH_SECONDS else 0
+    return min(_cores(), _MOST_PROCESSES) if seconds > _WORTH_SECONDS else 0
 
 
 def _cores() -> int:

@@ -52,7 +52,7 @@ class DataLoader(_Part):
     num_workers: Workers | Literal["auto"] = Field(
         "auto",
         description="Processes that decode the files of a folder. 0: none but the job's own; auto: "
-        "as many as there are cores, 16 at most, where that pays.",
+        "as many as there are cores, 8 at most, where that pays.",
     )
     mode: Literal["auto", "resident", "stream"] = Field(
         "auto",

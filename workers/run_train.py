@@ -68,6 +68,7 @@ def work(
     holding = _Holding(task, sessions, held, _progress(journal, stop))
     weights = pretraining.obtain(recipe, task, holding, warn=journal.warn, warned=warned)
     data = _load(task, recipe, holding)
+    memory.give_back()  # what the files of the set were listed in
     if stop():
         raise Stopped
     device = devices.choose(recipe.device, holding.device)
@@ -112,6 +113,7 @@ def work(
     if stop():
         raise Stopped
     journal.evaluating()
+    memory.give_back()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
     watching.tested(judge.judge(network, saver.best()))
     return _why_it_ended(begun, task, recipe)
