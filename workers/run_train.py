@@ -71,8 +71,9 @@ def work(
     _describe(journal, recipe, data, parts)
 
     group = following.summon(followers, recipe, holding.devices, data=data, run=task.run)
-    alone = outset.run(recipe, data, parts, device, stopped=stop, warn=journal.notice)
-    run_with = alone.shared(group)
+    run_with = outset.run(recipe, data, parts, device, stopped=stop, warn=journal.notice).shared(
+        group
+    )
     planned = outset.plan(recipe, data)
     start = starting.obtain(recipe, task, planned, data.classes, warn=journal.notice)
     network = outset.build(planned, recipe.seed, run_with)
