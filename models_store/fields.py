@@ -52,8 +52,13 @@ class DataLoader(_Part):
     drop_last: bool = False
     num_workers: Workers | Literal["auto"] = Field(
         "auto",
-        description="Threads that decode the files of a folder, when they are decoded. 0: none "
-        "but the job's own; auto: as many as there are cores, where the images are large.",
+        description="Processes that decode the files of a folder. 0: none but the job's own; auto: "
+        "as many as there are cores, 8 at most, where that pays.",
+    )
+    mode: Literal["auto", "resident", "stream"] = Field(
+        "auto",
+        description="resident: images are decoded once and held; stream: they are read in each "
+        "epoch anew, in little memory; auto: held if there is room for them.",
     )
 
 

@@ -3,7 +3,7 @@
 Knows nothing of networks and optimizers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ import torch
 
 from models_store import misfits
 from models_store.fields import Recipe
+from workers.feeding import Fed
 from workers.group import Group
 from workers.losses import Loss
 
@@ -19,12 +20,23 @@ from workers.losses import Loss
 class Samples:
     """Some images: `index` (n,) points into `pixels` (N, H, W, C) uint8 and `labels` (N,)."""
 
-    pixels: torch.Tensor
+    pixels: torch.Tensor | Fed
     labels: torch.Tensor
     index: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def expect(self, batches: Sequence[torch.Tensor]) -> None:
+        """These will be taken next, in this order: what is not held is read ahead."""
+        if isinstance(self.pixels, Fed):
+            self.pixels.expect(batches)
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        """The pixels of images (n,). Raises `Problem` dataset_changed, when they are not held."""
+        if isinstance(self.pixels, Fed):
+            return self.pixels.take(index)
+        return self.pixels[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +87,21 @@ def batches(
         whole.pop()
     elif len(whole) > 1 and len(whole[-1]) < least:
         whole[-2:] = [torch.cat(whole[-2:])]
+    made = list(map(divided, _grouped(whole, train, recipe, loss, mixed=mixed)))
+    train.expect([batch.index for batch in made])
+    yield from made
+
+
+def _grouped(
+    whole: Sequence[torch.Tensor], train: Samples, recipe: Recipe, loss: Loss, *, mixed: bool
+) -> Iterator[Batch]:
+    """Images (n,) of each batch, with its place among those that make one step together."""
     if recipe.grad_accumulation == 1:
-        yield from map(divided, map(Batch, whole))
+        yield from map(Batch, whole)
         return
     for start in range(0, len(whole), recipe.grad_accumulation):
         together = whole[start : start + recipe.grad_accumulation]
         labels = [train.labels[batch] for batch in together]
         shares = loss.shares(labels, mixed=mixed)
         for batch, share in zip(together, shares, strict=True):
-            begins, ends = batch is together[0], batch is together[-1]
-            yield divided(Batch(batch, begins=begins, ends=ends, share=share))
+            yield Batch(batch, begins=batch is together[0], ends=batch is together[-1], share=share)

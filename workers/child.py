@@ -4,6 +4,7 @@ Imported before the fork, so everything that a first step needs is imported here
 computed at import, since a tensor made in the forkserver would hang its children.
 """
 
+import gc
 import logging
 import os
 from dataclasses import asdict
@@ -52,6 +53,9 @@ class HeldDevice:
 
 def main(task: Task, host: str, channel: Connection) -> None:
     """Does one job and ends the process. `exit.json` says how."""
+    # What was imported before the fork is shared with the forkserver until somebody writes there,
+    # as a collection does to every object it looks at: 60 MB. It lives as long as the process.
+    gc.freeze()
     stop = Stop()
     processes.lead_session()
     if task.device == "cpu":

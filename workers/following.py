@@ -64,6 +64,9 @@ def summon(
     shutil.rmtree(_folder(run), ignore_errors=True)  # an earlier attempt's
     _folder(run).mkdir()
     alike = _draw_alike(recipe)
+    # What the first one has found to fit is what all do.
+    loader = recipe.data_loader.model_copy(update={"mode": data.mode})
+    recipe = recipe.model_copy(update={"data_loader": loader})
     for words, device in zip(followers.words, held[1:], strict=True):
         words.send(Orders(recipe, device, len(held), data.version, alike))
     return Group(0, len(held), words=followers.words, alike=alike)

@@ -18,7 +18,7 @@ from models_store.fields import Normalize, Recipe
 from models_store.layers import label
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, losses, training
+from workers import devices, losses, memory, training
 from workers.split import Split
 from workers.task import Task
 from workers.training import Run
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 
 def load(task: Task, recipe: Recipe, progress: Progress) -> DataSet:
-    """The decoded data set. Raises what `data_store.arrays.load` raises."""
-    workers = recipe.data_loader.num_workers
+    """The data set, its images mapped or streamed. Raises what `data_store.arrays.load` raises."""
+    processes = recipe.data_loader.num_workers
     return arrays.load(
         recipe.dataset,
         root=task.datasets,
@@ -36,8 +36,10 @@ def load(task: Task, recipe: Recipe, progress: Progress) -> DataSet:
         size=recipe.size,
         channels=recipe.channels,
         progress=progress,
-        threads=None if workers == "auto" else workers,
+        processes=None if processes == "auto" else processes,
         mirrors=task.mirrors,
+        mode=recipe.data_loader.mode,
+        budget_bytes=memory.for_images(),
     )
 
 
@@ -108,5 +110,7 @@ def steps(parts: Split, recipe: Recipe, network: torch.nn.Module) -> int:
 
 def _normalize(recipe: Recipe, data: DataSet) -> Normalize | None:
     if recipe.normalize == "auto":
-        return preprocess.measure_normalize(data.parts["train"].images)
+        sums = data.parts["train"].sums
+        assert sums is not None  # every set that is loaded has them
+        return preprocess.measure_normalize(sums.count, sums.totals, sums.squares)
     return recipe.normalize

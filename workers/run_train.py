@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from data_store import arrays, catalog
+from data_store import arrays
 from data_store.parts import DataSet
 from data_store.progress import Progress
 from database import jobs
 from models_store import checkpoints, misfits, preprocess
+from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.manifest import Preprocessing
-from workers import devices, following, outset, pretraining, starting, state, training
+from workers import devices, following, memory, outset, pretraining, starting, state, training
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.ranks import Followers
@@ -29,7 +30,7 @@ from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.starting import Start
 from workers.task import Task, named
-from workers.training import Tick, Training
+from workers.training import Run, Tick, Training
 from workers.watching import watch
 
 log = logging.getLogger(__name__)
@@ -70,18 +71,13 @@ def work(
     _describe(journal, recipe, data, parts)
 
     group = following.summon(followers, recipe, holding.devices, data=data, run=task.run)
-    alone = outset.run(recipe, data, parts, device, stopped=stop, warn=journal.notice)
-    run_with = alone.shared(group)
+    run_with = outset.run(recipe, data, parts, device, stopped=stop, warn=journal.notice).shared(
+        group
+    )
     planned = outset.plan(recipe, data)
     start = starting.obtain(recipe, task, planned, data.classes, warn=journal.notice)
     network = outset.build(planned, recipe.seed, run_with)
-    origin = Origin(
-        architecture=planned.architecture,
-        classes=data.classes,
-        dataset={"name": data.name, "version": data.version},
-        preprocessing=_preprocessing(task, recipe, data, run_with.normalize),
-        made_with=run_with.made_with(),
-    )
+    origin = _origin(recipe, data, planned, run_with)
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=outset.steps(parts, recipe, network))
     _take_up(begun, task, recipe, saver, weights or start)
@@ -105,6 +101,7 @@ def work(
     if stop():
         raise Stopped
     journal.evaluating()
+    memory.give_back()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
     watching.tested(judge.judge(network, saver.best()))
     return _why_it_ended(begun, task, recipe)
@@ -206,6 +203,7 @@ def _load(task: Task, recipe: Recipe, holding: _Holding, stop: Stop) -> DataSet:
     local = arrays.is_local(recipe.dataset, task.datasets)
     with contextlib.nullcontext() if local else holding.given_up():
         data = outset.load(task, recipe, holding.progress)
+    memory.give_back()  # what the files of the set were listed in
     if stop():
         raise Stopped
     return data
@@ -234,15 +232,27 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
         named = ", ".join(one.file for one in data.skipped[:5])
         more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""
         journal.warn("unreadable_images", f"Left out, because unreadable: {named}{more}.")
+    if data.stream is not None and data.stream.why:
+        journal.warn(
+            "images_streamed",
+            f"{data.stream.why} So they are read and decoded in each epoch anew, which is slower.",
+        )
     if schedule := misfits.schedule_length(recipe, images=len(parts.train)):
         journal.warn("schedule_length", schedule)
     journal.describe(data.version)
 
 
-def _preprocessing(
-    task: Task, recipe: Recipe, data: DataSet, normalize: Normalize | None
-) -> Preprocessing:
-    facts = catalog.facts(data.name, task.datasets)
+def _origin(recipe: Recipe, data: DataSet, planned: Plan, run_with: Run) -> Origin:
+    return Origin(
+        architecture=planned.architecture,
+        classes=data.classes,
+        dataset={"name": data.name, "version": data.version},
+        preprocessing=_preprocessing(recipe, data, run_with.normalize),
+        made_with=run_with.made_with() | {"data_loader.mode": data.mode},
+    )
+
+
+def _preprocessing(recipe: Recipe, data: DataSet, normalize: Normalize | None) -> Preprocessing:
     border = None
     if recipe.invert == "auto":
         border = preprocess.measure_border(data.parts["train"].borders)
@@ -254,6 +264,6 @@ def _preprocessing(
         transforms=recipe.transforms.shaping,
         normalize=normalize,
         invert_from_border=border,
-        trained_height=facts.height,
-        trained_width=facts.width,
+        trained_height=data.height,
+        trained_width=data.width,
     )

@@ -39,8 +39,12 @@ __all__ = [
     "steps_per_epoch",
 ]
 
-# Forward passes without gradients take little memory: larger batches keep the cores busy.
+# Forward passes without gradients take little memory: larger batches keep a GPU busy. A CPU is the
+# fastest while what a layer makes of them stays in its caches: 10,000 images of 32 px take half as
+# long by 32 as they do by 512, and 150 MB less.
 _EVALUATION_BATCH = 512
+_EVALUATION_PIXELS = 32 * 32 * 32
+_LEAST_EVALUATION_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,7 @@ def _making(
     on_pixels, on_inputs = stages(recipe.transforms.train)
 
     def make(index: torch.Tensor) -> Prepared:
-        pixels = train.pixels[index].to(run.device, non_blocking=True)
+        pixels = train.take(index).to(run.device, non_blocking=True)
         labels = train.labels[index].to(run.device, non_blocking=True)
         pixels = augment(pixels, on_pixels, training.chance)
         inputs, targets = mix(
@@ -211,14 +215,16 @@ def evaluate(
     """
     network.eval()
     meter = Meter(run.loss, run.device, run.group)
-    together = torch.split(samples.index, _EVALUATION_BATCH * run.group.size)
-    for index in map(run.group.part, together):
+    together = _evaluation_batch(samples, run.device) * run.group.size
+    parts = [run.group.part(index) for index in torch.split(samples.index, together)]
+    samples.expect([part for part in parts if len(part)])
+    for index in parts:
         if run.stopped():
             return None
         if not len(index):
             continue
         labels = samples.labels[index].to(run.device, non_blocking=True)
-        outputs = partial(_outputs, network, samples.pixels, index, run)
+        outputs = partial(_outputs, network, samples, index, run)
         logits = run.judging.compute(len(index), outputs)
         meter.count(run.loss.sum(logits, labels), logits, labels, labels)
         if heed is not None:
@@ -226,13 +232,21 @@ def evaluate(
     return meter.means()
 
 
+def _evaluation_batch(samples: Samples, device: torch.device) -> int:
+    """How many images at once."""
+    if device.type != "cpu":
+        return _EVALUATION_BATCH
+    pixels = samples.pixels.shape[1] * samples.pixels.shape[2]
+    return min(_EVALUATION_BATCH, max(_LEAST_EVALUATION_BATCH, _EVALUATION_PIXELS // pixels))
+
+
 def _outputs(
-    network: nn.Module, pixels: torch.Tensor, index: torch.Tensor, run: Run, parts: int
+    network: nn.Module, samples: Samples, index: torch.Tensor, run: Run, parts: int
 ) -> torch.Tensor:
-    """Logits (n, classes) of images (n,) of `pixels`, computed in so many parts."""
+    """Logits (n, classes) of images (n,) of `samples`, computed in so many parts."""
 
     def outputs(part: torch.Tensor) -> torch.Tensor:
-        taken = pixels[part].to(run.device, non_blocking=True)
+        taken = samples.take(part).to(run.device, non_blocking=True)
         logits: torch.Tensor = network(to_input(taken, run.normalize, run.transforms))
         return logits
 

@@ -484,7 +484,7 @@ def inspectors(worker: Any) -> list[int]:
     found = []
     for pid in worker.pids():
         with contextlib.suppress(OSError):
-            if b"inspection" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"members" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
