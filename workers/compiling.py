@@ -28,8 +28,10 @@ def keep_in(folder: Path) -> None:
     """For the whole process: what is compiled is kept there, for the next job too. Before anything
     is compiled, and by one thread: others would be processes that outlive this one.
     """
+    from torch._inductor import config  # as much again as all of torch, where nothing is compiled
+
     _VARIABLES["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-    _VARIABLES["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    config.compile_threads = 1
 
 
 def ready(network: nn.Module, recipe: Recipe, run: Run) -> "Compiled | None":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._inductor import config
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from models_store.fields import Recipe
@@ -94,9 +95,9 @@ def test_a_network_is_compiled_or_made_ready_for_the_cpu(asked: bool) -> None:
 def test_what_is_compiled_is_kept_where_the_job_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):
-        monkeypatch.setenv(name, "")  # what is set is gone afterwards
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # what is set is gone afterwards
 
-    keep_in(tmp_path)
+    with config.patch(compile_threads=2):
+        keep_in(tmp_path)
 
-    assert cache_dir() == str(tmp_path)
+        assert (cache_dir(), config.compile_threads) == (str(tmp_path), 1)
