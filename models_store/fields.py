@@ -187,6 +187,9 @@ class SubmittedRecipe(BaseModel):
         description="How many GPUs share each batch, or without any how many processes on the CPU.",
     )
     precision: Precision | None = None
+    compile: bool | None = Field(
+        None, description="Whether torch.compile compiles the network before its first step."
+    )
     deterministic: bool | None = Field(
         None, description="The same machine gives the same bits again; slower on a GPU."
     )
@@ -248,6 +251,7 @@ class Recipe(BaseModel):
     device: Device
     devices: int = 1
     precision: Precision
+    compile: bool = False
     deterministic: bool = False
     seed: int
     checkpoints: Checkpoints

@@ -209,6 +209,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "device": "auto",
         "devices": 1,
         "precision": "auto",
+        "compile": False,
         "deterministic": False,
         "seed": None,
         "checkpoints": Checkpoints().model_dump(),

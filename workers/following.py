@@ -18,7 +18,7 @@ from data_store.parts import DataSet
 from models_store import misfits
 from models_store.fields import Recipe
 from problems import Problem
-from workers import devices, outset, processes, state, training
+from workers import compiling, devices, outset, processes, state, training
 from workers.group import Group
 from workers.ranks import READY, Followers
 from workers.reporter import Stopped
@@ -113,6 +113,8 @@ def _follow(task: Task, orders: Orders, rank: int, words: Connection) -> None:
     recipe = orders.recipe
     if recipe.deterministic:
         devices.repeat_to_the_bit()
+    if recipe.compile:
+        compiling.keep_in(task.compiled)
     data = outset.load(task, recipe, lambda *_: None)
     if data.version != orders.version:
         raise Problem("job_failed", f"{recipe.dataset} has changed while the job began.")

@@ -21,7 +21,17 @@ from models_store import checkpoints, misfits, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.manifest import Preprocessing
-from workers import devices, following, memory, outset, pretraining, starting, state, training
+from workers import (
+    compiling,
+    devices,
+    following,
+    memory,
+    outset,
+    pretraining,
+    starting,
+    state,
+    training,
+)
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.ranks import Followers
@@ -153,6 +163,8 @@ def _begin(
         recipe = Recipe.model_validate(row.recipe)
         if recipe.deterministic:
             devices.repeat_to_the_bit()
+        if recipe.compile:
+            compiling.keep_in(task.compiled)
         metrics, warnings = row.metrics, row.warnings
     following.check(recipe, followers)
     return recipe, metrics, warnings

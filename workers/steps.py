@@ -75,6 +75,7 @@ class Training:
     clip: float | None = None  # the norm that gradients are cut to
     scaler: torch.amp.GradScaler | None = None  # of fp16
     group: Group = field(default_factory=Group)
+    compute: Callable[[torch.Tensor], torch.Tensor] | None = None  # the network's way in a step
     epoch: int = 0
     step: int = 0
 
@@ -229,7 +230,7 @@ def _differentiate(
     training: Training, part: Prepared, run: Run, *, shares: tuple[Share, Share]
 ) -> Seen:
     with _precision(run):
-        logits = training.network(part.inputs)
+        logits = (training.compute or training.network)(part.inputs)
     loss = run.loss(logits.float(), part.targets)
     minimized = loss
     for share in shares:

@@ -124,7 +124,7 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     precision, on one batch that lies ready on the device and is used again and again.
     """
     from models_store import architectures
-    from workers import devices
+    from workers import devices, kernels
 
     if asked.device == "cpu":
         os.nice(10)  # as workers.child does
@@ -135,6 +135,8 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     plan = architectures.plan(case.architecture, channels=case.channels, size=size, classes=10)
     torch.manual_seed(asked.seed)
     network = architectures.build(plan).to(device).to(memory_format=torch.channels_last)
+    if asked.device == "cpu":
+        kernels.quicken(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE, fused=True)
     inputs = torch.rand(case.batch_size, case.channels, *size, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)

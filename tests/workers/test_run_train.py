@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 from torch import nn
+from torch._inductor import config as inductor
 
 from data_store import arrays, catalog
 from database import checkpoints as rows
@@ -431,6 +432,19 @@ def test_bf16_is_trained_and_noted(work: Work, write_images: WriteImages) -> Non
 
     assert outcome.state == "succeeded"
     assert work.manifest.made_with["precision"] == "bf16"
+
+
+def test_a_network_that_cannot_be_compiled_is_trained_as_it_is(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # what the job sets is gone after it
+
+    with inductor.patch({"cpp.cxx": (None, "/no/compiler"), "compile_threads": 2}):
+        outcome = work.run(epochs=1, compile=True)
+
+    assert outcome.state == "succeeded"
+    assert "No working C++ compiler" in work.warnings["compile_unavailable"]
 
 
 def test_the_same_seed_gives_the_same_run(work: Work, write_images: WriteImages) -> None:
