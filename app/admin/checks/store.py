@@ -35,7 +35,9 @@ def checkpoints(
     wrong = _still_known(settings, {name: fault for name, fault in faults.items() if fault})
     hint = "Use another one of the job, or restore a backup. DELETE /checkpoints/{id} forgets it."
     for name, fault in wrong.items():
-        yield problem("checkpoints", f"{name}: {fault}.", hint)
+        named = [alias for alias, points_at in contents.aliases.items() if points_at == name]
+        served = f" {', '.join(named)} points at it." if named else ""
+        yield problem("checkpoints", f"{name}: {fault}.{served}", hint)
     if not wrong:
         agree = ", checksums agree" if checksums else "; checksums were not compared"
         said = f"{screen.counted(len(known), 'checkpoint')}, {screen.size(total)}{agree}."
