@@ -168,8 +168,8 @@ def prunable(session: Session, job_id: str, *, keep: int | None) -> list[str]:
     if not older:
         return []
     session.execute(select(Checkpoint.id).where(Checkpoint.id.in_(older)).with_for_update())
-    best, others = best_of(session, job_id), needed(session)
-    others.update(aliases.pointing_at(session, older))
+    best = best_of(session, job_id)
+    others = needed(session).keys() | aliases.pointing_at(session, older).keys()
     return [one for one in older if (best is None or one != best.id) and one not in others]
 
 

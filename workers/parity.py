@@ -35,7 +35,8 @@ def choose(images: int) -> list[int]:
     wherever time ends it.
     """
     taken = np.unique(np.linspace(0, images - 1, min(images, IMAGES)).astype(int))
-    return np.random.default_rng(0).permutation(taken).tolist()
+    order: list[int] = np.random.default_rng(0).permutation(taken).tolist()
+    return order
 
 
 def files(data: DataSet, root: Path, part: str, rows: Sequence[int]) -> Iterator[bytes | None]:

@@ -35,8 +35,8 @@ def checkpoints(
     wrong = _still_known(settings, {name: fault for name, fault in faults.items() if fault})
     hint = "Use another one of the job, or restore a backup. DELETE /checkpoints/{id} forgets it."
     for name, fault in wrong.items():
-        named = [alias for alias, points_at in contents.aliases.items() if points_at == name]
-        served = f" {', '.join(named)} points at it." if named else ""
+        pointing = [alias for alias, target in contents.aliases.items() if target == name]
+        served = f" {', '.join(pointing)} points at it." if pointing else ""
         yield problem("checkpoints", f"{name}: {fault}.{served}", hint)
     if not wrong:
         agree = ", checksums agree" if checksums else "; checksums were not compared"
