@@ -102,6 +102,7 @@ class TestDefaults:
             "precision": "auto",
             "deterministic": False,
             "checkpoints": {"every_epochs": 1, "keep": 5},
+            "promote": None,
             "tensorboard": {"histograms": False},
         }
         assert resolved.optimizer["name"] == "Adam"
