@@ -137,13 +137,14 @@ def some_bytes(name: str, root: Path, part: str, indices: Sequence[int]) -> list
 def each_bytes(name: str, root: Path, part: str, indices: Iterable[int]) -> Iterator[bytes | None]:
     """As `some_bytes`, each read when it is asked for: all of them may not fit into memory."""
     file = _files(name, root, part)
-    for index in indices:
+
+    def read(index: int) -> bytes | None:
         try:
-            found = file(index)
+            return file(index)
         except (IndexError, OSError):
-            yield None
-        else:
-            yield found
+            return None
+
+    return map(read, indices)
 
 
 def _files(name: str, root: Path, part: str) -> Callable[[int], bytes]:

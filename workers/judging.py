@@ -89,15 +89,9 @@ class Judge:
         part = held_out if isinstance(held_out, str) else "train"
         try:
             files = parity.files(self.data, self.datasets, part, rows)
-        except Problem:  # somebody has taken the data set away meanwhile
+        except (Problem, OSError, KeyError):  # somebody has taken them away meanwhile
             return None
-        return parity.prove(
-            best,
-            files,
-            [labels.given[one] for one in chosen],
-            device=str(self.run.device),
-            stopped=self.run.stopped,
-        )
+        return parity.prove(best, files, [labels.given[one] for one in chosen], run=self.run)
 
     def _pass(
         self, network: nn.Module, samples: Samples, *into: Outputs | Tally | Labels

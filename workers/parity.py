@@ -5,7 +5,7 @@ Bounded in images and in time (docs/decisions/0042). Knows no rows.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from models_store.classifier import Classified, Classifier
 from models_store.report import Parity
 from problems import Problem
 from workers.reporter import Stopped
+from workers.steps import Run
 
 Integers = NDArray[np.int64]
 
@@ -41,7 +42,7 @@ def choose(images: int) -> list[int]:
 
 def files(data: DataSet, root: Path, part: str, rows: Sequence[int]) -> Iterator[bytes | None]:
     """The files of decoded images of a part, each read when its turn comes; None for one that is
-    not there any more.
+    not there any more. Raises what `arrays.some_bytes` raises.
     """
     places = arrays.places(data, root, part)
     return arrays.each_bytes(data.name, root, part, [places[row] for row in rows])
@@ -52,29 +53,28 @@ def prove(
     images: Iterator[bytes | None],
     labels: Sequence[int],
     *,
-    device: str,
-    stopped: Callable[[], bool] = lambda: False,
+    run: Run,
     seconds: float = SECONDS,
 ) -> Parity | None:
     """Compares the labels that the checkpoint in `folder` gives these files with `labels`; None
     where no image could be read any more.
 
-    Raises `Stopped`, and `Problem` checkpoint_damaged.
+    Raises `Stopped`, and `Problem` checkpoint_damaged, out_of_memory.
     """
     ends = time.monotonic() + seconds
     classifier = None
     pairs = ((file, label) for file, label in zip(images, labels, strict=True) if file is not None)
     count, margins = 0, list[float]()
-    while batch := _next(pairs):
-        classifier = classifier or Classifier.load(folder, device=device)
-        answers = classifier.classify([file for file, _ in batch])
+    while batch := list(islice(pairs, _BATCH)):
+        classifier = classifier or Classifier.load(folder, device=str(run.device))
+        answers = _classified(classifier, [file for file, _ in batch], run)
         count += len(batch)
         margins += [
             _margin(answer)
             for answer, (_, label) in zip(answers, batch, strict=True)
             if _label(answer) != label
         ]
-        if stopped():
+        if run.stopped():
             raise Stopped
         if time.monotonic() > ends:
             break
@@ -89,12 +89,17 @@ def told(checkpoint_id: str, proof: Parity) -> str:
     )
 
 
-def _next(pairs: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-    """The next batch. A data set that was taken away in the meantime has no more images."""
-    try:
-        return list(islice(pairs, _BATCH))
-    except (Problem, OSError, KeyError):
-        return []
+def _classified(
+    classifier: Classifier, batch: Sequence[bytes], run: Run
+) -> list[Classified | Problem]:
+    """One answer for each file; in parts where the device has no room for all of them."""
+
+    def attempt(parts: int) -> list[Classified | Problem]:
+        size = -(-len(batch) // parts)
+        slices = (batch[start : start + size] for start in range(0, len(batch), size))
+        return [answer for files in slices for answer in classifier.classify(files)]
+
+    return run.judging.compute(len(batch), attempt)
 
 
 def _judged(count: int, margins: Sequence[float]) -> Parity:

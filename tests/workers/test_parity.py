@@ -1,6 +1,6 @@
 """What is saved serves as it was trained: proven on files, within bounds, and honest when not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from data_store.parts import DataSet, Part
 from models_store import architectures, checkpoints
 from models_store.manifest import Manifest, Preprocessing
-from problems import Problem
 from workers import parity
 from workers.reporter import Stopped
+from workers.steps import Run
 
 LAYERS = {"layers": [{"type": "Flatten"}, {"type": "Linear", "out_features": 3}]}
+
+
+def run(*, stopped: bool = False) -> Run:
+    cpu = torch.device("cpu")
+    return Run(device=cpu, precision="fp32", normalize=None, stopped=lambda: stopped)
 
 
 def images(count: int) -> list[bytes]:
@@ -74,7 +80,7 @@ def test_the_same_labels_are_a_proof(save: Callable[..., Path]) -> None:
     expected = labels(folder, files)
     assert set(expected) == {0, 1, 2}
 
-    proof = parity.prove(folder, iter(files), expected, device="cpu")
+    proof = parity.prove(folder, iter(files), expected, run=run())
 
     assert proof is not None
     assert (proof.passed, proof.count, proof.different, proof.allowed) == (True, 100, 0, 1)
@@ -92,7 +98,7 @@ def test_one_image_may_differ_if_it_is_undecided(
     for one in range(wrong):
         expected[one] = (expected[one] + 1) % 3
 
-    proof = parity.prove(folder, iter(files), expected, device="cpu")
+    proof = parity.prove(folder, iter(files), expected, run=run())
 
     assert proof is not None
     assert (proof.passed, proof.different) == (passed, wrong)
@@ -107,31 +113,36 @@ def test_a_file_that_is_refused_differs_and_one_that_is_gone_says_nothing(
     folder, files = save(), images(3)
     expected = labels(folder, files)
 
-    proof = parity.prove(folder, iter([files[0], None, b"no image"]), expected, device="cpu")
+    proof = parity.prove(folder, iter([files[0], None, b"no image"]), expected, run=run())
 
     assert proof is not None
     assert (proof.passed, proof.count, proof.different) == (False, 2, 1)
     assert proof.largest_margin == 1
-    assert parity.prove(folder, iter([None] * 3), expected, device="cpu") is None
+    assert parity.prove(folder, iter([None] * 3), expected, run=run()) is None
 
 
-def test_a_data_set_that_goes_away_ends_the_proof(save: Callable[..., Path]) -> None:
-    folder, files = save(), images(64)
+def test_it_is_done_in_parts_where_there_is_no_room(
+    save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, files = save(), images(40)
+    expected, plain = labels(folder, files), nn.Linear.forward
 
-    def leaving() -> Iterator[bytes]:
-        yield from files[:32]
-        raise Problem("dataset_unknown", "It is gone.")
+    def tight(self: nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(self, inputs)
 
-    proof = parity.prove(folder, leaving(), labels(folder, files), device="cpu")
+    monkeypatch.setattr(nn.Linear, "forward", tight)
+    proof = parity.prove(folder, iter(files), expected, run=run())
 
     assert proof is not None
-    assert proof.count == 32
+    assert (proof.passed, proof.count) == (True, 40)
 
 
 def test_time_ends_it_after_a_batch(save: Callable[..., Path]) -> None:
     folder, files = save(), images(100)
 
-    proof = parity.prove(folder, iter(files), labels(folder, files), device="cpu", seconds=0)
+    proof = parity.prove(folder, iter(files), labels(folder, files), run=run(), seconds=0)
 
     assert proof is not None
     assert 0 < proof.count < 100
@@ -140,7 +151,7 @@ def test_time_ends_it_after_a_batch(save: Callable[..., Path]) -> None:
 def test_it_stops_when_told_to(save: Callable[..., Path]) -> None:
     folder, files = save(), images(2)
     with pytest.raises(Stopped):
-        parity.prove(folder, iter(files), labels(folder, files), device="cpu", stopped=lambda: True)
+        parity.prove(folder, iter(files), labels(folder, files), run=run(stopped=True))
 
 
 def test_images_are_evenly_taken_wherever_it_ends() -> None:

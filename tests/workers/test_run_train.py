@@ -1294,13 +1294,12 @@ def test_what_is_saved_is_proven_to_serve_as_it_was_trained(
 def test_what_serves_otherwise_is_said_and_the_job_succeeds(
     work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody saves another normalization than that which was trained with."""
+    """Somebody saves a rule that inverts every image, and trains without it."""
     write_images("train", count=30)
     right = run_train._preprocessing
 
     def wrong(*args: Any) -> Any:
-        upside_down = Normalize(mean=[0.9], std=[0.001])
-        return right(*args).model_copy(update={"normalize": upside_down})
+        return right(*args).model_copy(update={"invert_from_border": 1.0})
 
     monkeypatch.setattr(run_train, "_preprocessing", wrong)
 
