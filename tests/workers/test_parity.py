@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from data_store.parts import DataSet, Part
-from models_store import architectures, checkpoints
+from models_store import architectures, checkpoints, report
 from models_store.manifest import Manifest, Preprocessing
 from workers import parity
 from workers.reporter import Stopped
@@ -85,6 +85,21 @@ def test_the_same_labels_are_a_proof(save: Callable[..., Path]) -> None:
     assert proof is not None
     assert (proof.passed, proof.count, proof.different, proof.allowed) == (True, 100, 0, 1)
     assert proof.largest_margin is None
+
+
+def test_a_network_that_cannot_tell_keeps_its_labels_at_a_million_degrees(
+    save: Callable[..., Path],
+) -> None:
+    """In float32 its probabilities would all be the same."""
+    folder, files = save(1e-3), images(100)
+    expected = labels(folder, files)
+    (folder / report.EVALUATION).write_text('{"calibration": {"temperature": 1e6}}')
+
+    proof = parity.prove(folder, iter(files), expected, run=run())
+
+    assert set(expected) == {0, 1, 2}
+    assert proof is not None
+    assert (proof.passed, proof.different) == (True, 0)
 
 
 @pytest.mark.parametrize(
