@@ -86,7 +86,7 @@ def answer(
     )
 
 
-def _top(probabilities: NDArray[np.float32], classes: Sequence[str], count: int) -> list[Guess]:
+def _top(probabilities: NDArray[np.float64], classes: Sequence[str], count: int) -> list[Guess]:
     """The most probable classes, the earlier one first where two are equal."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [

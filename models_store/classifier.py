@@ -29,7 +29,7 @@ _EXTREME = 3.0
 class Classified:
     """Probabilities (classes,) that add up to 1, and what is odd about the image."""
 
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
     warnings: tuple[Notice, ...]
 
 
@@ -65,19 +65,19 @@ class Classifier:
             for one in decoded
         ]
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, H, W, C) uint8 to (N, classes) float32, calibrated once the checkpoint was judged.
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """(N, H, W, C) uint8 to (N, classes), calibrated once the checkpoint was judged.
 
-        Dividing by the temperature puts no class before another. Raises `Problem`
-        checkpoint_damaged.
+        Dividing by the temperature puts no class before another: in float32 that of a network which
+        cannot tell, a million, would make them all equal. Raises `Problem` checkpoint_damaged.
         """
         temperature = self._temperature()
         pre = self.manifest.preprocessing
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device)
             logits = self._network(preprocess.to_input(batch, pre.normalize, pre.transforms))
-            calibrated = (logits.float() / temperature).softmax(dim=1)
-            result: NDArray[np.float32] = calibrated.cpu().numpy()
+            calibrated = (logits.cpu().double() / temperature).softmax(dim=1)
+            result: NDArray[np.float64] = calibrated.numpy()
         return result
 
     def _temperature(self) -> float:

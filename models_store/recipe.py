@@ -143,7 +143,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
 
 _NULLABLE = {
     *("normalize", "seed", "class_weights", "clip_grad_norm", "max_seconds", "early_stopping"),
-    *("test", "head_lr", "init_from"),
+    *("test", "head_lr", "init_from", "promote"),
 }
 
 

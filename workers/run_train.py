@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy.orm import Session, sessionmaker
+from torch import nn
 
 from data_store import arrays
 from data_store.parts import DataSet
@@ -27,6 +28,7 @@ from workers import (
     following,
     memory,
     outset,
+    parity,
     pretraining,
     starting,
     state,
@@ -41,7 +43,7 @@ from workers.split import Split, split
 from workers.starting import Start
 from workers.task import Task, named
 from workers.training import Run, Tick, Training
-from workers.watching import watch
+from workers.watching import Watching, watch
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ def work(
     journal.evaluating()
     memory.give_back()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
-    watching.tested(judge.judge(network, saver.best()))
+    _judge(judge, network, saver, journal, watching)
     return _why_it_ended(begun, task, recipe)
 
 
@@ -122,6 +124,18 @@ def _why_it_ended(begun: Training, task: Task, recipe: Recipe) -> str:
         state.settle(task.run, begun)
         return begun.limits.ended
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
+
+
+def _judge(
+    judge: Judge, network: nn.Module, saver: Saver, journal: Journal, watching: Watching
+) -> None:
+    best = saver.best()
+    judged = judge.judge(network, best)
+    watching.tested(judged.measured)
+    proof = judged.parity
+    saver.prove(best.name, passed=None if proof is None else proof.passed)
+    if proof is not None and not proof.passed:
+        journal.notice("parity_failed", parity.told(best.name, proof))
 
 
 def _take_up(

@@ -5,21 +5,25 @@ Reads the upload and finds the model; decoding and computing happen in threads.
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from app import models, predictions, uploads, validation
+from app import predictions, uploads, validation
 from app.dependencies import Held, Warm
 from app.errors import responses
+from app.models import Meant
 from app.operation import Operation
 from app.predictions import AnswerRead
 from app.resources import Resources
 from app.uploads import Limits, Upload
 from problems import Problem
+
+if TYPE_CHECKING:
+    from models_store.classifier import Classifier
 
 router = APIRouter(tags=["Prediction"])
 
@@ -35,8 +39,9 @@ class Options(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None,
-        description="Id of a checkpoint, or of a job: its best so far. "
-        "Left out: the best of the newest job that succeeded.",
+        description="An alias, or the id of a checkpoint, or of a job: its best so far. Left out: "
+        "the alias `default`; on a server without any alias the best of the newest job that "
+        "succeeded.",
     )
     top_k: int = Field(5, ge=1, le=1000, description="So many classes, the most probable first.")
     threshold: float = Field(
@@ -126,7 +131,8 @@ _BODY: dict[str, Any] = {
             *("not_an_image", "truncated_image", "unsupported_format", "empty_file", "no_file"),
             *("invalid_json", "invalid_multipart", "unknown_field", "unsupported_media_type"),
             *("image_too_large", "body_too_large", "too_many_files"),
-            *("model_not_found", "no_model_yet", "checkpoint_not_found", "checkpoint_damaged"),
+            *("model_not_found", "model_required", "no_model_yet"),
+            *("checkpoint_not_found", "checkpoint_damaged"),
             *("overloaded", "not_ready", "too_slow"),
         ),
     },
@@ -204,10 +210,22 @@ def _explained(request: Request, problem: Problem) -> Problem:
     return problem
 
 
+def _serving(held: Resources, model: str | None) -> tuple[Meant, "Classifier"]:
+    """The checkpoint that is meant, and its classifier."""
+    meant = held.models.meant(model)
+    try:
+        return meant, held.predictor.classifier(meant.checkpoint_id)
+    except Problem as problem:
+        if problem.code not in ("checkpoint_not_found", "checkpoint_damaged"):
+            raise
+    # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
+    held.models.forget()
+    meant = held.models.meant(model)
+    return meant, held.predictor.classifier(meant.checkpoint_id)
+
+
 def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
-    with held.reading() as session:
-        checkpoint = models.wanted(session, options.model)
-    classifier = held.predictor.classifier(checkpoint.id)
+    meant, classifier = _serving(held, options.model)
     readable = [image.data for image in upload.images if isinstance(image.data, bytes)]
     classified = iter(classifier.classify(readable))
     found = [
@@ -217,8 +235,8 @@ def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
     if len(found) == 1 and isinstance(found[0], Problem):
         raise found[0]
     return AnswerRead(
-        checkpoint_id=checkpoint.id,
-        job_id=checkpoint.job_id,
+        checkpoint_id=meant.checkpoint_id,
+        job_id=meant.job_id,
         model=options.model,
         predictions=[
             predictions.answer(

@@ -103,6 +103,7 @@ class TestDefaults:
             "compile": False,
             "deterministic": False,
             "checkpoints": {"every_epochs": 1, "keep": 5},
+            "promote": None,
             "tensorboard": {"histograms": False},
         }
         assert resolved.optimizer["name"] == "Adam"
