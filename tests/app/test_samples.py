@@ -15,6 +15,7 @@ KINDS = [
     ("TIFF", "image/tiff"),
     ("WEBP", "image/webp"),
     ("AVIF", "image/avif"),
+    ("HEIF", "image/heic"),
     ("PPM", "image/x-portable-graymap"),
 ]
 
