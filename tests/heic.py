@@ -1,4 +1,4 @@
-"""HEIC files as phones write them, by libheif's own encoder; and what their boxes say, changed."""
+"""HEIC files, by libheif's own encoder, of the kinds that phones write."""
 
 import io
 from typing import Any
@@ -8,12 +8,18 @@ import pillow_heif
 from PIL import Image
 
 
-def encoded(image: Image.Image | np.ndarray, **options: Any) -> bytes:
-    """A HEIC of one image; `tile_size` makes it of tiles, as phones do, `exif` may turn it."""
-    out = io.BytesIO()
+def encoded(
+    image: Image.Image | np.ndarray, *others: Image.Image, primary: int = 0, **options: Any
+) -> bytes:
+    """A HEIC of images of which the one at `primary` comes first; `tile_size` makes it of tiles, as
+    phones do, `exif` may turn it.
+    """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    # Each call changes the arguments of the encoder that it is given.
-    options["enc_params"] = {"preset": "ultrafast"}
-    pillow_heif.from_pillow(image).save(out, **options)
+    made = pillow_heif.from_pillow(image)
+    for other in others:
+        made.add_from_pillow(other)
+    out = io.BytesIO()
+    options.setdefault("quality", 90)
+    made.save(out, primary_index=primary, enc_params={"preset": "ultrafast"}, **options)
     return out.getvalue()

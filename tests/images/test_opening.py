@@ -18,14 +18,17 @@ from PIL import Image
 import images
 from images import opening
 from problems import Problem
+from tests import heic
 
 RNG = np.random.default_rng(3)
 Y, X = np.mgrid[0:24, 0:40]
 SMOOTH = np.stack([6 * X, 10 * Y, 255 - 3 * X - 5 * Y], axis=2).astype(np.uint8)
-FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM"]
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "PPM"]
 
 
 def saved(image: Image.Image | np.ndarray, format: str, **options: Any) -> bytes:
+    if format == "HEIF":
+        return heic.encoded(image, **options)
     out = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
         out, format, **options
@@ -264,6 +267,8 @@ SEEDS = [
     saved(SMOOTH[:, :, 0].astype(np.float32), "TIFF"),
     saved(Image.fromarray(SMOOTH).convert("LAB"), "TIFF"),
     saved(SMOOTH, "AVIF"),
+    saved(np.tile(SMOOTH, (6, 4, 1)), "HEIF", tile_size=64),
+    saved(np.dstack([SMOOTH, SMOOTH[:, :, 0]]), "HEIF", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"),
     saved(SMOOTH, "PPM"),
     b"P3 2 2 255 1 2 3 4 5 6 7 8 9 10 11 12\n",
 ]  # fmt: skip
@@ -331,13 +336,14 @@ def exif(turn: int, *, order: str = "<") -> bytes:
 
 
 @pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
 def test_images_are_turned_upright(format: str, turn: int) -> None:
     options: dict[str, Any] = {
         "JPEG": {"quality": 95, "subsampling": 0, "exif": exif(turn)},
         "PNG": {"exif": exif(turn, order=">")},
         "WEBP": {"lossless": True, "exif": exif(turn)},
         "AVIF": {"quality": 95, "subsampling": "4:4:4", "exif": exif(turn)},
+        "HEIF": {"chroma": 444, "exif": exif(turn)},
         "TIFF": {"tiffinfo": {0x0112: turn}},
     }[format]
     expected = TURNS[turn](SMOOTH)
