@@ -115,6 +115,31 @@ def test_strips_are_read(shape: tuple[int, int], write: Any) -> None:
     assert decoded.border == pytest.approx(77 / 255)
 
 
+@pytest.mark.parametrize(
+    ("format", "side"),
+    [("JPEG", 65_500), ("GIF", 65_535), ("BMP", 65_536), ("TIFF", 65_536), ("PPM", 65_536),
+     ("WEBP", 16_383), ("AVIF", 65_536), ("HEIF", 16_384)],
+)  # fmt: skip
+def test_strips_of_every_format(format: str, side: int) -> None:
+    """As wide as Pillow writes them."""
+    data = saved(Image.new("RGB", (side, 1), (90, 90, 90)), format)
+    decoded = images.decode(data, size=(4, 4), channels=1)
+    assert (decoded.height, decoded.width) == (1, side)
+    np.testing.assert_allclose(decoded.pixels, 90, atol=2)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "behind", [b"PK\x03\x04" + bytes(500), b"<html><script>1</script>", b"\xff\xd8\xff\xe0" * 50]
+)
+def test_what_lies_behind_an_image_changes_nothing(format: str, behind: bytes) -> None:
+    data = saved(SMOOTH, format)
+    alone = images.decode(data, size=(9, 7), channels=3)
+    assert images.decode(data + behind, size=(9, 7), channels=3).pixels.tolist() == (
+        alone.pixels.tolist()
+    )
+
+
 def test_a_large_image_below_the_limit_is_read(write: Any) -> None:
     """95 megapixels, which Pillow alone would warn about."""
     data = (
