@@ -7,6 +7,7 @@ alone tell of both.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from PIL.ImageFile import ImageFile
 
@@ -21,6 +22,7 @@ _MOST_SHARED = 2
 # numbers, since few bytes can ask for much reading.
 _MOST_DESCRIPTION = 1_000_000
 _MOST_EXTENTS = 32
+_MOST_BOXES = 100  # before the one that describes the items, which mostly is the second
 
 
 def reader() -> type[ImageFile] | None:
@@ -117,15 +119,17 @@ def _read(data: bytes) -> _Items:
 
 
 def _description(data: bytes) -> Bytes:
-    found = next((box for box in boxes(Bytes(data)) if box.kind in (b"meta", b"moov")), None)
-    if found is None:
-        raise CutOff("no image is described")
-    if found.kind == b"moov":
+    film = False
+    for box in islice(boxes(Bytes(data)), _MOST_BOXES):
+        film = film or box.kind == b"moov"
+        if box.kind == b"meta":
+            if box.content.left > _MOST_DESCRIPTION:
+                raise Problem("image_too_large", "This HEIC has too many parts.")
+            whole(box.content)
+            return box.content
+    if film:
         raise Problem("unsupported_format", "This is a film in a HEIC file, without an image.")
-    if found.content.left > _MOST_DESCRIPTION:
-        raise Problem("image_too_large", "This HEIC has too many parts.")
-    whole(found.content)
-    return found.content
+    raise CutOff("no image is described")
 
 
 def _kinds(content: Bytes) -> Iterator[tuple[int, bytes]]:

@@ -239,6 +239,12 @@ class TestDamage:
         lie = re.sub(rb"(?s)(ispe\0\0\0\0).{8}", rb"\g<1>" + struct.pack(">II", *sides), data)
         assert code_of(lie) == code
 
+    def test_a_film_before_the_photo(self) -> None:
+        at = TILED.index(b"meta") - 4
+        moved = TILED[:at] + box(b"moov", b"") + TILED[at:]
+        # All places are counted from the start of the file, and lie eight bytes further now.
+        assert heif.work(moved) == 6 * 128 * 128
+
     def test_a_film_alone(self) -> None:
         brand = box(b"ftyp", b"hevc", b"\0\0\0\0", b"msf1hevc")
         assert code_of(brand + box(b"moov", bytes(50))) == "unsupported_format"
