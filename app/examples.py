@@ -138,7 +138,8 @@ ANSWER: dict[str, Any] = {
                 {"label": "7", "index": 7, "probability": 0.998214},
                 {"label": "9", "index": 9, "probability": 0.001052},
             ],
-            "warnings": [], "explanation": None,
+            "warnings": [],
+            "explanation": {"method": "gradcam", "png_base64": "iVBORw0KGgoAAAANSUhEUgAAABwAAAAc…"},
         }
     ],
 }  # fmt: skip

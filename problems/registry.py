@@ -280,6 +280,7 @@ KINDS: dict[str, Kind] = {
     "unsupported_format": Kind(
         400, "An image format that danlu does not read", "Convert it to JPEG or PNG first."
     ),
+    "no_feature_map": Kind(422, "The network keeps no map of the image", "Use explain=input."),
     "image_too_large": Kind(413, "The image is too large", "Scale it down first."),
     # The server
     "not_ready": Kind(503, "The server is still starting", "GET /readyz says when it is ready."),

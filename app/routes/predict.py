@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import predictions, uploads, validation
+from app import explanations, predictions, uploads, validation
 from app.dependencies import Held, Warm
 from app.errors import responses
 from app.models import Meant
@@ -47,22 +47,11 @@ class Options(BaseModel):
     threshold: float = Field(
         0.0, ge=0, le=1, description="A best guess that is less probable is marked `unknown`."
     )
-    explain: str | None = Field(
+    explain: explanations.Method | None = Field(
         None,
-        description="Not available yet: leave it out.",
-        json_schema_extra={"anyOf": [{"type": "string", "maxLength": 0}, {"type": "null"}]},
+        description="Sends a picture with each answer: the pixels that the network saw (`input`), "
+        "or what among them speaks for the label (`gradcam`). For 8 files at most.",
     )
-
-    @field_validator("explain")
-    @classmethod
-    def _not_yet(cls, value: str | None) -> None:
-        if value:
-            raise Problem(
-                "invalid_request",
-                "Explanations are not available yet.",
-                hint="Leave explain out.",
-                errors=[{"loc": ["query", "explain"], "msg": "not available yet"}],
-            )
 
 
 _FIELDS = list(Options.model_fields)
@@ -133,7 +122,7 @@ _BODY: dict[str, Any] = {
             *("image_too_large", "body_too_large", "too_many_files"),
             *("model_not_found", "model_required", "no_model_yet"),
             *("checkpoint_not_found", "checkpoint_damaged"),
-            *("overloaded", "not_ready", "too_slow"),
+            *("no_feature_map", "overloaded", "not_ready", "too_slow"),
         ),
     },
     dependencies=[Warm],
@@ -156,6 +145,7 @@ async def predict(
         request, Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
     )
     options = _merged(request, options, upload)
+    explanations.check_count(options.explain, len(upload.images))
     read = time.perf_counter()
     try:
         answer = await _in_time(held, lambda: _answer(held, upload, options))
@@ -234,6 +224,7 @@ def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
     ]
     if len(found) == 1 and isinstance(found[0], Problem):
         raise found[0]
+    pictures = explanations.of(options.explain, upload.images, found, classifier)
     return AnswerRead(
         checkpoint_id=meant.checkpoint_id,
         job_id=meant.job_id,
@@ -245,7 +236,8 @@ def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
                 classes=classifier.manifest.classes,
                 top_k=options.top_k,
                 threshold=options.threshold,
+                explanation=picture,
             )
-            for image, one in zip(upload.images, found, strict=True)
+            for image, one, picture in zip(upload.images, found, pictures, strict=True)
         ],
     )
