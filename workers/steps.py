@@ -18,6 +18,7 @@ from models_store.transforms import ShapingTransform
 from workers.batches import Batch
 from workers.limits import Limits
 from workers.losses import Loss
+from workers.meter import Meter
 from workers.room import Room
 from workers.schedules import Schedule
 
@@ -63,6 +64,8 @@ class Training:
     preparing: Room
     learning: Room
     clip: float | None = None  # the norm that gradients are cut to
+    # The learning rates as the optimizer is to have them while it moves the weights.
+    rates: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None  # of fp16
     epoch: int = 0
     step: int = 0
@@ -89,12 +92,26 @@ class Training:
 
     def move(self, batch: Batch) -> float:
         """Moves the weights once the group of a batch is whole. Returns the learning rate."""
+        if not batch.ends:
+            return float(self.optimizer.param_groups[0]["lr"])
+        with self.rates():
+            self.update()
+        return self.moved()
+
+    def moved(self) -> float:
+        """The weights have been moved. Returns the learning rate with which they were."""
         lr = float(self.optimizer.param_groups[0]["lr"])
-        if batch.ends:
-            self._update()
+        if self.scheduler is not None:
+            self.scheduler.after_update()
         return lr
 
-    def _update(self) -> None:
+    @property
+    def in_parts(self) -> bool:
+        """Whether batches do not fit into the memory of the device whole."""
+        return self.preparing.most is not None or self.learning.most is not None
+
+    def update(self) -> None:
+        """Moves the weights; no scheduler hears of it."""
         if self.clip is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
@@ -104,8 +121,6 @@ class Training:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        if self.scheduler is not None:
-            self.scheduler.after_update()
 
 
 class Prepared(NamedTuple):
@@ -134,6 +149,32 @@ class Seen(NamedTuple):
     logits: torch.Tensor
     labels: torch.Tensor
     targets: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a batch does to a training, one operation after the other; `make` makes of images (n,)
+    what the network is given.
+    """
+
+    training: Training
+    run: Run
+    make: Callable[[torch.Tensor], Prepared]
+    meter: Meter
+
+    def __call__(self, batch: Batch) -> float:
+        """Does it. Returns the learning rate."""
+        prepared = prepare(batch.index, self.make, self.training.preparing)
+        outcome = learn(self.training, batch, prepared, self.run)
+        lr = self.training.move(batch)
+        for seen in outcome:
+            self.meter.count(*self.summed(seen))
+        return lr
+
+    @torch.no_grad()
+    def summed(self, seen: Seen) -> Seen:
+        """With the sum of the losses in place of what is minimized."""
+        return seen._replace(loss=self.run.loss.summed(seen.loss, seen.targets))
 
 
 def prepare(index: torch.Tensor, make: Callable[[torch.Tensor], Prepared], room: Room) -> Prepared:
@@ -170,6 +211,12 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     seen = training.learning.compute(len(prepared.labels), attempt, undo=undo)
     _add_gradients(earlier)
     return seen
+
+
+def learn_whole(training: Training, prepared: Prepared, run: Run) -> Seen:
+    """Makes the gradients of a batch that is a group of its own, all at once."""
+    training.optimizer.zero_grad(set_to_none=True)
+    return _differentiate(training, prepared, run, shares=(None, None))
 
 
 Share = float | torch.Tensor | None
