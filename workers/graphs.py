@@ -15,7 +15,7 @@ import torch
 from models_store.fields import Recipe
 from workers import rehearsal, steps
 from workers.batches import Batch
-from workers.steps import Step, Training
+from workers.steps import Seen, Step, Training
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +100,22 @@ class Recorded:
         return training.move(batch)
 
     def _record(self) -> None:
+        """The step as the graph has it: what is measured is added up beside the gradients."""
         training, run = self._plain.training, self._plain.run
-        prepared = self._plain.make(self._index)
-        seen = steps.learn_whole(training, prepared, run)
-        self._plain.meter.add(*self._plain.summed(seen))
+        main, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        kept: list[Seen] = []  # or its memory would be given to others before it is read
+
+        def measure(seen: Seen) -> None:
+            kept.append(seen)
+            beside.wait_stream(main)
+            with torch.cuda.stream(beside):
+                self._plain.meter.add(*self._plain.summed(seen))
+
+        steps.learn_whole(training, self._plain.make(self._index), run, heed=measure)
         if self._rates is not None:
             with self._rates.in_place():
                 training.update()
+        main.wait_stream(beside)
 
 
 class Rates:

@@ -213,10 +213,14 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     return seen
 
 
-def learn_whole(training: Training, prepared: Prepared, run: Run) -> Seen:
-    """Makes the gradients of a batch that is a group of its own, all at once."""
+def learn_whole(
+    training: Training, prepared: Prepared, run: Run, *, heed: Callable[[Seen], object]
+) -> None:
+    """Makes the gradients of a batch that is a group of its own, all at once. `heed` is told what
+    came out before they are.
+    """
     training.optimizer.zero_grad(set_to_none=True)
-    return _differentiate(training, prepared, run, shares=(None, None))
+    _differentiate(training, prepared, run, shares=(None, None), heed=heed)
 
 
 Share = float | torch.Tensor | None
@@ -251,7 +255,12 @@ def _add_gradients(earlier: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
 
 
 def _differentiate(
-    training: Training, part: Prepared, run: Run, *, shares: tuple[Share, Share]
+    training: Training,
+    part: Prepared,
+    run: Run,
+    *,
+    shares: tuple[Share, Share],
+    heed: Callable[[Seen], object] = lambda _: None,
 ) -> Seen:
     with _precision(run):
         logits = training.network(part.inputs)
@@ -262,8 +271,10 @@ def _differentiate(
             minimized = minimized * share
     if training.scaler is not None:
         minimized = training.scaler.scale(minimized)
+    seen = Seen(loss.detach(), logits.detach(), part.labels, part.targets)
+    heed(seen)
     minimized.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return Seen(loss.detach(), logits.detach(), part.labels, part.targets)
+    return seen
 
 
 def _precision(run: Run) -> contextlib.AbstractContextManager[object]:
