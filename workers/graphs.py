@@ -102,7 +102,8 @@ class Recorded:
     def _record(self) -> None:
         """The step as the graph has it: what is measured is added up beside the gradients."""
         training, run = self._plain.training, self._plain.run
-        main, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        main = torch.cuda.current_stream()
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         kept: list[Seen] = []  # or its memory would be given to others before it is read
 
         def measure(seen: Seen) -> None:
