@@ -46,7 +46,7 @@ def quickened(step: Step, recipe: Recipe, index: torch.Tensor) -> Callable[[Batc
         if 1 < len(rest) < len(whole) and not recipe.data_loader.drop_last:
             rehearsal.rehearse(step, rest, moves=False)
         peak = rehearsal.rehearse(step, whole, moves=moves)
-    if recipe.grad_accumulation > 1 or training.in_parts:
+    if recipe.grad_accumulation > 1 or training.in_parts or index.device != device:
         return step
     if peak > torch.cuda.mem_get_info(device)[0] * _SHARE:
         log.info("steps are not recorded: each takes %d MB", peak // 1_000_000)

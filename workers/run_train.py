@@ -71,7 +71,7 @@ def work(
     if stop():
         raise Stopped
     device = devices.choose(recipe.device, holding.device)
-    parts = split(data, recipe, device)
+    parts = split(data, recipe, device, warn=journal.warn)
     _describe(journal, recipe, data, parts)
 
     run_with = _run_with(recipe, data, parts, device, stop, journal)
