@@ -5,7 +5,8 @@
 
 `FOLDER` of the data holds `MNIST/raw` as torchvision has it, and `cifar10-jpeg` as folders of JPEGs
 below train/ and test/. Every contender runs in a process of its own, one after the other, round by
-round, and ratios are taken within a round. The parts are one for each network, `jobs` (how soon
+round, and ratios are taken within a round. The parts are one for each network, `fast` (the recipes
+made for speed; that for CIFAR-10 on a GPU only), `jobs` (how soon
 jobs begin and end, what progress costs) and `accuracy` (ten epochs with three seeds; an hour).
 Exit code 1 if a promise is not kept. Wants the machine for itself.
 
@@ -21,12 +22,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.listeners import say
-from benchmarks.training import rounds, starts, table
+from benchmarks.training import fast, rounds, starts, table
 from benchmarks.training.cases import CASES
 from benchmarks.training.contender import CONTENDERS
 from benchmarks.training.rounds import Plan
 
-PARTS = [*CASES, "jobs", "accuracy"]
+PARTS = [*CASES, "fast", "jobs", "accuracy"]
+RUNS = 10  # of each recipe of `fast`
 SEEDS, EPOCHS = 3, 10  # of accuracy
 HEADING = """\
 # Performance, measured
@@ -59,12 +61,11 @@ def main() -> int:
         for part in given.parts:
             kept, text = _measure(part, plan, given.rounds, given.contenders)
             good = good and kept
-            (work / f"{part}.md").write_text(text, encoding="utf-8")
+            (work / _file(part, given.device)).write_text(text, encoding="utf-8")
             say(f"\n{text}")
         if given.page:
-            texts = [
-                file.read_text("utf-8") for part in PARTS if (file := work / f"{part}.md").exists()
-            ]
+            files = [work / _file(part, device) for device in ("cpu", "cuda") for part in PARTS]
+            texts = [file.read_text("utf-8") for file in files if file.exists()]
             named = "".join(f"- **{name}**: {what}\n" for name, what in CONTENDERS.items())
             given.page.write_text("\n".join([HEADING + named, *texts]), encoding="utf-8")
     return 0 if good else 1
@@ -83,6 +84,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _file(part: str, device: str) -> str:
+    return f"{part}.md" if device == "cpu" else f"{part}-{device}.md"
+
+
 def _measure(part: str, plan: Plan, count: int, contenders: list[str]) -> tuple[bool, str]:
     """Whether a part's promises are kept, and its text."""
     if part == "accuracy":
@@ -90,12 +95,15 @@ def _measure(part: str, plan: Plan, count: int, contenders: list[str]) -> tuple[
     if part == "jobs":
         good, text = starts.measure(plan, count)
         return good, f"## Jobs, from the request to the end\n{_made(plan, count)}\n{text}"
+    if part == "fast":
+        good, text = fast.measure(plan, RUNS)
+        return good, f"## Recipes made for speed{_on(plan)}\n{_made(plan, RUNS)}\n{text}"
     case = CASES[part]
     wanted = [name for name in contenders if name != "notes, unpacked" or not case.is_array]
     runs = rounds.run(plan, part, wanted, count)
     promises = table.ON_GPU if plan.device == "cuda" else table.PROMISES
     compared, good = table.ratios(part, runs, promises)
-    text = f"## {part}, batch {case.batch_size}\n{_made(plan, count)}"
+    text = f"## {part}, batch {case.batch_size}{_on(plan)}\n{_made(plan, count)}"
     return good, f"{text}\n{table.times(runs)}\n{compared}"
 
 
@@ -107,6 +115,10 @@ def _accuracy(plan: Plan) -> tuple[bool, str]:
         good = good and kept
         text += f"\n{name}:\n\n{compared}"
     return good, text
+
+
+def _on(plan: Plan) -> str:
+    return ", on a GPU" if plan.device == "cuda" else ""
 
 
 def _made(plan: Plan, count: int) -> str:
