@@ -7,6 +7,7 @@ is done as ever. Knows nothing of epochs, jobs and files.
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,18 +47,36 @@ def quickened(step: Step, recipe: Recipe, index: torch.Tensor) -> Callable[[Batc
         if 1 < len(rest) < len(whole) and not recipe.data_loader.drop_last:
             rehearsal.rehearse(step, rest, moves=False)
         peak = rehearsal.rehearse(step, whole, moves=moves)
-    if recipe.grad_accumulation > 1 or training.in_parts or index.device != device:
-        return step
-    if peak > torch.cuda.mem_get_info(device)[0] * _SHARE:
-        log.info("steps are not recorded: each takes %d MB", peak // 1_000_000)
-        return step
+        reason = _reason_against(step, recipe, whole, peak, moves=moves)
+    if reason is None:
+        try:
+            return Recorded(step, whole, rates if moves else None)
+        except RuntimeError as error:
+            reason = str(error)
+            _mend(training)
+    log.warning("steps are not recorded: %s", reason.partition("\n")[0])
+    return step
+
+
+def _reason_against(
+    step: Step, recipe: Recipe, index: torch.Tensor, peak: int, *, moves: bool
+) -> str | None:
+    """Why the step, which takes `peak` bytes, is not recorded. It is looked for beforehand, since a
+    recording that fails leaves much behind.
+    """
+    training = step.training
+    if recipe.grad_accumulation > 1:
+        return "the gradients of several batches make one"
+    if training.in_parts or peak > torch.cuda.mem_get_info(training.device)[0] * _SHARE:
+        return f"the memory is needed, of which one takes {peak / 1e6:,.0f} MB"
+    if index.device != training.device:
+        return "the images are not on the device"
     try:
-        return Recorded(step, whole, rates if moves else None)
+        with rehearsal.without_waiting():
+            rehearsal.rehearse(step, index, moves=moves)
     except RuntimeError as error:
-        log.warning("steps are not recorded: %s", str(error).partition("\n")[0])
-        training.optimizer.zero_grad(set_to_none=True)
-        _leave_recording(training)
-        return step
+        return str(error)
+    return None
 
 
 class Recorded:
@@ -175,8 +194,15 @@ def _moves_alike(training: Training, recipe: Recipe) -> bool:
     )
 
 
-def _leave_recording(training: Training) -> None:
-    """After a recording that has failed the generator may still take itself for recorded."""
-    state = training.random_states()["chance"]
+def _mend(training: Training) -> None:
+    """After a recording that has failed PyTorch's generators still take themselves for recorded;
+    one of nothing, which ends well, tells them that it is over.
+    """
+    training.optimizer.zero_grad(set_to_none=True)
+    state = training.chance.get_state()
     training.chance = torch.Generator(device=training.device)
     training.chance.set_state(state)
+    with warnings.catch_warnings(), torch.cuda.device(training.device):
+        warnings.simplefilter("ignore")  # it is empty, says PyTorch
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+            pass

@@ -5,6 +5,7 @@ Knows nothing of epochs, jobs and files.
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,19 @@ def unchanged(training: Training) -> Iterator[None]:
             for value in _tensors(state):
                 value.zero_()
     training.set_random_states(states)
+
+
+@contextlib.contextmanager
+def without_waiting() -> Iterator[None]:
+    """Whatever waits for a GPU raises RuntimeError meanwhile, if PyTorch notices."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is a prototype, says PyTorch
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _begin_to_measure(device: torch.device) -> int:
