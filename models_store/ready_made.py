@@ -39,6 +39,29 @@ READY_MADE: dict[str, dict[str, Any]] = {
         "dataset": "cifar10", "architecture": "cifar10_net", "image_size": 32, "channels": 3,
         "epochs": 50, "batch_size": 64, **_NOTES,
     },
+    "cifar10-fast": {
+        "dataset": "cifar10", "architecture": "cifar10_fast", "image_size": 32, "channels": 3,
+        "epochs": 17, "batch_size": 1024,
+        "optimizer": {
+            "name": "SGD", "lr": 1.5, "momentum": 0.85, "nesterov": True, "weight_decay": 0.00133,
+        },
+        # From a fifth of the rate to all of it, and down to 7 % of it, in straight lines.
+        "scheduler": {
+            "name": "OneCycleLR", "max_lr": 1.5, "pct_start": 0.23, "anneal_strategy": "linear",
+            "div_factor": 5.0, "final_div_factor": 2.86, "cycle_momentum": False,
+        },
+        "loss": {"label_smoothing": 0.2},
+        "normalize": "auto",
+        "transforms": {
+            "train": [
+                {"type": "RandomCrop", "padding": 2, "padding_mode": "reflect"},
+                {"type": "RandomHorizontalFlip"},
+            ]
+        },
+        "data_loader": {"drop_last": True},
+        "validation": 0.02,
+        "checkpoints": {"every_epochs": 17, "keep": 1},
+    },
     "mnist-fast": {
         "dataset": "mnist",
         "architecture": {
@@ -75,7 +98,7 @@ READY_MADE: dict[str, dict[str, Any]] = {
         "loss": {"label_smoothing": 0.1},
         "transforms": {
             "train": [
-                {"type": "RandomResizedCrop", "size": 224, "scale": [0.35, 1.0]},
+                {"type": "RandomResizedCrop", "scale": [0.35, 1.0]},
                 {"type": "RandomHorizontalFlip"},
             ]
         },

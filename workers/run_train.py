@@ -25,7 +25,7 @@ from models_store.layers import label
 from models_store.manifest import Preprocessing
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, losses, pretraining, starting, state, training
+from workers import devices, losses, pretraining, starting, state, training, whitened
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.reporter import Reporter, Stop, Stopped
@@ -83,6 +83,7 @@ def work(
     )
     start = starting.obtain(recipe, task, planned, data.classes, warn=journal.notice)
     network = _build(planned, recipe.seed, run_with)
+    whitened.begin(network, planned, parts.train, run_with)
     origin = Origin(
         architecture=planned.architecture,
         classes=data.classes,
