@@ -249,6 +249,7 @@ SAME: dict[str, dict[str, Any]] = {
         name: {"architecture": name, "image_size": 28, "epochs": 1}
         for name in ("mnist_net", "cifar10_net", "lenet5", "resnet_small")
     },
+    "a whitened network": {"architecture": "cifar10_fast", "image_size": 32, "epochs": 1},
 }  # fmt: skip
 
 

@@ -28,7 +28,6 @@ from benchmarks.training.contender import CONTENDERS
 from benchmarks.training.rounds import Plan
 
 PARTS = [*CASES, "fast", "jobs", "accuracy"]
-RUNS = 10  # of each recipe of `fast`
 SEEDS, EPOCHS = 3, 10  # of accuracy
 HEADING = """\
 # Performance, measured
@@ -55,11 +54,16 @@ def main() -> int:
         work = (given.work or Path(folder)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         plan = Plan(
-            given.data.resolve(), work, given.device, epochs=2, images=given.images, evaluate=True
+            *(given.data.resolve(), work, given.device),
+            epochs=2,
+            images=given.images,
+            evaluate=True,
+            together=given.together,
         )
         good = True
         for part in given.parts:
-            kept, text = _measure(part, plan, given.rounds, given.contenders)
+            count = given.runs if part == "fast" else given.rounds
+            kept, text = _measure(part, plan, count, given.contenders)
             good = good and kept
             (work / _file(part, given.device)).write_text(text, encoding="utf-8")
             say(f"\n{text}")
@@ -79,6 +83,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, help="of an epoch; all if left out")
+    parser.add_argument("--runs", type=int, default=10, help="of each recipe made for speed")
+    parser.add_argument("--together", action="store_true", help="all in one process")
     parser.add_argument("--work", type=Path, help="folder of results and decoded images, kept")
     parser.add_argument("--page", type=Path, help="write what is in the folder there")
     return parser.parse_args()
@@ -96,8 +102,8 @@ def _measure(part: str, plan: Plan, count: int, contenders: list[str]) -> tuple[
         good, text = starts.measure(plan, count)
         return good, f"## Jobs, from the request to the end\n{_made(plan, count)}\n{text}"
     if part == "fast":
-        good, text = fast.measure(plan, RUNS)
-        return good, f"## Recipes made for speed{_on(plan)}\n{_made(plan, RUNS)}\n{text}"
+        good, text = fast.measure(plan, count)
+        return good, f"## Recipes made for speed{_on(plan)}\n{_made(plan, count)}\n{text}"
     case = CASES[part]
     wanted = [name for name in contenders if name != "notes, unpacked" or not case.is_array]
     runs = rounds.run(plan, part, wanted, count)

@@ -13,7 +13,7 @@ def smooth(count: int, channels: int) -> torch.Tensor:
     chance = torch.Generator().manual_seed(0)
     noise = torch.randn(count, channels, 34, 34, generator=chance)
     blurred = functional.avg_pool2d(noise, 3, stride=1)
-    return blurred + blurred.mean(1, keepdim=True)
+    return 10 * (blurred + blurred.mean(1, keepdim=True))
 
 
 def network(channels: int = 3) -> nn.Module:
@@ -48,14 +48,12 @@ def test_filters_and_scales_are_not_trained() -> None:
     whitening.begin(net, inputs)
 
     fixed = {name for name, one in net.named_parameters() if not one.requires_grad}
-    norms = {f"model.{at}.weight" for at in (4, 7, 10, 13, 16, 19) if f"model.{at}.weight"}
     assert "model.0.weight" in fixed
     assert fixed - {"model.0.weight"} == {
         f"{name}.weight"
         for name, one in net.named_modules()
         if isinstance(one, nn.BatchNorm2d) and one.affine
     }
-    assert len(fixed) == len(norms) + 1
     first = net.get_parameter("model.0.weight")
     assert torch.equal(first, whitening.filters(inputs, (2, 2)))
     assert not net.get_parameter("model.0.bias").any()
