@@ -50,7 +50,7 @@ READY_MADE: dict[str, dict[str, Any]] = {
             "name": "OneCycleLR", "max_lr": 1.5, "pct_start": 0.23, "anneal_strategy": "linear",
             "div_factor": 5.0, "final_div_factor": 2.86, "cycle_momentum": False,
         },
-        "loss": {"label_smoothing": 0.2},
+        "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.2},
         "normalize": "auto",
         "transforms": {
             "train": [
@@ -82,7 +82,7 @@ READY_MADE: dict[str, dict[str, Any]] = {
         "scheduler": {
             "name": "OneCycleLR", "max_lr": 0.2, "pct_start": 0.25, "cycle_momentum": False,
         },
-        "loss": {"label_smoothing": 0.1},
+        "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
         "normalize": "auto",
         "transforms": {"train": [{"type": "RandomCrop", "padding": 2}]},
         "validation": 0.02,
@@ -95,7 +95,7 @@ READY_MADE: dict[str, dict[str, Any]] = {
         "scheduler": {
             "name": "OneCycleLR", "max_lr": 0.0003, "pct_start": 0.2, "cycle_momentum": False,
         },
-        "loss": {"label_smoothing": 0.1},
+        "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
         "transforms": {
             "train": [
                 {"type": "RandomResizedCrop", "scale": [0.35, 1.0]},
@@ -109,7 +109,8 @@ READY_MADE: dict[str, dict[str, Any]] = {
 SUMMARIES: dict[str, str] = {
     "notes-mnist": "A course's notes, 2.13.1.1, number by number.",
     "notes-cifar10": "A course's notes, 2.13.1.2, number by number.",
-    "mnist-fast": "@@",
+    "cifar10-fast": "CIFAR-10 in seconds on a GPU.",
+    "mnist-fast": "MNIST to 99.5 % in a minute on two cores.",
     "fine-tune": "For images of one's own, from about 20 a class: a network that knows ImageNet "
     "learns them, its last layer ten times as fast as the rest. Name your data set beside it.",
 }

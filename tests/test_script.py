@@ -22,7 +22,7 @@ from models_store.pipeline import TRAIN
 from models_store.recipe import Recipe, SubmittedRecipe
 from models_store.script import network
 from tests.conftest import Service
-from workers import losses, training
+from workers import losses, training, whitened
 from workers.split import split
 from workers.training import EpochEnd, Run
 
@@ -136,6 +136,7 @@ def by_danlu(recipe: Recipe, root: Path) -> list[float]:
     )
     torch.manual_seed(recipe.seed)
     built = architectures.build(plan)
+    whitened.begin(built, plan, parts.train, run)
     per_epoch = training.steps_per_epoch(len(labels), recipe, least=training.smallest_batch(built))
     begun = training.begin(built, recipe, run, steps=per_epoch * recipe.epochs)
     found = training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run)

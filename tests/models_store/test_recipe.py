@@ -412,18 +412,6 @@ class TestReadyMade:
     def test_are_valid_bodies_themselves(self, name: str) -> None:
         assert (_submit(**recipe.READY_MADE[name]).dataset is None) == (name == "fine-tune")
 
-    @pytest.mark.parametrize(
-        ("name", "dataset"), [("cifar10-fast", "cifar10"), ("mnist-fast", "mnist")]
-    )
-    def test_those_for_speed_save_once_at_their_end(
-        self, name: str, dataset: str, tmp_path: Path
-    ) -> None:
-        resolved = recipe.resolve(_submit(recipe=name), catalog.facts(dataset, tmp_path))
-        assert resolved.checkpoints.every_epochs == resolved.epochs
-        assert resolved.scheduler is not None
-        # What else changes from step to step could not be recorded on a GPU.
-        assert not resolved.scheduler["cycle_momentum"]
-
     def test_train_another_data_set_too(self, resolve: Any) -> None:
         resolved = resolve(recipe="notes-mnist", dataset="own", epochs=2)
         assert (resolved.dataset, resolved.epochs, resolved.seed) == ("own", 2, 0)
