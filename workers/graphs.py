@@ -53,7 +53,8 @@ def quickened(step: Step, recipe: Recipe, index: torch.Tensor) -> Callable[[Batc
             return Recorded(step, whole, rates if moves else None)
         except RuntimeError as error:
             reason = str(error)
-            _mend(training)
+            with contextlib.suppress(RuntimeError):  # eager steps may do all the same
+                _mend(training)
     log.warning("steps are not recorded: %s", reason.partition("\n")[0])
     return step
 
@@ -69,7 +70,7 @@ def _reason_against(
         return "the gradients of several batches make one"
     if training.in_parts or peak > torch.cuda.mem_get_info(training.device)[0] * _SHARE:
         return f"the memory is needed, of which one takes {peak / 1e6:,.0f} MB"
-    if index.device != training.device:
+    if not index.is_cuda:
         return "the images are not on the device"
     try:
         with rehearsal.without_waiting():

@@ -20,7 +20,7 @@ from models_store.recipe import SubmittedRecipe
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Of a recipe trained on `dataset`: its mean accuracy, and its seconds; None: any."""
+    """Of a recipe trained on `dataset`: its mean accuracy and mean seconds; None: any."""
 
     recipe: str
     dataset: str
@@ -30,7 +30,7 @@ class Promise:
 
 # The copy of CIFAR-10 that is at hand is JPEG at a quality of 75 with half of the colour left out.
 PROMISES = [
-    Promise("cifar10-fast", "cifar10-jpeg", accuracy=0.0, seconds=5.0),
+    Promise("cifar10-fast", "cifar10-jpeg", accuracy=0.889, seconds=5.0),
     Promise("mnist-fast", "mnist", accuracy=0.994, seconds=None),
 ]
 _HEAD = (
@@ -70,7 +70,7 @@ def _trained(promise: Promise, plan: Plan, runs: int) -> Iterator[tuple[float, f
 def _row(promise: Promise, found: list[tuple[float, float]]) -> tuple[bool, str]:
     accuracies, seconds = [one for one, _ in found], [one for _, one in found]
     mean, took = statistics.fmean(accuracies), statistics.fmean(seconds)
-    kept = mean >= promise.accuracy and (promise.seconds is None or max(seconds) <= promise.seconds)
+    kept = mean >= promise.accuracy and (promise.seconds is None or took <= promise.seconds)
     most = "" if promise.seconds is None else f" in at most {promise.seconds:.0f} s"
     cells = (
         f"`{promise.recipe}` on {promise.dataset}",
