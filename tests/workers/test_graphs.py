@@ -2,6 +2,7 @@
 where there is none.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,8 +13,9 @@ from torch import nn
 
 from models_store.fields import Computed
 from models_store.recipe import Recipe
-from workers import graphs, optimizers, training
-from workers.batches import Samples
+from workers import graphs, optimizers, rehearsal, training
+from workers.batches import Batch, Samples
+from workers.steps import Prepared
 from workers.training import EpochEnd, Run
 
 MakeRecipe = Callable[..., Recipe]
@@ -55,15 +57,20 @@ def samples(count: int, device: torch.device, *, seed: int = 0) -> Samples:
 
 
 def fit(
-    recipe: Recipe, *, network: nn.Module | None = None, precision: Computed = "fp32"
+    recipe: Recipe,
+    *,
+    network: nn.Module | None = None,
+    precision: Computed = "fp32",
+    on: torch.device = GPU,
 ) -> tuple[list[EpochEnd], Mapping[str, torch.Tensor]]:
-    """The epochs and the weights at the end, on the GPU."""
-    net = (network or Net()).to(GPU)
-    run = Run(GPU, precision=precision, normalize=None, stopped=lambda: False, classes=10)
-    train = samples(100, GPU)
+    """The epochs and the weights at the end."""
+    net = (network or Net()).to(on)
+    torch.manual_seed(1)  # of dropout
+    run = Run(on, precision=precision, normalize=None, stopped=lambda: False, classes=10)
+    train = samples(100, on)
     per_epoch = training.steps_per_epoch(len(train), recipe)
     begun = training.begin(net, recipe, run, steps=per_epoch * recipe.epochs)
-    events = training.fit(begun, train, samples(40, GPU, seed=1), recipe=recipe, run=run)
+    events = training.fit(begun, train, samples(40, on, seed=1), recipe=recipe, run=run)
     return [one for one in events if isinstance(one, EpochEnd)], net.state_dict()
 
 
@@ -115,6 +122,92 @@ VARIED: dict[str, dict[str, Any]] = {
 }
 
 
+class Played:
+    """A graph on the processor: what it launches is computed anew, operation by operation."""
+
+    def __init__(self) -> None:
+        self.launch: Callable[[], None] = lambda: None
+
+    def register_generator_state(self, _: torch.Generator) -> None:
+        pass
+
+    def replay(self) -> None:
+        self.launch()
+
+
+class Stream:
+    def wait_stream(self, _: "Stream") -> None:
+        pass
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`graphs.Recorded` for steps on the processor, as `quickened` would make them on a GPU."""
+    nothing: Callable[..., Any] = lambda *_, **__: contextlib.nullcontext()  # noqa: E731
+    for name in ("device", "graph", "stream"):
+        monkeypatch.setattr(torch.cuda, name, nothing)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Played)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+
+    def recorded(step: training.Step, recipe: Recipe, index: torch.Tensor) -> graphs.Recorded:
+        begun = step.training
+        rates = graphs.Rates(begun.optimizer, CPU) if graphs._moves_alike(begun, recipe) else None
+        whole = index[: recipe.batch_size]
+        with rehearsal.unchanged(begun):
+            rehearsal.rehearse(step, whole, moves=rates is not None)
+            made = graphs.Recorded(step, whole, rates)
+        made._graph.launch = made._record
+        step.meter.begin()
+        return made
+
+    monkeypatch.setattr(graphs, "quickened", recorded)
+
+
+ALIKE = [name for name in VARIED if name not in ("fp16", "in groups")]
+
+
+@pytest.mark.parametrize("asked", ALIKE)
+def test_launched_steps_train_as_others_do(
+    recipe: MakeRecipe, asked: str, request: pytest.FixtureRequest
+) -> None:
+    chosen = recipe(**VARIED[asked], batch_size=16, epochs=3)
+    others, expected = fit(chosen, on=CPU)
+    request.getfixturevalue("played")
+
+    ends, weights = fit(chosen, on=CPU)
+
+    for name, weight in expected.items():
+        torch.testing.assert_close(weights[name], weight, rtol=1e-4, atol=1e-5)
+    for end, other in zip(ends, others, strict=True):
+        assert end.train.loss == pytest.approx(other.train.loss, rel=1e-5)
+        assert end.train.accuracy == other.train.accuracy
+        assert end.lr == other.lr
+
+
+@pytest.mark.usefixtures("played")
+def test_batches_that_no_longer_fit_are_left_to_the_plain_step(recipe: MakeRecipe) -> None:
+    asked = recipe(optimizer=NESTEROV, batch_size=16)
+    run = Run(CPU, precision="fp32", normalize=None, stopped=lambda: False)
+    begun = training.begin(Net(), asked, run, steps=4)
+    made: list[int] = []
+
+    def make(index: torch.Tensor) -> Prepared:
+        made.append(len(index))
+        return Prepared(torch.zeros(len(index), 1, 12, 12), index % 10, index % 10)
+
+    plain = training.Step(begun, run, make, training.Meter(run.loss, CPU))
+    step = graphs.quickened(plain, asked, torch.arange(16))
+    begun.learning.most = 8
+    made.clear()
+
+    step(Batch(torch.arange(16)))
+
+    assert begun.in_parts
+    assert step._graph is None
+    assert plain.meter.images == 16
+
+
 @pytest.mark.gpu
 @on_gpu
 @pytest.mark.parametrize("asked", VARIED)
@@ -123,10 +216,8 @@ def test_recorded_steps_train_as_others_do(
 ) -> None:
     chosen = recipe(**VARIED[asked], batch_size=16, epochs=3, device="cuda")
     precision: Computed = "fp16" if asked == "fp16" else "fp32"
-    torch.manual_seed(1)
     ends, weights = fit(chosen, precision=precision)
     monkeypatch.setattr(graphs, "quickened", lambda step, *_: step)
-    torch.manual_seed(1)
 
     others, expected = fit(chosen, precision=precision)
 
