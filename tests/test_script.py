@@ -278,6 +278,22 @@ def test_what_is_held_out_is_judged_without_chance(
     assert found == pytest.approx(wanted, abs=2e-3)
 
 
+def test_a_whitened_network_keeps_what_it_began_with(
+    by_script: Callable[..., list[float]], shapes: Path, tmp_path: Path
+) -> None:
+    moved = [{"type": "RandomCrop", "padding": 2}, {"type": "RandomHorizontalFlip"}]
+    normalize = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
+    asked = {"architecture": "cifar10_fast", "image_size": 32, "epochs": 1, "normalize": normalize}
+    recipe = resolve(shapes, **asked, transforms={"train": moved})
+
+    by_script(known_of(recipe, shapes), shapes / "shapes")
+
+    saved = torch.load(tmp_path / "best.pth", weights_only=True)
+    filters = saved["model.0.weight"]
+    assert torch.equal(filters[12:], -filters[:12])
+    assert torch.equal(saved["model.4.weight"], torch.ones(64))
+
+
 CHANCE: dict[str, list[dict[str, Any]]] = {
     **{name: [{"type": name, **_ARGUMENTS.get(name, {})}] for name in TRAIN},
     "crops and flips": [
