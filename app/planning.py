@@ -12,7 +12,7 @@ from app.dependencies import is_checkpoint_id, is_job_id
 from data_store import catalog
 from data_store.built_in import SETS
 from data_store.catalog import Facts
-from database import checkpoints, jobs
+from database import checkpoints, jobs, processes
 from database.tables import State
 from models_store import misfits
 from models_store import recipe as recipes
@@ -93,6 +93,20 @@ def check_there(session: Session, recipe: Recipe, settings: Settings) -> None:
             checkpoints.get(session, recipe.init_from)
         except Problem as problem:
             raise _at("init_from", problem) from None
+
+
+def check_devices(session: Session, recipe: Recipe) -> None:
+    """Raises `Problem` device_unavailable when no worker that is alive has so many devices. Where
+    none says what it has, the job will find out.
+    """
+    if recipe.devices == 1:
+        return
+    told = [row.info for row in processes.alive(session) if row.info.get("devices")]
+    there = [
+        misfits.devices_there(recipe.device, info["devices"], cores=info["cores"]) for info in told
+    ]
+    if there and max(there) < recipe.devices:
+        raise misfits.too_many_devices(recipe, max(there))
 
 
 def _network(recipe: Recipe, *, classes: int) -> "Plan":

@@ -110,16 +110,20 @@ def _queue(session: Session, rows: Sequence[Job]) -> Queue:
         if row.state is not State.queued or place is None:
             return None, None
         holder = at_work[0] if at_work and row.kind == "train" else None
-        return place, _reason(place, workers=workers, at_work=holder)
+        wanted = (row.recipe or {}).get("devices", 1)
+        return place, _reason(place, workers=workers, at_work=holder, devices=wanted)
 
     return tell
 
 
-def _reason(place: int, *, workers: bool, at_work: Job | None) -> str:
+def _reason(place: int, *, workers: bool, at_work: Job | None, devices: int) -> str:
     if not workers:
         return "a worker: none is running, danlu worker starts one"
     if place > 1:
         return "1 job ahead of it" if place == 2 else f"{place - 1} jobs ahead of it"
     if at_work is not None and at_work.device is not None:
-        return f"a free device: {at_work.id} of {at_work.owner} has {at_work.device}"
+        # On the CPU all that share a batch share one place.
+        several = devices > 1 and at_work.device != "cpu"
+        free = f"{devices} free devices" if several else "a free device"
+        return f"{free}: {at_work.id} of {at_work.owner} has {at_work.device}"
     return "a worker that is ready for it"

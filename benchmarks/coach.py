@@ -13,7 +13,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.listeners import say
 from data_store import arrays, catalog
-from data_store.parts import DataSet, Part
+from data_store.parts import DataSet, Part, Sums
 from models_store import architectures, preprocess, recipe
 from models_store.recipe import Recipe, SubmittedRecipe
 from workers import coach, training
@@ -167,7 +167,7 @@ def advice(case: Case, root: Path, cache: Path) -> tuple[list[coach.Advice], flo
 def _run(wanted: Recipe, data: DataSet) -> Run:
     normalize = wanted.normalize
     if normalize == "auto":
-        normalize = preprocess.measure_normalize(data.parts["train"].images)
+        normalize = preprocess.measure_normalize(*astuple(Sums.of(data.parts["train"].images)))
     return Run(
         device=CPU,
         precision="fp32",

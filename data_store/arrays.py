@@ -5,21 +5,29 @@ Knows nothing of tensors and augmentation: it gives uint8 images and their label
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from data_store import cache as decoded
-from data_store import catalog, downloads, folder, readers
+from data_store import catalog, crew, downloads, folder, readers, reading
 from data_store.built_in import SETS
-from data_store.parts import DataSet
+from data_store.parts import DataSet, Pixels, Stream
 from data_store.progress import Progress, paced
-from data_store.sources import BuiltInSource, FolderSource, Source
+from data_store.sources import BuiltInSource, FolderSource, Wanted
+from problems import Problem
+
+Mode = Literal["auto", "resident", "stream"]
+
+_ROW_SECONDS = 5e-5  # that reading an image of a built-in set takes, and resizing it
 
 __all__ = [
-    *("DataSet", "Part", "Progress", "Skipped"),
+    *("DataSet", "Mode", "Part", "Progress", "Skipped"),
     *("image_bytes", "is_local", "labels", "load", "places", "some_bytes"),
 ]
 
@@ -32,31 +40,50 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
     size: tuple[int, int],
     channels: int,
     progress: Progress,
-    threads: int | None = None,
+    processes: int | None = None,
     mirrors: Sequence[str] = (),
+    mode: Mode = "resident",
+    budget_bytes: int = 0,
 ) -> DataSet:
     """The data set with every image at `size` (height, width) and `channels` (1 or 3).
 
-    Downloads and decodes what is not there yet, then maps it from `cache`; two processes may do so
-    at once. What is there is compared with its checksums and, when it is damaged, decoded anew:
-    `mended` says so. So many `threads` decode the files of a folder: 0: none but the caller's,
+    Downloads and decodes what is not there yet, then maps it from `cache`; two jobs may do so at
+    once. What is there is compared with its checksums and, when it is damaged, decoded anew:
+    `mended` says so. So many `processes` decode the files of a folder: 0: none but the caller's,
     None: as many as pays. Files are looked for at `mirrors` first. Whatever `progress` raises stops
-    the work, and leaves nothing behind but what has been downloaded. Raises `dataset_unknown`,
+    the work, and leaves nothing behind but what has been downloaded.
+
+    `mode` "stream": nothing is mapped; images come in the set's `stream`, and all of them are read
+    through once, by the first job, to know which can be read. "auto": so too if they take more than
+    `budget_bytes`, or more than the disk has room for. Raises `dataset_unknown`,
     `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`.
     """
     name = catalog.canonical(name, root)
     if name in SETS:
         downloads.fetch(SETS[name], root, progress, mirrors=mirrors)
-    source = (
-        BuiltInSource(name, root) if name in SETS else FolderSource(root / name, threads=threads)
-    )
-    place = decoded.place(cache, source.key, size=size, channels=channels)
-    # The first epoch reads all of it anyway; what a set of some MB takes is not worth telling.
-    heard = paced(progress, "checking", decoded.weigh(place), at_once=False)
-    mended = decoded.mend(place, heard=heard)
-    if not place.exists():
-        _decode(source, place, name=name, size=size, channels=channels, progress=progress)
-    return decoded.read(place, name, mended=mended)
+    decoding = _Decoding(name, root, cache, progress, processes)
+    wanted = Wanted(size, channels)
+    why = _why_not_held(mode, sum(decoding.source.counts.values()) * wanted.bytes, budget_bytes)
+    if why is None:
+        try:
+            return decoding.held(wanted)
+        except Problem as problem:
+            if mode == "resident" or problem.code != "disk_full":
+                raise
+            why = problem.detail
+    return decoding.streamed(wanted, why)
+
+
+def _why_not_held(mode: Mode, needed: int, budget: int) -> str | None:
+    """None: they are held; empty: somebody wants it so."""
+    if mode == "stream":
+        return ""
+    if mode == "auto" and needed > budget:
+        return (
+            f"The decoded images take {needed:,} bytes, and {budget:,} of memory may be used for "
+            "them."
+        )
+    return None
 
 
 def is_local(name: str, root: Path) -> bool:
@@ -133,28 +160,91 @@ def _as_png(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _decode(
-    source: Source,
-    place: Path,
-    *,
-    name: str,
-    size: tuple[int, int],
-    channels: int,
-    progress: Progress,
-) -> None:
-    total = sum(source.counts.values())
-    skipped = 0
-    advance = paced(progress, "decoding", total)
-    needed = total * size[0] * size[1] * channels
-    with decoded.Draft(place, needed_bytes=needed) as draft:
-        for part in source.counts:
-            for images in source.batches(part, size=size, channels=channels):
-                draft.add(part, images)
-                advance(len(images.labels) + len(source.skipped) - skipped)
-                skipped = len(source.skipped)
-        draft.finish(
-            name=name,
-            version=source.version(),
-            classes=source.classes,
-            skipped=list(source.skipped),
+class _Decoding:
+    """One data set that is there, on its way into the `cache`."""
+
+    def __init__(
+        self, name: str, root: Path, cache: Path, progress: Progress, processes: int | None
+    ) -> None:
+        self._name, self._root, self._cache, self._progress = name, root, cache, progress
+        self._processes = processes
+        self.source = self._opened()
+
+    def _opened(self) -> BuiltInSource | FolderSource:
+        if self._name in SETS:
+            return BuiltInSource(self._name, self._root)
+        return FolderSource(self._root / self._name, processes=self._processes)
+
+    def held(self, wanted: Wanted) -> DataSet:
+        """All images, mapped."""
+        return self._found(wanted)
+
+    def streamed(self, wanted: Wanted, why: str) -> DataSet:
+        """Without the images, which are read when they are wanted."""
+        found = self._found(replace(wanted, held=False))
+        how: dict[str, Any] = {"size": wanted.size, "channels": wanted.channels}
+        items: dict[str, Sequence[Any]]
+        read: Callable[[Sequence[Any]], Pixels]
+        if isinstance(self.source, FolderSource):
+            left_out = {each.file for each in found.skipped}
+            items = {part: self.source.paths(part, without=left_out) for part in found.parts}
+            read = partial(reading.pixels, **how)
+            processes = self.source.processes("train")
+        else:
+            items = self._rows()
+            read = partial(reading.rows, **how)
+            processes = crew.worth(len(items["train"]) * _ROW_SECONDS)
+            processes = processes if self._processes is None else self._processes
+        root = self._root / self._name
+        stream = Stream(root, items, read, wanted.shape, processes=processes, why=why)
+        return replace(found, stream=stream)
+
+    def _rows(self) -> dict[str, Sequence[Any]]:
+        """Of a built-in set, which lies in a few files of its own: where each image is once they
+        are decoded, at their own size.
+        """
+        self.source = self._opened()  # anew, since it has hashed what it has read
+        own = Wanted(self.source.typical(), SETS[self._name].channels)
+        found = self._found(own)
+        return {
+            part: [(str(self._place(own) / decoded.images_file(part)), row) for row in range(count)]
+            for part, count in ((part, len(one.labels)) for part, one in found.parts.items())
+        }
+
+    def _place(self, wanted: Wanted) -> Path:
+        return decoded.place(
+            self._cache,
+            self.source.key,
+            size=wanted.size,
+            channels=wanted.channels,
+            held=wanted.held,
         )
+
+    def _found(self, wanted: Wanted) -> DataSet:
+        place = self._place(wanted)
+        # The first epoch reads all of it anyway; what a set of some MB takes is not worth telling.
+        heard = paced(self._progress, "checking", decoded.weigh(place), at_once=False)
+        mended = decoded.mend(place, heard=heard)
+        if not place.exists():
+            self._decode(place, wanted)
+        return decoded.read(place, self._name, mended=mended)
+
+    def _decode(self, place: Path, wanted: Wanted) -> None:
+        source = self.source
+        total = sum(source.counts.values())
+        skipped = 0
+        advance = paced(self._progress, "decoding", total)
+        needed = total * wanted.bytes if wanted.held else 0
+        with decoded.Draft(place, needed_bytes=needed, held=wanted.held) as draft:
+            for part in source.counts:
+                for images in source.batches(part, wanted, lambda: advance(0)):
+                    draft.add(part, images)
+                    advance(len(images.labels) + len(source.skipped) - skipped)
+                    skipped = len(source.skipped)
+            draft.finish(
+                name=self._name,
+                version=source.version(),
+                classes=source.classes,
+                skipped=list(source.skipped),
+                size=source.typical(),
+            )

@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from data_store import durable, sealed
-from data_store.parts import DataSet, Part, Skipped
+from data_store.parts import DataSet, Part, Skipped, Sums
 from data_store.sealed import Growing, Seal
 from problems import Problem
 
@@ -29,7 +29,8 @@ from problems import Problem
 _FORMAT = 2
 _DRAFT = ".draft-"
 _RECORD = "set.json"
-_OLDER = "it was decoded by an older danlu"  # whose records have no checksums
+_OLDER = "it was decoded by an older danlu"  # whose records have no checksums, or no sums
+_STREAM = ".stream"
 _ARRAYS = ("images", "labels", "borders", "spreads")
 
 
@@ -38,14 +39,18 @@ def key(root: Path, files: Iterable[tuple[str, int, int]]) -> str:
     digest = blake2b(
         f"{_FORMAT}\0{root.resolve()}".encode(errors="surrogateescape"), digest_size=16
     )
-    for path, size, mtime_ns in files:
-        digest.update(f"\0{path}\0{size}\0{mtime_ns}".encode(errors="surrogateescape"))
+    words = "".join(f"\0{path}\0{size}\0{mtime_ns}" for path, size, mtime_ns in files)
+    digest.update(words.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def place(cache: Path, key: str, *, size: tuple[int, int], channels: int) -> Path:
-    """The folder of these files, decoded to `size` (height, width) and `channels`."""
-    return cache / f"{key}-{size[0]}x{size[1]}x{channels}"
+def place(
+    cache: Path, key: str, *, size: tuple[int, int], channels: int, held: bool = True
+) -> Path:
+    """The folder of these files, decoded to `size` (height, width) and `channels`; not `held`: of
+    what was found out about them, without their pixels.
+    """
+    return cache / f"{key}-{size[0]}x{size[1]}x{channels}{'' if held else _STREAM}"
 
 
 def version(cache: Path, key: str) -> str | None:
@@ -146,8 +151,13 @@ def read(folder: Path, name: str, *, mended: str | None = None) -> DataSet:
         name=name,
         version=record["version"],
         classes=tuple(record["classes"]),
-        parts={part: Part(**_arrays(folder, part)) for part in record["parts"]},
+        parts={
+            part: Part(**_arrays(folder, part, record), sums=_sums(record["sums"][part]))
+            for part in record["parts"]
+        },
         skipped=tuple(Skipped(**each) for each in record["skipped"]),
+        height=record["size"][0],
+        width=record["size"][1],
         mended=mended,
     )
 
@@ -164,6 +174,8 @@ def _record(folder: Path) -> dict[str, Any]:
     seal = record.pop("crc32", None)
     if seal != _crc32(record):
         raise ValueError(damaged if seal is not None else _OLDER)
+    if "sums" not in record:
+        raise ValueError(_OLDER)
     return record
 
 
@@ -171,9 +183,23 @@ def _crc32(record: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(record).encode())
 
 
-def _arrays(folder: Path, part: str) -> dict[str, Any]:
+def _sums(record: dict[str, Any]) -> Sums:
+    return Sums(record["count"], tuple(record["totals"]), tuple(record["squares"]))
+
+
+def _arrays(folder: Path, part: str, record: dict[str, Any]) -> dict[str, Any]:
     # Copy on write: tensors made of read-only arrays warn, and nobody writes.
-    return {name: np.load(folder / _file(part, name), mmap_mode="c") for name in _ARRAYS}
+    return {
+        name: np.load(folder / file, mmap_mode="c")
+        if (file := _file(part, name)) in record["files"]
+        else np.empty((0, *record["shape"]), np.uint8)
+        for name in _ARRAYS
+    }
+
+
+def images_file(part: str) -> str:
+    """The file, in a set's folder, that holds the pixels of a part."""
+    return _file(part, "images")
 
 
 def _file(part: str, array: str) -> str:
@@ -188,10 +214,14 @@ class Draft:
     fills up on the way.
     """
 
-    def __init__(self, folder: Path, *, needed_bytes: int) -> None:
+    def __init__(self, folder: Path, *, needed_bytes: int, held: bool = True) -> None:
+        """Not `held`: without the images themselves."""
         self._folder = folder
         self._needed = needed_bytes
+        self._names = _ARRAYS if held else _ARRAYS[1:]
         self._parts: dict[str, dict[str, Growing]] = {}
+        self._sums: dict[str, Sums] = {}
+        self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
         cache = self._folder.parent
@@ -205,24 +235,40 @@ class Draft:
 
     def add(self, part: str, images: Part) -> None:
         """Appends images to a part."""
+        sums = images.sums or Sums.of(images.images)
         if part not in self._parts:
+            self._shape = images.images.shape[1:]
             self._parts[part] = {
                 name: Growing(self._draft / _file(part, name), getattr(images, name))
-                for name in _ARRAYS
+                for name in self._names
             }
+            self._sums[part] = sums
+        else:
+            self._sums[part] += sums
         for name, growing in self._parts[part].items():
             growing.add(getattr(images, name))
 
     def finish(
-        self, *, name: str, version: str, classes: tuple[str, ...], skipped: list[Skipped]
+        self,
+        *,
+        name: str,
+        version: str,
+        classes: tuple[str, ...],
+        skipped: list[Skipped],
+        size: tuple[int, int] = (0, 0),
     ) -> None:
-        """Makes the folder appear in its place, whole and safely on disk."""
+        """Makes the folder appear in its place, whole and safely on disk. `size` (height, width) is
+        that of the images as they lie.
+        """
         record: dict[str, Any] = {
             "name": name,
             "version": version,
             "classes": classes,
             "parts": list(self._parts),
             "skipped": [asdict(each) for each in skipped],
+            "size": size,
+            "shape": self._shape,
+            "sums": {part: asdict(sums) for part, sums in self._sums.items()},
             "files": {
                 _file(part, array): asdict(growing.finish())
                 for part, arrays in self._parts.items()
@@ -255,4 +301,5 @@ class Draft:
 
 
 def _full(detail: str) -> Problem:
-    return Problem("disk_full", detail)
+    hint = 'Free some space, or give data_loader {"mode": "stream"}, which keeps no decoded images.'
+    return Problem("disk_full", detail, hint=hint)

@@ -16,7 +16,6 @@ from data_store import defaults, downloads, folder, headers, origin, readers, so
 from data_store.built_in import SETS
 from problems import Problem, did_you_mean, match
 
-_SAMPLE = 64
 # Two changes within one tick of a file system's clock leave the same time: 2 s on the slowest.
 _TICK_NS = 2_000_000_000
 
@@ -180,8 +179,7 @@ def _unchanged(stamps: Mapping[str, int]) -> bool:
 def _read(path: Path) -> _Seen:
     scan = folder.scan(path)
     train = scan.parts["train"]
-    sample = train[:: max(1, len(train) // _SAMPLE)][:_SAMPLE]
-    shape = headers.typical(path / image.path for image in sample)
+    shape = headers.typical(path / image.path for image in folder.sample(train))
     if shape is None:
         raise Problem(
             "dataset_invalid",

@@ -4,8 +4,9 @@ Reads names, sizes and times of files and never what is in them.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ _IMAGE_FOLDERS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 EXTENSIONS = (*_IMAGE_FOLDERS, ".gif", ".avif")
 # A report counts each pair of classes: its matrix has 200 MB then.
 MOST_CLASSES = 5_000
+_SAMPLE = 64
 _PARTS = {
     **{"train": "train", "training": "train"},
     **{"val": "val", "valid": "val", "validation": "val"},
@@ -92,6 +94,11 @@ def is_image_folder(path: Path) -> bool:
     return ours == theirs
 
 
+def sample(images: Sequence[Image]) -> Sequence[Image]:
+    """Some of them, evenly taken."""
+    return images[:: max(1, len(images) // _SAMPLE)][:_SAMPLE]
+
+
 def check_number(classes: int) -> None:
     """Raises `dataset_invalid` for more classes than danlu takes."""
     if classes > MOST_CLASSES:
@@ -131,7 +138,7 @@ def _part_folders(path: Path, stamps: dict[str, int]) -> dict[str, str]:
     named = [entry for entry in _folders(path, stamps) if part_of(entry.name)]
     found = {_PARTS[entry.name.lower()]: entry.path for entry in reversed(named)}  # val over valid
     train = found.get("train")
-    if train and any(_folders(train, stamps)) and not any(_image_files(train)):
+    if train and any(_folders(train, stamps)) and not any(map(_is_image, _visible(train))):
         return {part: found[part] for part in ("train", "val", "test") if part in found}
     return {"train": str(path)}
 
@@ -144,39 +151,52 @@ def _images(
     labels = {name: label for label, name in enumerate(classes)}
     for entry in _folders(part, stamps):
         label = labels.get(entry.name, len(classes))
-        for folder in sorted(_below(entry.path, stamps)):
-            for file in sorted(_image_files(folder), key=lambda file: file.name):
+        # Sets have a million files: nothing is done to each that can be done to a folder.
+        for folder, files in sorted(_below(entry.path, stamps), key=itemgetter(0)):
+            inside = folder[start:].replace(os.sep, "/") + "/"
+            for name, file in sorted(files, key=itemgetter(0)):
                 status = file.stat()
-                relative = file.path[start:].replace(os.sep, "/")
-                yield Image(relative, label, status.st_size, status.st_mtime_ns)
+                yield Image(inside + name, label, status.st_size, status.st_mtime_ns)
 
 
-def _below(folder: str, stamps: dict[str, int]) -> Iterator[str]:
-    """`folder` and all folders in it, following links but never in a circle."""
+def _below(
+    folder: str, stamps: dict[str, int]
+) -> Iterator[tuple[str, list[tuple[str, os.DirEntry[str]]]]]:
+    """`folder` and all folders in it, following links but never in a circle, each with the names
+    of the images in it.
+    """
     waiting: list[tuple[str, frozenset[Path]]] = [(folder, frozenset())]
     while waiting:
         current, above = waiting.pop()
         real = Path(current).resolve()
         if real in above:
             continue
-        yield current
-        inner = _folders(current, stamps)
-        waiting += [(entry.path, above | {real}) for entry in inner]
+        stamps[current] = _stamp(current)
+        entries = _visible(current)
+        files = [(e.name, e) for e in entries if _is_image(e)]
+        yield current, files
+        # Seldom is there anything else, and then it is not asked of each whether it is a folder.
+        if len(files) < len(entries):
+            waiting += [(e.path, above | {real}) for e in entries if e.is_dir()]
 
 
 def _folders(path: str | Path, stamps: dict[str, int]) -> list[os.DirEntry[str]]:
-    # The time is taken before the listing: what arrives in between makes the stamp old, not wrong.
-    stamps[str(path)] = Path(path).stat().st_mtime_ns
+    stamps[str(path)] = _stamp(path)
     return sorted(filter(os.DirEntry.is_dir, _visible(path)), key=lambda entry: entry.name)
 
 
-def _image_files(path: str) -> list[os.DirEntry[str]]:
-    return [e for e in _visible(path) if e.name.lower().endswith(EXTENSIONS) and e.is_file()]
+def _stamp(path: str | Path) -> int:
+    """To be taken before a listing: what arrives in between makes it old, not wrong."""
+    return Path(path).stat().st_mtime_ns
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
 
 
 def _visible(path: str | Path) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
-        return [e for e in entries if not e.name.startswith(".") and e.name not in IGNORED]
+        return [e for e in entries if e.name[0] != "." and e.name not in IGNORED]
 
 
 def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, tuple[Image, ...]]) -> None:

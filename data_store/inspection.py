@@ -1,15 +1,8 @@
-"""One file of a data set, looked at for the doctor: can it be read, what is it, how does it look.
+"""One file of a data set, looked at for the doctor: whether it can be read, and how it looks."""
 
-`main` does so for another process, which sends lists of paths over the standard input, a socket,
-and gets back what was seen. It ends when that process does.
-"""
-
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from data_store import fingerprints, limits
@@ -72,13 +65,3 @@ def unreadable(message: str) -> Unreadable:
 def look_at(paths: Sequence[str]) -> list[Seen | Unreadable]:
     """Each of several files."""
     return [look(Path(path)) for path in paths]
-
-
-def main() -> None:
-    """Answers until nobody asks any more."""
-    asked = Connection(os.dup(0))
-    try:
-        while True:
-            asked.send(look_at(asked.recv()))
-    except (EOFError, ConnectionError):
-        sys.exit(0)

@@ -3,11 +3,48 @@
 Knows nothing of where they come from or how they are kept.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Sums of squares of bytes are exact in float32 for so many, since it counts to 2^24.
+_EXACT = (1 << 24) // 255**2
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Of the pixels of some images, 0 to 255: how many a channel has, and for each channel their
+    sum and that of their squares. Exact, so that no order of the images makes a difference.
+    """
+
+    count: int
+    totals: tuple[int, ...]
+    squares: tuple[int, ...]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> Self:
+        """Of images (N, H, W, C)."""
+        count, height, width, channels = images.shape
+        sums = np.zeros((2, height * width * channels), np.float64)
+        rows = images.reshape(count, height * width * channels)
+        for start in range(0, count, _EXACT):
+            some = rows[start : start + _EXACT].astype(np.float32)
+            sums[0] += some.sum(axis=0)
+            sums[1] += np.einsum("ij,ij->j", some, some)
+        whole = sums.reshape(2, height * width, channels).sum(axis=1).astype(np.int64).tolist()
+        return cls(count * height * width, tuple(whole[0]), tuple(whole[1]))
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.count + other.count,
+            tuple(a + b for a, b in zip(self.totals, other.totals, strict=True)),
+            tuple(a + b for a, b in zip(self.squares, other.squares, strict=True)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +52,15 @@ class Part:
     """Some images of a data set: `images` uint8 (N, H, W, C) and `labels` (N,).
 
     `borders` and `spreads` (N,) are mean and standard deviation, 0..1, of the brightness of each
-    image's outermost ring of pixels, measured before it was resized.
+    image's outermost ring of pixels, measured before it was resized. `sums` are of all pixels,
+    where they are known. Of a set that is streamed no `images` are here: N is 0 there.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     borders: NDArray[np.float32]
     spreads: NDArray[np.float32]
+    sums: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +72,41 @@ class Skipped:
     message: str
 
 
+class Pixels(NamedTuple):
+    """Of some images, uint8 (n, H, W, C), but for those of `bad`, which says why by their place."""
+
+    pixels: NDArray[np.uint8]
+    bad: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Where the images of a set that is not held come from, each time they are wanted.
+
+    Each has one of the `items` of its part, and `read` is done to some of these; it can be sent to
+    another process: so many `processes` pay, 0: none but the caller's. `shape` is (H, W, C). `why`
+    says, in words, why the set is not held; empty if somebody wanted it so.
+    """
+
+    root: Path
+    items: Mapping[str, Sequence[Any]]
+    read: Callable[[Sequence[Any]], Pixels]
+    shape: tuple[int, int, int]
+    processes: int
+    why: str
+
+    def name(self, item: Any) -> str:
+        """The file that an item stands for, from the folder of the data set on."""
+        return os.path.relpath(item, self.root) if isinstance(item, str) else str(item)
+
+
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """A decoded data set: `parts` has "train", maybe "val" and "test"; their images are mapped from
-    disk, copy on write. `version` hashes the content and is the same at every size. `mended` says
-    what was wrong with what had been decoded before, if it was damaged and decoded anew.
+    disk, copy on write, or come in a `stream`. `version` hashes the content and is the same at
+    every size. `height` and `width` are what the images have as they lie: for a folder, the median
+    of a sample. `mended` says what was wrong with what had been decoded before, if it was damaged
+    and decoded anew.
     """
 
     name: str
@@ -45,4 +114,12 @@ class DataSet:
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
     skipped: tuple[Skipped, ...]
+    height: int = 0
+    width: int = 0
     mended: str | None = None
+    stream: Stream | None = None
+
+    @property
+    def mode(self) -> str:
+        """How its images come, as `data_loader.mode` calls it."""
+        return "resident" if self.stream is None else "stream"

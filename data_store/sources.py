@@ -4,28 +4,32 @@ Gives them batch by batch at the wanted size and hashes them on the way; keeping
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import images
-from data_store import cache, folder, readers
+from data_store import cache, crew, folder, headers, readers, reading
 from data_store.built_in import SETS
-from data_store.parts import Part, Skipped
+from data_store.crew import Crew
+from data_store.parts import Part, Skipped, Sums
 from data_store.versions import Content
 from problems import Problem
 
-_BATCH = 64  # of files: few enough that slow ones are told of and stopped within a second or two
 _BLOCK = 4096  # of a built-in set, whose images are small and mostly only copied
-# Bytes a file from where on threads pay. On 2 cores a 1600x1200 JPEG takes 2.3 ms instead of 4.4,
-# but a 32x32 one 250 us instead of 135: Pillow opens files in Python, holding its lock.
-_LARGE = 50_000
+# One core takes, about, for a small JPEG file and for each byte more of it.
+_FILE_SECONDS, _BYTE_SECONDS = 1.2e-4, 1e-8
+# What a process sends at a time: some files, or fewer where their pixels are many.
+_SENT_BYTES = 4_000_000
+
+
+Tick = Callable[[], object]
 
 
 class Source(Protocol):
@@ -39,11 +43,37 @@ class Source(Protocol):
     key: str
     skipped: list[Skipped]
 
-    def batches(self, part: str, *, size: tuple[int, int], channels: int) -> Iterator[Part]:
-        """The images of a part, in order, at `size` (height, width) and `channels`."""
+    def batches(self, part: str, wanted: "Wanted", tick: Tick) -> Iterator[Part]:
+        """The images of a part, in order. `tick` is called several times a second; what it raises
+        ends the work.
+        """
 
     def version(self) -> str:
         """The hash of all that was read."""
+
+    def typical(self) -> tuple[int, int]:
+        """Height and width of its images as they lie: for files, the median of a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How images are wanted: at `size` (height, width) and `channels`. Not `held`: nobody keeps
+    their pixels, so they need not be given.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    held: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of an image."""
+        return (*self.size, self.channels)
+
+    @property
+    def bytes(self) -> int:
+        """Of the pixels of an image."""
+        return self.size[0] * self.size[1] * self.channels
 
 
 class BuiltInSource:
@@ -58,7 +88,7 @@ class BuiltInSource:
         self.key = built_in_key(name, root)
         self.skipped: list[Skipped] = []
 
-    def batches(self, part: str, *, size: tuple[int, int], channels: int) -> Iterator[Part]:
+    def batches(self, part: str, wanted: Wanted, tick: Tick) -> Iterator[Part]:
         """Raises `dataset_invalid`."""
         raw = readers.read(self._name, self._root, part)
         self._digest.update(f"{part}\0{raw.images.shape}\0".encode())
@@ -67,22 +97,29 @@ class BuiltInSource:
             labels = raw.labels[start : start + _BLOCK]
             self._digest.update(block.data)
             self._digest.update(labels.astype("<i8").tobytes())
-            yield Part(_resized(block, size, channels), labels, *_borders(block))
+            tick()
+            pixels = _resized(block, wanted.size, wanted.channels)
+            sums = Sums.of(pixels)
+            yield Part(pixels if wanted.held else pixels[:0], labels, *_borders(block), sums)
 
     def version(self) -> str:
         """The hash of pixels and labels."""
         return self._digest.hexdigest()[:16]
 
+    def typical(self) -> tuple[int, int]:
+        """Of all of them."""
+        return SETS[self._name].size
+
 
 class FolderSource:
     """A folder per class. Files that cannot be read are skipped.
 
-    `threads` decode it, 0: none but the caller's; None: as many as there are cores where that pays.
+    So many `processes` decode it, 0: none but the caller's; None: as many as pays.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, processes: int | None = None) -> None:
         scan = folder.scan(path)
-        self._threads = threads
+        self._processes = processes
         self._path = path
         self._parts = scan.parts
         self._content = Content(scan.classes)
@@ -91,19 +128,21 @@ class FolderSource:
         self.key = folder_key(path, scan)
         self.skipped: list[Skipped] = []
 
-    def batches(self, part: str, *, size: tuple[int, int], channels: int) -> Iterator[Part]:
-        """Raises `dataset_invalid` when of a part, or of a class in the training part, no image
-        can be read.
+    def batches(self, part: str, wanted: Wanted, tick: Tick) -> Iterator[Part]:
+        """A file that ends the process which decodes it is skipped, too. Raises `dataset_invalid`
+        when of a part, or of a class in the training part, no image can be read.
         """
         files = self._parts[part]
         found: set[int] = set()
-        with _mapping(files, self._threads) as mapping:
-            for start in range(0, len(files), _BATCH):
-                batch = files[start : start + _BATCH]
-                read = mapping(lambda file: self._decoded(file, size, channels), batch)
-                good = list(self._readable(batch, read))
-                found |= {file.label for file, _ in good}
-                yield _together(good, size, channels)
+        how: dict[str, Any] = {"size": wanted.size, "channels": wanted.channels}
+        read = partial(reading.read, **how, keeps_pixels=wanted.held)
+        at_once = max(1, min(crew.BATCH, _SENT_BYTES // wanted.bytes))
+        with Crew(read, partial(reading.lost, **how), processes=self.processes(part)) as readers:
+            for places, block in readers.run(self.paths(part), tick, batch=at_once):
+                good = self._note(files[places.start : places.stop], block)
+                found.update(good)
+                labels = np.array(good, np.int64)
+                yield Part(block.pixels, labels, block.borders, block.spreads, block.sums)
         if not found:
             raise _unreadable(f"None of the {part} images can be read.")
         empty = set(range(len(self.classes))) - found
@@ -115,30 +154,38 @@ class FolderSource:
         """The hash of classes, paths and bytes of all files, the skipped ones too."""
         return self._content.version()
 
-    def _decoded(
-        self, file: folder.Image, size: tuple[int, int], channels: int
-    ) -> tuple[bytes, images.Decoded | Problem]:
-        data = b""
-        try:
-            data = (self._path / file.path).read_bytes()
-            return data, images.decode(data, size=size, channels=channels)
-        except Problem as problem:
-            return data, problem
-        except OSError as error:
-            return data, Problem("not_an_image", f"It cannot be read: {error.strerror}.")
+    def typical(self) -> tuple[int, int]:
+        """0 of a sample of which nothing can be read."""
+        train = self._parts["train"]
+        shape = headers.typical(self._path / image.path for image in folder.sample(train))
+        return (shape.height, shape.width) if shape else (0, 0)
 
-    def _readable(
-        self,
-        files: Iterable[folder.Image],
-        read: Iterable[tuple[bytes, images.Decoded | Problem]],
-    ) -> Iterator[tuple[folder.Image, images.Decoded]]:
-        for file, (data, decoded) in zip(files, read, strict=True):
+    def paths(self, part: str, *, without: Collection[str] = ()) -> list[str]:
+        """The files of a part, in order, but for those that are `shown` so."""
+        start = f"{self._path}{os.sep}"
+        files = self._parts[part]
+        return [
+            start + file.path
+            for file in files
+            if not without or folder.shown(file.path) not in without
+        ]
+
+    def processes(self, part: str) -> int:
+        """That decode this part."""
+        if self._processes is not None:
+            return self._processes
+        files = self._parts[part]
+        seconds = len(files) * _FILE_SECONDS + sum(file.size for file in files) * _BYTE_SECONDS
+        return crew.worth(seconds)
+
+    def _note(self, files: Sequence[folder.Image], block: reading.Block) -> list[int]:
+        """Takes down what was read; the labels of what is good."""
+        for place, (file, digest) in enumerate(zip(files, block.digests, strict=True)):
             path = folder.shown(file.path)
-            self._content.add(path, sha256(data).digest())
-            if isinstance(decoded, Problem):
-                self.skipped.append(Skipped(path, decoded.code, decoded.detail))
-            else:
-                yield file, decoded
+            self._content.add(path, digest)
+            if place in block.bad:
+                self.skipped.append(Skipped(path, *block.bad[place]))
+        return [file.label for place, file in enumerate(files) if place not in block.bad]
 
 
 def built_in_key(name: str, root: Path) -> str:
@@ -155,36 +202,6 @@ def folder_key(path: Path, scan: folder.Scan) -> str:
         for file in files
     )
     return cache.key(path, files)
-
-
-_Map = Callable[..., Iterable[tuple[bytes, images.Decoded | Problem]]]
-
-
-@contextmanager
-def _mapping(files: Sequence[folder.Image], threads: int | None) -> Iterator[_Map]:
-    """`map`, on threads: so many, or if nobody said where that is faster."""
-    if threads is None:
-        large = sum(file.size for file in files) >= _LARGE * len(files)
-        threads = (os.cpu_count() or 1) if large else 0
-    if threads == 0:
-        yield map
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield pool.map
-
-
-def _together(
-    good: Sequence[tuple[folder.Image, images.Decoded]], size: tuple[int, int], channels: int
-) -> Part:
-    pixels = np.empty((len(good), *size, channels), np.uint8)
-    for row, (_, decoded) in zip(pixels, good, strict=True):
-        row[:] = decoded.pixels
-    return Part(
-        images=pixels,
-        labels=np.array([file.label for file, _ in good], np.int64),
-        borders=np.array([decoded.border for _, decoded in good], np.float32),
-        spreads=np.array([decoded.border_spread for _, decoded in good], np.float32),
-    )
 
 
 def _resized(block: NDArray[np.uint8], size: tuple[int, int], channels: int) -> NDArray[np.uint8]:

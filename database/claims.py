@@ -58,14 +58,18 @@ def claim(
     host: str,
     device: str | None,
     kinds: Sequence[str] = ("train",),
+    job_id: str | None = None,
 ) -> Job | None:
     """Takes the next queued job of these kinds for this worker, or None. No job is taken twice.
+    With `job_id` it is that one or none.
 
     The order is that of `database.queue`. The job is `starting` until `start`, and lost unless it
     is heard of (see `database.leases`).
     """
     # SQLite leaves FOR UPDATE away: its writers follow one another anyway.
     chosen = queue.CLAIM_ORDER.where(queue.waiting.kind.in_(kinds)).limit(1)
+    if job_id is not None:
+        chosen = chosen.where(queue.waiting.id == job_id)
     chosen = chosen.with_for_update(of=queue.waiting, skip_locked=True)
     taken = (
         update(Job)

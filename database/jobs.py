@@ -33,7 +33,7 @@ from database.claims import (
     tell_state,
 )
 from database.listing import find
-from database.queue import LANES, is_waiting
+from database.queue import LANES, first, is_waiting
 from database.queue import positions as queue_positions
 from database.tables import (
     ACTIVE,
@@ -69,6 +69,7 @@ __all__ = [
     "find",
     "finish",
     "finish_early",
+    "first",
     "further",
     "get",
     "heartbeat",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count, groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, update
 from sqlalchemy import insert as insert_into
@@ -49,6 +49,20 @@ def is_waiting(session: Session, kinds: Sequence[str] = ("train",)) -> bool:
     """Whether a job of these kinds is queued. Writes nothing, so it may be asked often."""
     queued = select(Job.id).where(Job.state == State.queued, Job.kind.in_(kinds)).limit(1)
     return session.scalar(queued) is not None
+
+
+class First(NamedTuple):
+    """A job that is next to be claimed, and what it asks for."""
+
+    id: str
+    recipe: dict[str, Any] | None
+
+
+def first(session: Session, kinds: Sequence[str] = ("train",)) -> First | None:
+    """The next of these kinds to be claimed, as things are now. Writes nothing."""
+    chosen = CLAIM_ORDER.where(waiting.kind.in_(kinds)).limit(1).scalar_subquery()
+    row = session.execute(select(Job.id, Job.recipe).where(Job.id == chosen)).one_or_none()
+    return None if row is None else First(*row)
 
 
 def positions(session: Session) -> dict[str, int]:

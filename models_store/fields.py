@@ -38,6 +38,7 @@ ClassWeights = Literal["balanced"] | Weights
 Accumulation = Annotated[int, Field(ge=1, le=10_000), Whole]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Workers = Annotated[int, Field(ge=0, le=64), Whole]
+Devices = Annotated[int, Field(ge=1, le=64), Whole]
 
 
 class _Part(BaseModel):
@@ -51,8 +52,13 @@ class DataLoader(_Part):
     drop_last: bool = False
     num_workers: Workers | Literal["auto"] = Field(
         "auto",
-        description="Threads that decode the files of a folder, when they are decoded. 0: none "
-        "but the job's own; auto: as many as there are cores, where the images are large.",
+        description="Processes that decode the files of a folder. 0: none but the job's own; auto: "
+        "as many as there are cores, 8 at most, where that pays.",
+    )
+    mode: Literal["auto", "resident", "stream"] = Field(
+        "auto",
+        description="resident: images are decoded once and held; stream: they are read in each "
+        "epoch anew, in little memory; auto: held if there is room for them.",
     )
 
 
@@ -176,6 +182,10 @@ class SubmittedRecipe(BaseModel):
         None, description="Fraction of the training images of a set without a test part."
     )
     device: Device | None = None
+    devices: Devices | None = Field(
+        None,
+        description="How many GPUs share each batch, or without any how many processes on the CPU.",
+    )
     precision: Precision | None = None
     deterministic: bool | None = Field(
         None, description="The same machine gives the same bits again; slower on a GPU."
@@ -236,6 +246,7 @@ class Recipe(BaseModel):
     validation: Validation
     test: float | None = None
     device: Device
+    devices: int = 1
     precision: Precision
     deterministic: bool = False
     seed: int

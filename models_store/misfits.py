@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models_store.fields import Recipe
+from models_store.fields import Device, Recipe
 from models_store.losses import NO_LABEL
 from problems import Problem
 
@@ -141,6 +141,38 @@ def check_precision(recipe: Recipe) -> None:
             f"{recipe.precision} needs a CUDA GPU, and the recipe wants {recipe.device}.",
             "Take auto, fp32 or bf16.",
         )
+
+
+def check_batch(recipe: Recipe) -> None:
+    """That each of several devices gets an image of every whole batch."""
+    if recipe.batch_size < recipe.devices:
+        raise invalid(
+            ["devices"],
+            f"A batch of {recipe.batch_size} leaves some of {recipe.devices} devices without an "
+            "image.",
+            "Give a larger batch_size, or fewer devices.",
+        )
+
+
+def devices_there(device: Device, found: Sequence[str], *, cores: int) -> int:
+    """How many devices a recipe with this `device` may share a batch between, on a machine with
+    the devices `found` and so many cores.
+    """
+    if device == "cpu" or (device == "auto" and set(found) == {"cpu"}):
+        return cores
+    kinds = ("cuda", "mps") if device == "auto" else (device,)
+    return len({name for name in found if name.partition(":")[0] in kinds})
+
+
+def too_many_devices(recipe: Recipe, there: int) -> Problem:
+    """`device_unavailable`: the recipe wants more devices than there are."""
+    message = f"The recipe wants {recipe.devices} devices, and the worker has {there}."
+    return Problem(
+        "device_unavailable",
+        message,
+        hint=f"Give devices: {there}, or fewer.",
+        errors=[{"loc": ["body", "devices"], "msg": message}],
+    )
 
 
 def invalid(where: Sequence[str | int], message: str, hint: str) -> Problem:

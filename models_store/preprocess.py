@@ -54,19 +54,13 @@ def to_input(
     return scaled.sub_(mean).div_(std)
 
 
-def measure_normalize(pixels: NDArray[np.uint8]) -> Normalize:
-    """Mean and standard deviation of each channel of (N, H, W, C) images, on the scale 0 to 1."""
-    count = 0
-    total = np.zeros(pixels.shape[-1])
-    squares = np.zeros(pixels.shape[-1])
-    for start in range(0, len(pixels), 4096):  # in slices: the set may be larger than memory
-        part = pixels[start : start + 4096].astype(np.float32) / 255
-        count += part[..., 0].size
-        total += part.sum(axis=(0, 1, 2), dtype=np.float64)
-        squares += np.square(part).sum(axis=(0, 1, 2), dtype=np.float64)
-    mean = total / count
+def measure_normalize(count: int, totals: Sequence[int], squares: Sequence[int]) -> Normalize:
+    """Mean and standard deviation of each channel, on the scale 0 to 1, of so many pixels, by the
+    sum of their values, 0 to 255, and that of their squares in each channel.
+    """
+    mean = np.array(totals, np.float64) / (count * 255)
     # A channel without any variation is only centred.
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std = np.sqrt(np.maximum(np.array(squares, np.float64) / (count * 255**2) - mean**2, 0))
     std[std < 1e-6] = 1.0
     return Normalize(mean=mean.tolist(), std=std.tolist())
 

@@ -184,6 +184,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "validation": "val" if own_validation else 0.2 if images < 1000 else 0.1,
         "test": None,
         "device": "auto",
+        "devices": 1,
         "precision": "auto",
         "deterministic": False,
         "seed": None,
@@ -253,6 +254,7 @@ def _check(recipe: Recipe, facts: Facts) -> None:
     misfits.check_loss(recipe, classes=len(facts.classes))
     misfits.check_schedule(recipe, images=misfits.trained(recipe, facts.counts["train"]))
     misfits.check_precision(recipe)
+    misfits.check_batch(recipe)
     if isinstance(recipe.normalize, Normalize):
         lengths = {len(recipe.normalize.mean), len(recipe.normalize.std)}
         if lengths != {recipe.channels}:

@@ -3,13 +3,16 @@
 Knows nothing of networks and optimizers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from models_store import misfits
 from models_store.fields import Recipe
+from workers.feeding import Fed
+from workers.group import Group
 from workers.losses import Loss
 
 
@@ -17,25 +20,38 @@ from workers.losses import Loss
 class Samples:
     """Some images: `index` (n,) points into `pixels` (N, H, W, C) uint8 and `labels` (N,)."""
 
-    pixels: torch.Tensor
+    pixels: torch.Tensor | Fed
     labels: torch.Tensor
     index: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.index)
 
+    def expect(self, batches: Sequence[torch.Tensor]) -> None:
+        """These will be taken next, in this order: what is not held is read ahead."""
+        if isinstance(self.pixels, Fed):
+            self.pixels.expect(batches)
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        """The pixels of images (n,). Raises `Problem` dataset_changed, when they are not held."""
+        if isinstance(self.pixels, Fed):
+            return self.pixels.take(index)
+        return self.pixels[index]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some images (n,) of a group whose gradients make one step of the optimizer.
 
-    `share` is what the batch's loss counts for in the group's; None: it is the group's.
+    `share` is what the batch's loss counts for in the group's; None: it is the group's. Of several
+    devices each learns from those images alone that are `here`.
     """
 
     index: torch.Tensor
     begins: bool = True
     ends: bool = True
     share: float | torch.Tensor | None = None
+    here: slice | None = None
 
 
 def steps_per_epoch(samples: int, recipe: Recipe, *, least: int = 1) -> int:
@@ -48,9 +64,21 @@ def steps_per_epoch(samples: int, recipe: Recipe, *, least: int = 1) -> int:
 
 
 def batches(
-    train: Samples, recipe: Recipe, order: torch.Generator, loss: Loss, *, least: int = 1
+    train: Samples,
+    recipe: Recipe,
+    order: torch.Generator,
+    loss: Loss,
+    *,
+    least: int = 1,
+    group: Group | None = None,
 ) -> Iterator[Batch]:
-    """The batches of one epoch; a last one below `least` joins the one before."""
+    """The batches of one epoch, or the part of each that is the `group`'s here; a last one below
+    `least` joins the one before.
+    """
+    mixed = misfits.mixing(recipe) is not None
+    divided = partial(
+        (group or Group()).divide, labels=train.labels, loss=loss, mixed=mixed, least=least
+    )
     index = train.index
     if recipe.data_loader.shuffle:
         index = index[torch.randperm(len(index), generator=order).to(index.device)]
@@ -59,12 +87,21 @@ def batches(
         whole.pop()
     elif len(whole) > 1 and len(whole[-1]) < least:
         whole[-2:] = [torch.cat(whole[-2:])]
+    made = list(map(divided, _grouped(whole, train, recipe, loss, mixed=mixed)))
+    train.expect([batch.index for batch in made])
+    yield from made
+
+
+def _grouped(
+    whole: Sequence[torch.Tensor], train: Samples, recipe: Recipe, loss: Loss, *, mixed: bool
+) -> Iterator[Batch]:
+    """Images (n,) of each batch, with its place among those that make one step together."""
     if recipe.grad_accumulation == 1:
         yield from map(Batch, whole)
         return
     for start in range(0, len(whole), recipe.grad_accumulation):
-        group = whole[start : start + recipe.grad_accumulation]
-        labels = [train.labels[batch] for batch in group]
-        shares = loss.shares(labels, mixed=misfits.mixing(recipe) is not None)
-        for batch, share in zip(group, shares, strict=True):
-            yield Batch(batch, begins=batch is group[0], ends=batch is group[-1], share=share)
+        together = whole[start : start + recipe.grad_accumulation]
+        labels = [train.labels[batch] for batch in together]
+        shares = loss.shares(labels, mixed=mixed)
+        for batch, share in zip(together, shares, strict=True):
+            yield Batch(batch, begins=batch is together[0], ends=batch is together[-1], share=share)

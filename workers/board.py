@@ -86,7 +86,7 @@ class Board:
         if self._file is None:
             return
         chosen = train.index[:: max(1, len(train) // _SIDE**2)][: _SIDE**2]
-        pixels = train.pixels[chosen]
+        pixels = train.take(chosen)
         shown = {"samples": pixels}
         if augment is not None:
             shown["samples_augmented"] = augment(pixels)

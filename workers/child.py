@@ -4,9 +4,11 @@ Imported before the fork, so everything that a first step needs is imported here
 computed at import, since a tensor made in the forkserver would hang its children.
 """
 
+import gc
 import logging
 import os
 from dataclasses import asdict
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +17,7 @@ import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s th
 
 from models_store import checkpoints as store
 from problems import Problem
-from workers import devices, processes, run_job
+from workers import devices, following, processes, ranks, run_job
 from workers.reporter import STUCK_SECONDS, Stop, Stopped
 from workers.run_job import Outcome
 from workers.task import Task
@@ -38,18 +40,28 @@ class HeldDevice:
         """Tells the supervisor that the device is free."""
         self._channel.send("give up")
 
-    def take(self) -> str:
-        """Waits for the supervisor to hand out a device. Raises `Stopped` when told to stop."""
+    def take(self) -> tuple[str, ...]:
+        """Waits for the supervisor to hand out devices: this process's, then those of its
+        followers. Raises `Stopped` when told to stop.
+        """
         self._channel.send("take")
         while not self._channel.poll(_LOOK_SECONDS):
             if self._stop():
                 raise Stopped
-        return str(self._channel.recv())
+        return tuple(self._channel.recv())
 
 
 def main(task: Task, host: str, channel: Connection) -> None:
     """Does one job and ends the process. `exit.json` says how."""
+    # What was imported before the fork is shared with the forkserver until somebody writes there,
+    # as a collection does to every object it looks at: 60 MB. It lives as long as the process.
+    gc.freeze()
     stop = Stop()
+    processes.lead_session()
+    if task.device == "cpu":
+        os.nice(_NICE)
+    # Before there are threads; and before it computes anything, which is no use to a fork.
+    followers = ranks.fork(len(task.others), partial(following.work, task))
     processes.become_child(
         task.run,
         host,
@@ -58,15 +70,22 @@ def main(task: Task, host: str, channel: Connection) -> None:
         on_orphaned=lambda: end(task, Outcome("released")),
     )
     channel.send(os.getppid())  # the forkserver: a new one where the last has died
-    if task.device == "cpu":
-        os.nice(_NICE)
+    if followers:
+        channel.send(followers.pids)
+    followers.watch(on_failed=lambda said: end(task, Outcome(**said)), on_gone=_end_bereaved)
     held = HeldDevice(channel, stop)
-    end(task, run_job.run(task, held, stop, on_stuck=lambda: _end_stuck(task)))
+    on_stuck = partial(_end_stuck, task)
+    end(task, run_job.run(task, held, stop, followers=followers, on_stuck=on_stuck))
 
 
 def end(task: Task, outcome: Outcome) -> NoReturn:
     """Ends the process; the supervisor writes the outcome."""
     processes.end_child(task.run, {"claim": task.fence.claim, **asdict(outcome)})
+
+
+def _end_bereaved(how: str) -> NoReturn:
+    log.error("the process of one of the devices %s", how)
+    processes.end_bereaved()
 
 
 def _end_stuck(task: Task) -> NoReturn:
@@ -76,9 +95,9 @@ def _end_stuck(task: Task) -> NoReturn:
 
 
 def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
-    """Sends the devices of this machine and the pid of the forkserver, then removes checkpoint
-    folders that are none of the `known`. A process that ends at once, because asking CUDA makes it
-    unfit to fork, and because the store needs torch.
+    """Sends the devices and cores of this machine and the pid of the forkserver, then removes
+    checkpoint folders that are none of the `known`. A process that ends at once, because asking
+    CUDA makes it unfit to fork, and because the store needs torch.
     """
-    channel.send((devices.found(), os.getppid()))
+    channel.send((devices.found(), devices.cores(), os.getppid()))
     store.sweep(checkpoints, known)

@@ -22,6 +22,13 @@ def found() -> list[str]:
     return ["cpu"]
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def choose(wanted: Device, assigned: str) -> torch.device:
     """The assigned device, or the CPU for a recipe that insists on it.
 

@@ -55,6 +55,8 @@ def of_exit_code(code: int | None) -> Ending:
             hint="Free some space, or let danlu write to its home; then resume the job.",
         )
         return Ending("failed", error=dict(full.as_dict()))
+    if code == processes.BEREAVED:
+        return lost("the process of one of its devices ended (its log says how)")
     if code is not None and code < 0:
         return lost(f"its process was ended by signal {-code} ({signal.strsignal(-code)})")
     return lost(f"its process ended with exit code {code}")

@@ -36,7 +36,7 @@ def quickened(step: Step, recipe: Recipe, index: torch.Tensor) -> Callable[[Batc
     """
     training = step.training
     device = training.device
-    if device.type != "cuda":
+    if device.type != "cuda" or step.run.group.size > 1:
         return step
     whole, rest = index[: recipe.batch_size], index[: len(index) % recipe.batch_size]
     moves = _moves_alike(training, recipe)

@@ -1,7 +1,7 @@
-"""Imported first by the forkserver: ties it to its supervisor.
+"""Ties a process to its parent. Imported first by the forkserver, which it ties to its supervisor.
 
-It would notice that the supervisor is gone only after it has imported torch, which takes seconds.
-Linux alone has forkservers here. Imported anywhere else, it does nothing.
+That would notice that the supervisor is gone only after it has imported torch, which takes seconds.
+Linux alone has forkservers here. Imported anywhere else, it does nothing by itself.
 """
 
 import ctypes
@@ -13,14 +13,19 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h; a fork does not inherit it
 
 
-def _tie() -> None:
-    """This process is killed when its parent ends."""
+def tie(parent: int | None = None) -> None:
+    """This process is killed when its parent ends: on Linux, elsewhere nobody sees to that.
+
+    Without the pid of the parent, one that had ended before is only noticed outside of containers.
+    """
+    if sys.platform != "linux":
+        return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it has ended already
+    if os.getppid() != parent if parent is not None else os.getppid() == 1:  # it has ended already
         os._exit(1)
 
 
 if sys.platform == "linux" and b"multiprocessing.forkserver" in (
     Path("/proc/self/cmdline").read_bytes()
 ):
-    _tie()
+    tie()

@@ -19,11 +19,19 @@ class Limits:
     `ended` is why the run is over, if it is.
     """
 
-    def __init__(self, recipe: Recipe, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        agree: Callable[[bool], bool] = bool,
+    ) -> None:
+        """Of several processes that share a training, all `agree` whether its time is up."""
         self.ended: Reason | None = None
         self._most = recipe.max_seconds
         self._stopping = recipe.early_stopping
         self._clock = clock
+        self._agree = agree
         self._began: float | None = None
         self._before = 0.0  # seconds of earlier attempts
         self._best: float | None = None
@@ -36,7 +44,7 @@ class Limits:
 
     def time_is_up(self) -> bool:
         """Whether the run has had its seconds."""
-        return self._most is not None and self._seconds() >= self._most
+        return self._most is not None and self._agree(self._seconds() >= self._most)
 
     def judge(self, measured: Mapping[str, float]) -> None:
         """An epoch that is not the last is over; `measured` has `val_loss` and `val_accuracy`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from workers.group import Group
 from workers.losses import Loss
 
 TICK_SECONDS = 0.5
@@ -33,10 +34,12 @@ class Meter:
     weights and of those that count.
     """
 
-    def __init__(self, loss: Loss, device: torch.device) -> None:
+    def __init__(self, loss: Loss, device: torch.device, group: Group | None = None) -> None:
+        """In a `group` all read at the same times, and what all have counted."""
         # Apple's GPUs have no float64.
         exact = torch.float32 if device.type == "mps" else torch.float64
         self._loss = loss
+        self._group = group or Group()
         self._totals = torch.zeros(2 if loss.is_even else 4, device=device, dtype=exact)
         self.begin()
 
@@ -73,24 +76,36 @@ class Meter:
             self._totals[3] += self._loss.counted(labels).sum()
 
     def due(self) -> bool:
-        return time.perf_counter() - self._looked >= TICK_SECONDS
+        return self._group.agree(time.perf_counter() - self._looked >= TICK_SECONDS)
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._began
 
     def means(self) -> Metrics:
-        """Of all images; waits for the device."""
-        return _means(self._totals, self.images)
+        """Of all images; waits for the device. That ends the measuring: in a group `images` are
+        those of all now.
+        """
+        totals, self.images = self._counted()
+        return _means(totals, self.images)
 
     def read(self) -> tuple[Metrics, float]:
         """Means and images per second since the last look; waits for the device."""
-        fresh = self.images - self._images_before
-        metrics = _means(self._totals - self._totals_before, fresh)
+        totals, images = self._counted()
+        fresh = images - self._images_before
+        metrics = _means(totals - self._totals_before, fresh)
         now = time.perf_counter()
         speed = fresh / (now - self._looked)
-        self._totals_before, self._images_before = self._totals.clone(), self.images
+        self._totals_before, self._images_before = totals.clone(), images
         self._looked = now
         return metrics, speed
+
+    def _counted(self) -> tuple[torch.Tensor, int]:
+        """The sums and the images of the whole group."""
+        if self._group.size == 1:
+            return self._totals, self.images
+        here = self._totals.new_tensor([self.images])
+        summed = self._group.sum(torch.cat([self._totals, here]))
+        return summed[:-1], int(summed[-1])
 
 
 def _means(totals: torch.Tensor, images: int) -> Metrics:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 PROCESS_FILE = "process.json"
 EXIT_FILE = "exit.json"
 UNWRITTEN = 74  # EX_IOERR of sysexits.h
+BEREAVED = 75  # of a job that lost a process of one of its devices
 
 # Taken once and never given back.
 _ending = threading.Lock()
@@ -89,6 +90,12 @@ def end_stale_groups(runs: Path, host: str) -> set[str]:
     return gone
 
 
+def lead_session() -> None:
+    """Makes this process the leader of a session of its own, if it is not."""
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+
+
 def become_child(
     run: Path,
     host: str,
@@ -100,11 +107,11 @@ def become_child(
     `log.txt`, hears SIGTERM as `on_terminate` and the end of its supervisor, in a thread, as
     `on_orphaned`. Raises `OSError` when the run's folder cannot be written.
     """
-    os.setsid()
+    lead_session()
     run.mkdir(parents=True, exist_ok=True)
     (run / EXIT_FILE).unlink(missing_ok=True)
     write(run / PROCESS_FILE, dict(describe(os.getpid(), host)))
-    _log_to(run / "log.txt")
+    log_to(run / "log.txt")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     signal.signal(signal.SIGTERM, lambda *_: on_terminate())
     watch = threading.Thread(
@@ -131,6 +138,12 @@ def end_child(run: Path, outcome: dict[str, Any]) -> NoReturn:
     os._exit(0)
 
 
+def end_bereaved() -> NoReturn:
+    """Leaves at once, since a process that this one needs is gone. Any thread may call it."""
+    _ending.acquire()  # how it ends may be decided just now
+    os._exit(BEREAVED)
+
+
 def end_when_parent_does(descriptor: int) -> None:
     """SIGTERM to this process once the pipe of `danlu serve` closes, whatever closed it."""
 
@@ -141,6 +154,22 @@ def end_when_parent_does(descriptor: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def log_to(file: Path) -> None:
+    """All that this process and its libraries write goes to the job's log."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%SZ",
+        stream=sys.stderr,
+        force=True,
+    )
 
 
 def read(file: Path) -> dict[str, Any] | None:
@@ -184,22 +213,6 @@ def _notice_supervisor(on_orphaned: Callable[[], None]) -> None:
     if supervisor is not None:
         connection.wait([supervisor.sentinel])
         on_orphaned()
-
-
-def _log_to(file: Path) -> None:
-    """All that this process and its libraries write goes to the job's log."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%SZ",
-        stream=sys.stderr,
-        force=True,
-    )
 
 
 def _started(pid: int) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from database import engine, jobs
 from problems import Problem
 from workers import room, run_train
+from workers.ranks import Followers
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.run_train import Devices
 from workers.task import Task
@@ -42,6 +43,7 @@ def run(
     held: Devices,
     stop: Stop,
     *,
+    followers: Followers | None = None,
     on_stuck: Callable[[], object] = lambda: None,
     stuck_seconds: float = STUCK_SECONDS,
 ) -> Outcome:
@@ -56,7 +58,7 @@ def run(
     logging.getLogger().addHandler(lines)
     try:
         with reporter:
-            stop_reason = _work(task, sessions, reporter, held, stop)
+            stop_reason = _work(task, sessions, reporter, held, stop, followers or Followers())
     except Stopped:
         return Outcome("cancelled" if stop.reason == "cancel" else "released")
     except Problem as problem:  # foreseen: where it was raised helps nobody
@@ -84,10 +86,11 @@ def _work(
     reporter: Reporter,
     held: Devices,
     stop: Stop,
+    followers: Followers,
 ) -> str | None:
     """Returns the job's `stop_reason`. What a training needs not is imported when it is needed."""
     if task.kind == "train":
-        return run_train.work(task, sessions, reporter, held, stop)
+        return run_train.work(task, sessions, reporter, held, stop, followers)
     request = _begin(task, sessions)
     if task.kind == "import":
         from workers import run_import

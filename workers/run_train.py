@@ -11,28 +11,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from sqlalchemy.orm import Session, sessionmaker
 
-from data_store import arrays, catalog
+from data_store import arrays
 from data_store.parts import DataSet
 from data_store.progress import Progress
 from database import jobs
-from models_store import architectures, checkpoints, misfits, preprocess
+from models_store import checkpoints, misfits, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
-from models_store.layers import label
 from models_store.manifest import Preprocessing
-from models_store.recipe import check_batches
-from problems import Problem
-from workers import devices, losses, pretraining, starting, state, training, whitened
+from workers import devices, following, memory, outset, pretraining, starting, state, training
 from workers.journal import Journal
 from workers.judging import Judge
+from workers.ranks import Followers
 from workers.reporter import Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
 from workers.split import Split, split
 from workers.starting import Start
-from workers.task import Task
+from workers.task import Task, named
 from workers.training import Run, Tick, Training
 from workers.watching import watch
 
@@ -48,8 +45,8 @@ class Devices(Protocol):
     def give_up(self) -> None:
         """The job needs no device for a while."""
 
-    def take(self) -> str:
-        """Waits for a device and returns it."""
+    def take(self) -> tuple[str, ...]:
+        """Waits for a device, or as many as the job had, and returns them."""
 
 
 def work(
@@ -58,46 +55,36 @@ def work(
     reporter: Reporter,
     held: Devices,
     stop: Stop,
+    followers: Followers,
 ) -> str:
     """Does the whole job. Returns why it ended, one of the contract's `stop_reason`.
 
     Raises `Problem`, and `Stopped` when told to stop.
     """
-    recipe, measured, warned = _begin(task, sessions)
+    recipe, measured, warned = _begin(task, sessions, followers)
     journal = Journal(sessions, task.fence, reporter, recipe, metrics=measured)
     holding = _Holding(task, sessions, held, _progress(journal, stop))
     weights = pretraining.obtain(recipe, task, holding, warn=journal.warn, warned=warned)
-    data = _load(task, recipe, holding)
-    if stop():
-        raise Stopped
+    data = _load(task, recipe, holding, stop)
     device = devices.choose(recipe.device, holding.device)
     parts = split(data, recipe, device, warn=journal.warn)
     _describe(journal, recipe, data, parts)
 
-    run_with = _run_with(recipe, data, parts, device, stop, journal)
-    planned = architectures.plan(
-        recipe.architecture,
-        channels=recipe.channels,
-        size=recipe.input_size,
-        classes=len(data.classes),
+    group = following.summon(followers, recipe, holding.devices, data=data, run=task.run)
+    run_with = outset.run(recipe, data, parts, device, stopped=stop, warn=journal.notice).shared(
+        group
     )
+    planned = outset.plan(recipe, data)
     start = starting.obtain(recipe, task, planned, data.classes, warn=journal.notice)
-    network = _build(planned, recipe.seed, run_with)
-    whitened.begin(network, planned, parts.train, run_with)
-    origin = Origin(
-        architecture=planned.architecture,
-        classes=data.classes,
-        dataset={"name": data.name, "version": data.version},
-        preprocessing=_preprocessing(task, recipe, data, run_with.normalize),
-        made_with=run_with.made_with(),
-    )
+    network = outset.build(planned, recipe.seed, run_with, parts.train)
+    origin = _origin(recipe, data, planned, run_with)
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
-    begun = training.begin(network, recipe, run_with, steps=_steps(parts, recipe, network))
+    begun = training.begin(network, recipe, run_with, steps=outset.steps(parts, recipe, network))
     _take_up(begun, task, recipe, saver, weights or start)
+    following.meet(followers, begun, task.run, stop)
     keeper = state.Keeper(task.run)
     watching = watch(task, sessions, journal, begun, recipe, parts)
-    left = (recipe.epochs - begun.epoch) * (begun.steps // recipe.epochs)
-    journal.training(begun.step + left, done=begun.step, epoch=begun.epoch)
+    journal.training(begun.last_step(recipe.epochs), done=begun.step, epoch=begun.epoch)
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
             watching.tick(event)
@@ -110,9 +97,11 @@ def work(
             keeper.keep(begun, last=finishing)
         if finishing:
             break
+    following.disband(followers, group, task.run)
     if stop():
         raise Stopped
     journal.evaluating()
+    memory.give_back()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
     watching.tested(judge.judge(network, saver.best()))
     return _why_it_ended(begun, task, recipe)
@@ -123,25 +112,6 @@ def _why_it_ended(begun: Training, task: Task, recipe: Recipe) -> str:
         state.settle(task.run, begun)
         return begun.limits.ended
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
-
-
-def _run_with(
-    recipe: Recipe, data: DataSet, parts: Split, device: torch.device, stop: Stop, journal: Journal
-) -> Run:
-    labels = parts.train.labels[parts.train.index]
-    loss = losses.build(recipe.loss, recipe.class_weights, labels, classes=len(data.classes))
-    precision = devices.precision(recipe.precision, device)
-    devices.set_up(precision, device, deterministic=recipe.deterministic)
-    return Run(
-        device=device,
-        precision=precision,
-        normalize=_normalize(recipe, data),
-        stopped=stop,
-        transforms=recipe.transforms.shaping,
-        classes=len(data.classes),
-        loss=loss,
-        warn=journal.notice,
-    )
 
 
 def _take_up(
@@ -171,19 +141,21 @@ def _take_up(
 
 
 def _begin(
-    task: Task, sessions: sessionmaker[Session]
+    task: Task, sessions: sessionmaker[Session], followers: Followers
 ) -> tuple[Recipe, dict[str, float | None] | None, list[dict[str, Any]]]:
     """What is to be done, and what an earlier attempt measured and warned of. Sets the process up
     for it before anything touches the device.
     """
     with sessions.begin() as session:
         row = jobs.get(session, task.fence.job_id)
-        if not jobs.start(session, task.fence, pid=os.getpid(), device=task.device):
+        if not jobs.start(session, task.fence, pid=os.getpid(), device=named(task.devices)):
             raise Stopped
         recipe = Recipe.model_validate(row.recipe)
         if recipe.deterministic:
             devices.repeat_to_the_bit()
-        return recipe, row.metrics, row.warnings
+        metrics, warnings = row.metrics, row.warnings
+    following.check(recipe, followers)
+    return recipe, metrics, warnings
 
 
 class _Holding:
@@ -193,8 +165,13 @@ class _Holding:
         self, task: Task, sessions: sessionmaker[Session], held: Devices, progress: Progress
     ) -> None:
         self._task, self._sessions, self._held = task, sessions, held
-        self.device = task.device
+        self.devices = task.devices
         self.progress = progress
+
+    @property
+    def device(self) -> str:
+        """Of this process."""
+        return self.devices[0]
 
     @contextlib.contextmanager
     def given_up(self) -> Iterator[None]:
@@ -202,8 +179,8 @@ class _Holding:
         self._held.give_up()
         self._note(None)
         yield
-        self.device = self._held.take()
-        self._note(self.device)
+        self.devices = self._held.take()
+        self._note(named(self.devices))
 
     def _note(self, device: str | None) -> None:
         with self._sessions.begin() as session:
@@ -221,21 +198,15 @@ def _progress(journal: Journal, stop: Stop) -> Progress:
     return progress
 
 
-def _load(task: Task, recipe: Recipe, holding: _Holding) -> DataSet:
+def _load(task: Task, recipe: Recipe, holding: _Holding, stop: Stop) -> DataSet:
     """The decoded data set; while it is downloaded, others may have the device."""
-    workers = recipe.data_loader.num_workers
     local = arrays.is_local(recipe.dataset, task.datasets)
     with contextlib.nullcontext() if local else holding.given_up():
-        return arrays.load(
-            recipe.dataset,
-            root=task.datasets,
-            cache=task.cache,
-            size=recipe.size,
-            channels=recipe.channels,
-            progress=holding.progress,
-            threads=None if workers == "auto" else workers,
-            mirrors=task.mirrors,
-        )
+        data = outset.load(task, recipe, holding.progress)
+    memory.give_back()  # what the files of the set were listed in
+    if stop():
+        raise Stopped
+    return data
 
 
 def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> None:
@@ -261,21 +232,27 @@ def _describe(journal: Journal, recipe: Recipe, data: DataSet, parts: Split) -> 
         named = ", ".join(one.file for one in data.skipped[:5])
         more = f" and {len(data.skipped) - 5} more" if len(data.skipped) > 5 else ""
         journal.warn("unreadable_images", f"Left out, because unreadable: {named}{more}.")
+    if data.stream is not None and data.stream.why:
+        journal.warn(
+            "images_streamed",
+            f"{data.stream.why} So they are read and decoded in each epoch anew, which is slower.",
+        )
     if schedule := misfits.schedule_length(recipe, images=len(parts.train)):
         journal.warn("schedule_length", schedule)
     journal.describe(data.version)
 
 
-def _normalize(recipe: Recipe, data: DataSet) -> Normalize | None:
-    if recipe.normalize == "auto":
-        return preprocess.measure_normalize(data.parts["train"].images)
-    return recipe.normalize
+def _origin(recipe: Recipe, data: DataSet, planned: Plan, run_with: Run) -> Origin:
+    return Origin(
+        architecture=planned.architecture,
+        classes=data.classes,
+        dataset={"name": data.name, "version": data.version},
+        preprocessing=_preprocessing(recipe, data, run_with.normalize),
+        made_with=run_with.made_with() | {"data_loader.mode": data.mode},
+    )
 
 
-def _preprocessing(
-    task: Task, recipe: Recipe, data: DataSet, normalize: Normalize | None
-) -> Preprocessing:
-    facts = catalog.facts(data.name, task.datasets)
+def _preprocessing(recipe: Recipe, data: DataSet, normalize: Normalize | None) -> Preprocessing:
     border = None
     if recipe.invert == "auto":
         border = preprocess.measure_border(data.parts["train"].borders)
@@ -287,29 +264,6 @@ def _preprocessing(
         transforms=recipe.transforms.shaping,
         normalize=normalize,
         invert_from_border=border,
-        trained_height=facts.height,
-        trained_width=facts.width,
+        trained_height=data.height,
+        trained_width=data.width,
     )
-
-
-def _steps(parts: Split, recipe: Recipe, network: torch.nn.Module) -> int:
-    """Of the whole run. Who resolved the recipe did not know that some images are unreadable."""
-    least = training.smallest_batch(network)
-    if least > 1:
-        check_batches(recipe, len(parts.train))
-    steps = training.steps_per_epoch(len(parts.train), recipe, least=least)
-    if steps == 0:
-        raise Problem(
-            "invalid_request",
-            f"drop_last leaves no batch of {recipe.batch_size}: there are {len(parts.train)} "
-            "training images.",
-            hint="Give a smaller batch_size, or drop_last: false.",
-        )
-    return steps * recipe.epochs
-
-
-def _build(planned: Plan, seed: int, run_with: Run) -> torch.nn.Module:
-    torch.manual_seed(seed)  # the last thing before the weights are drawn
-    network = architectures.build(planned)
-    log.info("%s on %s in %s", label(planned.architecture), run_with.device, run_with.precision)
-    return network.to(run_with.device).to(memory_format=torch.channels_last)

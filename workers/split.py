@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_store.parts import DataSet, Part
+from data_store.parts import DataSet
 from models_store.fields import Recipe
 from problems import Problem
 from workers import residence
 from workers.batches import Samples
+from workers.feeding import Feed
 
 _TEST = 1  # beside the seed: the test images are not drawn like those to validate on
 
@@ -44,12 +45,16 @@ def split(
     Raises `Problem` dataset_invalid when there is no such part, or when no image is left to train
     or to validate on.
     """
-    return residence.lay(data.parts.values(), device, partial(_split, data, recipe), warn=warn)
+    put = partial(_split, data, recipe)
+    if data.stream is not None:
+        return put(device)
+    return residence.lay(data.parts.values(), device, put, warn=warn)
 
 
 def _split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
-    train = _samples(data.parts["train"], device)
-    test = _samples(data.parts["test"], device) if "test" in data.parts else None
+    feed = Feed(data.stream, device) if data.stream is not None else None
+    train = _samples(data, "train", device, feed)
+    test = _samples(data, "test", device, feed) if "test" in data.parts else None
     if recipe.validation == "test" and test is not None:
         return Split(train, test, None)
     if recipe.test is not None and test is None:
@@ -57,7 +62,7 @@ def _split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
     if isinstance(recipe.validation, str):
         if recipe.validation not in data.parts:
             raise Problem("dataset_invalid", f"{data.name} has no {recipe.validation} part.")
-        return Split(train, _samples(data.parts[recipe.validation], device), test)
+        return Split(train, _samples(data, recipe.validation, device, feed), test)
     rest, validation = _hold_out(train, data, recipe.validation, recipe.seed)
     return Split(rest, validation, test)
 
@@ -105,10 +110,13 @@ def _drawn(
     return held_out
 
 
-def _samples(part: Part, device: torch.device) -> Samples:
-    pixels = torch.from_numpy(part.images)
+def _samples(data: DataSet, name: str, device: torch.device, feed: Feed | None) -> Samples:
+    part = data.parts[name]
     labels = torch.from_numpy(np.asarray(part.labels))
     index = torch.arange(len(labels))
+    if feed is not None:  # each batch is moved when it is there
+        return Samples(feed.part(name, len(labels)), labels, index)
+    pixels = torch.from_numpy(part.images)
     return Samples(pixels.to(device), labels.to(device), index.to(device))
 
 

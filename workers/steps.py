@@ -6,9 +6,9 @@ Knows nothing of epochs, jobs and files.
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torch import nn
 from models_store.fields import Computed, Normalize
 from models_store.transforms import ShapingTransform
 from workers.batches import Batch
+from workers.group import Group, Share
 from workers.limits import Limits
 from workers.losses import Loss
 from workers.meter import Meter
@@ -37,15 +38,24 @@ class Run:
     loss: Loss = field(default_factory=Loss)
     # Hears a code and a message of what a person should know of.
     warn: Callable[[str, str], object] = lambda _code, _message: None
+    group: Group = field(default_factory=Group)  # who computes parts of each batch
     judging: Room = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "judging", Room("judged", self.device))
 
+    def shared(self, group: Group) -> Self:
+        """The same with others, among whom the first one's word on stopping counts."""
+        alone = self.stopped
+        if self.device.type == "cpu":
+            group.share_cores()
+        return replace(self, group=group, stopped=lambda: group.agree(alone()))
+
     def made_with(self) -> dict[str, str]:
         """For the manifest: other threads or another precision give other bits."""
         threads = str(torch.get_num_threads())
-        return {"device": str(self.device), "precision": self.precision, "threads": threads}
+        made = {"device": str(self.device), "precision": self.precision, "threads": threads}
+        return made if self.group.size == 1 else {**made, "devices": str(self.group.size)}
 
 
 @dataclass(slots=True)
@@ -67,6 +77,7 @@ class Training:
     # The learning rates as the optimizer is to have them while it moves the weights.
     rates: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None  # of fp16
+    group: Group = field(default_factory=Group)
     epoch: int = 0
     step: int = 0
 
@@ -74,6 +85,10 @@ class Training:
     def device(self) -> torch.device:
         """Where the network computes."""
         return self.chance.device
+
+    def last_step(self, epochs: int) -> int:
+        """The number that the last step of a run of so many epochs will have."""
+        return self.step + (epochs - self.epoch) * (self.steps // epochs)
 
     def random_states(self) -> dict[str, torch.Tensor]:
         """Of the two generators and of PyTorch's own, which dropout draws from."""
@@ -112,6 +127,7 @@ class Training:
 
     def update(self) -> None:
         """Moves the weights; no scheduler hears of it."""
+        self.group.add_gradients(self.network)
         if self.clip is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
@@ -131,6 +147,10 @@ class Prepared(NamedTuple):
     inputs: torch.Tensor
     labels: torch.Tensor
     targets: torch.Tensor
+
+    def part(self, where: slice) -> "Prepared":
+        """Some of the images."""
+        return Prepared(*(column[where] for column in self))
 
     def split(self, parts: int) -> "list[Prepared]":
         """In order, in parts of equal size but for one image."""
@@ -153,9 +173,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a batch does to a training, one operation after the other; `make` makes of images (n,)
-    what the network is given.
-    """
+    """What a batch does to a training, one operation after the other. `make` is of images (n,)."""
 
     training: Training
     run: Run
@@ -190,7 +208,8 @@ def prepare(index: torch.Tensor, make: Callable[[torch.Tensor], Prepared], room:
 
 
 def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> list[Seen]:
-    """Adds the gradients of a batch to those of its group; no weight moves.
+    """Adds the gradients of a batch, or of what of it is here, to those of its group; no weight
+    moves.
 
     They are those of the whole batch also where it is computed in parts, but for rounding and for
     BatchNorm, which sees each part alone.
@@ -198,7 +217,11 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     earlier: list[tuple[nn.Parameter, torch.Tensor]] = []
     if batch.begins:
         training.optimizer.zero_grad(set_to_none=True)
-    else:  # put aside they are safe from an attempt that fails
+    if batch.here is not None:
+        prepared = prepared.part(batch.here)
+    if not len(prepared.labels):  # others have its images
+        return []
+    if not batch.begins:  # put aside they are safe from an attempt that fails
         earlier = _take_gradients(training.network)
 
     def attempt(parts: int) -> list[Seen]:
@@ -216,14 +239,9 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
 def learn_whole(
     training: Training, prepared: Prepared, run: Run, *, heed: Callable[[Seen], object]
 ) -> None:
-    """Makes the gradients of a batch that is a group of its own, all at once. `heed` is told what
-    came out before they are.
-    """
+    """Makes the gradients of a whole batch at once; `heed` is told before what came out."""
     training.optimizer.zero_grad(set_to_none=True)
     _differentiate(training, prepared, run, shares=(None, None), heed=heed)
-
-
-Share = float | torch.Tensor | None
 
 
 def _shared(parts: list[Prepared], loss: Loss) -> list[tuple[Prepared, Share]]:

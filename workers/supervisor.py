@@ -29,6 +29,7 @@ from database.leases import LEASE_SECONDS, LOOK_SECONDS, Watch
 from problems import Problem
 from settings import Settings
 from workers import endings, processes, task
+from workers.pool import Need, Pool
 from workers.task import Task
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ WATCH_SECONDS = 0.5
 KILL_AFTER_SECONDS = 3.5
 # Between two tries when the database does not answer.
 TROUBLE_SECONDS = 1.0
+# Between two looks at a first job in line that needs more devices than are free.
+LOOK_AGAIN_SECONDS = 0.5
 # A child that has not reported by then hangs in its imports.
 START_SECONDS = 120.0
 STOP_SECONDS = 8.0
@@ -50,8 +53,8 @@ MAX_IMPORTS_AND_EXPORTS = 2
 
 @dataclass(slots=True)
 class Child:
-    """A process and the claim it works on. `device` is None while it has given its own up, and of
-    kinds that need none.
+    """A process and the claim it works on. `devices` are none while it has given its own up, and of
+    kinds that `need` none. `followers` are the processes that it trains with.
     """
 
     fence: Fence
@@ -59,7 +62,9 @@ class Child:
     kind: str
     channel: Connection | None
     began: float
-    device: str | None
+    need: Need | None
+    devices: tuple[str, ...]
+    followers: tuple[int, ...] = ()
     waits_for_device: bool = False
     cancelling_since: float | None = None
 
@@ -88,10 +93,10 @@ class Supervisor:
         self._id = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
         self._context: Any = multiprocessing.get_context(_start_method(settings))
         self._children: list[Child] = []
-        self._free: list[str] = []
+        self._pool = Pool([], cores=1)
         self._forkserver: int | None = None
         self._ready = self._stopping = False
-        self._housekept = self._watched = 0.0
+        self._housekept = self._watched = self._too_few_until = 0.0
 
     def stop(self) -> None:
         """Ends the loop soon; fit for a signal handler, which it leaves by SystemExit at first:
@@ -107,9 +112,10 @@ class Supervisor:
         self._settle_earlier()
         unfinished.sweep(self._settings.datasets, self._settings.weights)
         self._sweep()
-        self._free = self._probe() * self._settings.jobs_per_device
+        found, cores = self._probe()
+        self._pool = Pool(found, cores=cores, jobs_per_device=self._settings.jobs_per_device)
         self._ready = True
-        log.info("ready: %s", ", ".join(self._free))
+        log.info("ready: %s", ", ".join(found * self._settings.jobs_per_device))
         pause = BUSY_SECONDS
         try:
             while not self._stopping:
@@ -137,43 +143,72 @@ class Supervisor:
 
     def _claim(self) -> bool:
         """Takes one job of a lane that has room."""
-        training, others = jobs.LANES
-        return self._claim_one(training, self._device_for_one()) or (
+        others = jobs.LANES[1]
+        return self._claim_training() or (
             sum(one.kind in others for one in self._children) < MAX_IMPORTS_AND_EXPORTS
-            and self._claim_one(others, None)
+            and self._is_waiting(others)
+            and self._claim_one(others)
         )
 
-    def _device_for_one(self) -> str | None:
-        """A device that is free and that nobody waits for."""
-        training = [one for one in self._children if one.kind == "train"]
-        waiting = sum(one.device is None for one in training)
-        return self._free[0] if self._free and waiting < MAX_WITHOUT_DEVICE else None
-
-    def _claim_one(self, kinds: Sequence[str], device: str | None) -> bool:
-        if device is None and "train" in kinds:
+    def _claim_training(self) -> bool:
+        """Takes the first job in line, if there are devices for it that nobody waits for. While too
+        few are free for it, no other may overtake it: it would never find them free together.
+        """
+        kinds, now = jobs.LANES[0], time.monotonic()
+        without = [one for one in self._children if one.need and not one.devices]
+        full = len(without) >= MAX_WITHOUT_DEVICE or any(one.waits_for_device for one in without)
+        if full or not self._pool.free() or now < self._too_few_until:
             return False
+        if not self._is_waiting(kinds):
+            return False
+        with self._looking() as session:
+            first = jobs.first(session, kinds)
+        if first is None:
+            return False
+        need = self._pool.need(first.recipe)
+        if not (devices := self._pool.free(need.places)):
+            self._too_few_until = now + LOOK_AGAIN_SECONDS
+            return False
+        return self._claim_one(kinds, job_id=first.id, need=need, devices=devices)
+
+    def _is_waiting(self, kinds: Sequence[str]) -> bool:
         with self._looking() as session:  # takes no lock, so it may be asked often
-            if not jobs.is_waiting(session, kinds):
-                return False
+            return jobs.is_waiting(session, kinds)
+
+    def _claim_one(
+        self,
+        kinds: Sequence[str],
+        *,
+        job_id: str | None = None,
+        need: Need | None = None,
+        devices: tuple[str, ...] = (),
+    ) -> bool:
         with self._sessions.begin() as session:
             job = jobs.claim(
-                session, worker_id=self._id, host=self._host, device=device, kinds=kinds
+                session,
+                worker_id=self._id,
+                host=self._host,
+                device=task.named(devices) or None,
+                kinds=kinds,
+                job_id=job_id,
             )
             claimed = None if job is None else (jobs.fence_of(job), job.kind)
         if claimed is None:
             return False
-        if device is not None:
-            self._free.remove(device)
-        self._start(*claimed, device)
+        self._pool.take(devices)
+        self._start(*claimed, need=need, devices=devices)
         return True
 
-    def _start(self, fence: Fence, kind: str, device: str | None) -> None:
-        log.info("%s starts on %s", fence.job_id, device or "no device")
+    def _start(
+        self, fence: Fence, kind: str, *, need: Need | None, devices: tuple[str, ...]
+    ) -> None:
+        log.info("%s starts on %s", fence.job_id, task.named(devices) or "no device")
+        own, *others = (need or Need()).spread(devices) or ("cpu",)
         ours, theirs = self._context.Pipe()
         given = Task(
             fence=fence,
             kind=kind,
-            device=device or "cpu",
+            device=own,
             database=self._settings.database,
             datasets=self._settings.datasets,
             cache=self._settings.cache,
@@ -182,23 +217,24 @@ class Supervisor:
             runs=self._settings.runs,
             uploads=self._settings.uploads,
             mirrors=self._settings.mirror,
+            others=tuple(others),
         )
         process = self._context.Process(target=task.work, args=(given, self._host, theirs))
         try:
             process.start()
         except (EOFError, ConnectionError) as error:  # the forkserver died just then
             log.error("no process for %s: %s", fence.job_id, error or type(error).__name__)
-            self._not_started(fence, device, ours)
+            self._not_started(fence, devices, ours)
             return
         finally:
             theirs.close()
-        self._children.append(Child(fence, process, kind, ours, time.monotonic(), device))
-        self._register("child", process.pid or 0, job_id=fence.job_id, device=device)
+        one = Child(fence, process, kind, ours, time.monotonic(), need, devices)
+        self._children.append(one)
+        self._register_child(one)
 
-    def _not_started(self, fence: Fence, device: str | None, channel: Connection) -> None:
+    def _not_started(self, fence: Fence, devices: tuple[str, ...], channel: Connection) -> None:
         channel.close()
-        if device is not None:
-            self._free.append(device)
+        self._pool.give_back(devices)
         with self._sessions.begin() as session:
             endings.write(session, fence, endings.RELEASED)
         self._forget_archive(fence.job_id)  # cancelled just then
@@ -206,9 +242,9 @@ class Supervisor:
 
     # -- devices ---------------------------------------------------------------------------
 
-    def _probe(self) -> list[str]:
-        """The devices of this machine, asked in a child; also warms the forkserver up and sweeps
-        the store.
+    def _probe(self) -> tuple[list[str], int]:
+        """The devices of this machine and its cores, asked in a child; also warms the forkserver up
+        and sweeps the store.
         """
         ours, theirs = self._context.Pipe()
         with self._sessions() as session:
@@ -217,19 +253,24 @@ class Supervisor:
         process = self._context.Process(target=task.probe, args=given)
         process.start()
         theirs.close()
-        found, parent = ours.recv()
+        found, cores, parent = ours.recv()
         process.join()
         self._forkserver = parent if parent != os.getpid() else None
-        return list(found)
+        return list(found), int(cores)
 
     def _hand_out_devices(self) -> None:
         for one in self._children:
             self._hear(one)
         for one in self._children:
-            if one.waits_for_device and one.channel and self._free:
-                one.device, one.waits_for_device = self._free.pop(0), False
-                with contextlib.suppress(ConnectionError):  # it just died: reaped next
-                    one.channel.send(one.device)
+            if not (one.waits_for_device and one.channel and one.need):
+                continue
+            devices = self._pool.free(one.need.places)
+            if not devices:
+                return  # nor is it overtaken by one that needs fewer
+            self._pool.take(devices)
+            one.devices, one.waits_for_device = devices, False
+            with contextlib.suppress(ConnectionError):  # it just died: reaped next
+                one.channel.send(one.need.spread(devices))
 
     def _hear(self, one: Child) -> None:
         """What a child says of its device; its silence at the end is heard once, then no more."""
@@ -242,11 +283,16 @@ class Supervisor:
                 return
             if isinstance(word, int):
                 self._forkserver = word if word != os.getpid() else None
+            elif isinstance(word, list):
+                one.followers = tuple(word)
             elif word == "take":
                 one.waits_for_device = True
-            elif one.device is not None:
-                self._free.append(one.device)
-                one.device = None
+            else:
+                self._give_back(one)
+
+    def _give_back(self, one: Child) -> None:
+        self._pool.give_back(one.devices)
+        one.devices = ()
 
     # -- endings ---------------------------------------------------------------------------
 
@@ -255,8 +301,7 @@ class Supervisor:
         for one in ended:
             self._settle(one)
             self._children.remove(one)
-            if one.device is not None:
-                self._free.append(one.device)
+            self._give_back(one)
             if one.channel:
                 one.channel.close()
             one.process.join()
@@ -273,7 +318,8 @@ class Supervisor:
             record = endings.RELEASED
         record = record or endings.of_exit_code(one.process.exitcode)
         with self._sessions.begin() as session:
-            process_rows.forget(session, pid=one.pid, host=self._host)
+            for pid in (one.pid, *one.followers):
+                process_rows.forget(session, pid=pid, host=self._host)
             endings.write(session, one.fence, record)
         # Left by a process that was killed; the next claim's must not be taken to have begun.
         with contextlib.suppress(OSError):  # at worst an attempt is counted
@@ -322,11 +368,12 @@ class Supervisor:
         if now - self._housekept >= LOOK_SECONDS:
             self._housekept = now
             self._check_home()
-            self._register("supervisor", os.getpid())
+            there = {"devices": self._pool.devices, "cores": self._pool.cores}
+            self._register("supervisor", os.getpid(), info=there)
             if self._forkserver is not None:
                 self._register("forkserver", self._forkserver)
             for one in self._children:
-                self._register("child", one.pid, job_id=one.fence.job_id, device=one.device)
+                self._register_child(one)
             for job_id in self._leases.give_up_silent():
                 log.warning("%s: its worker was lost", job_id)
                 self._forget_archive(job_id)
@@ -365,6 +412,12 @@ class Supervisor:
     def _register(self, role: str, pid: int, **more: Any) -> None:
         with self._sessions.begin() as session:
             process_rows.seen(session, role=role, pid=pid, host=self._host, **more)
+
+    def _register_child(self, one: Child) -> None:
+        devices: Sequence[str | None] = (one.need or Need()).spread(one.devices)
+        pids = (one.pid, *one.followers)
+        for pid, device in zip(pids, devices or [None] * len(pids), strict=False):
+            self._register("child", pid, job_id=one.fence.job_id, device=device)
 
     def _wait(self, seconds: float) -> None:
         """Until a child ends or says something, or `seconds` have passed."""

@@ -5,6 +5,7 @@ is free in a child of the forkserver.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,11 +32,22 @@ class Task:
     runs: Path
     uploads: Path
     mirrors: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()  # devices that share each batch with `device`
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All that the job has: its own, and those that it shares batches with."""
+        return (self.device, *self.others)
 
     @property
     def run(self) -> Path:
         """The job's own folder."""
         return self.runs / self.fence.job_id
+
+
+def named(devices: Sequence[str]) -> str:
+    """Several devices as one word."""
+    return ",".join(dict.fromkeys(devices))
 
 
 def work(task: Task, host: str, channel: Connection) -> None:

@@ -39,8 +39,12 @@ __all__ = [
     "steps_per_epoch",
 ]
 
-# Forward passes without gradients take little memory: larger batches keep the cores busy.
+# Forward passes without gradients take little memory: larger batches keep a GPU busy. A CPU is the
+# fastest while what a layer makes of them stays in its caches: 10,000 images of 32 px take half as
+# long by 32 as they do by 512, and 150 MB less.
 _EVALUATION_BATCH = 512
+_EVALUATION_PIXELS = 32 * 32 * 32
+_LEAST_EVALUATION_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Traini
         network=network,
         optimizer=optimizer,
         scheduler=scheduler,
-        limits=Limits(recipe),
+        limits=Limits(recipe, agree=run.group.agree),
         steps=steps,
         preparing=Room("prepared", run.device),
         learning=Room(
@@ -100,6 +104,7 @@ def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Traini
         chance=torch.Generator(device=run.device).manual_seed(recipe.seed),
         clip=recipe.clip_grad_norm,
         scaler=torch.amp.GradScaler(run.device.type) if run.precision == "fp16" else None,
+        group=run.group,
     )
 
 
@@ -114,7 +119,7 @@ def fit(
     """
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)
-    meter = Meter(run.loss, run.device)
+    meter = Meter(run.loss, run.device, run.group)
     plain = Step(training, run, _making(training, train, recipe, run), meter)
     step = graphs.quickened(plain, recipe, train.index)
     limits.begin()
@@ -124,7 +129,7 @@ def fit(
         backbone.train(network)
         before = training.step
         meter.begin()
-        for batch in batches(train, recipe, training.order, run.loss, least=least):
+        for batch in batches(train, recipe, training.order, run.loss, least=least, group=run.group):
             lr = step(batch)
             training.step += 1
             if training.step == first or meter.due():
@@ -136,6 +141,7 @@ def fit(
                 break
         whole = meter.means()  # waits for the device, so the time below is whole
         seconds, seen = meter.elapsed(), meter.images
+        run.group.average_buffers(network)
         measured = evaluate(network, validation, run)
         if measured is None:
             return
@@ -160,7 +166,7 @@ def _making(
     on_pixels, on_inputs = stages(recipe.transforms.train)
 
     def make(index: torch.Tensor) -> Prepared:
-        pixels = train.pixels[index].to(run.device, non_blocking=True)
+        pixels = train.take(index).to(run.device, non_blocking=True)
         labels = train.labels[index].to(run.device, non_blocking=True)
         pixels = augment(pixels, on_pixels, training.chance)
         inputs, targets = mix(
@@ -200,12 +206,17 @@ def evaluate(
     `heed` gets the logits (n, classes) and labels (n,) of each batch, in the order of the samples.
     """
     network.eval()
-    meter = Meter(run.loss, run.device)
-    for index in torch.split(samples.index, _EVALUATION_BATCH):
+    meter = Meter(run.loss, run.device, run.group)
+    together = _evaluation_batch(samples, run.device) * run.group.size
+    parts = [run.group.part(index) for index in torch.split(samples.index, together)]
+    samples.expect([part for part in parts if len(part)])
+    for index in parts:
         if run.stopped():
             return None
+        if not len(index):
+            continue
         labels = samples.labels[index].to(run.device, non_blocking=True)
-        outputs = partial(_outputs, network, samples.pixels, index, run)
+        outputs = partial(_outputs, network, samples, index, run)
         logits = run.judging.compute(len(index), outputs)
         meter.count(run.loss.sum(logits, labels), logits, labels, labels)
         if heed is not None:
@@ -213,13 +224,21 @@ def evaluate(
     return meter.means()
 
 
+def _evaluation_batch(samples: Samples, device: torch.device) -> int:
+    """How many images at once."""
+    if device.type != "cpu":
+        return _EVALUATION_BATCH
+    pixels = samples.pixels.shape[1] * samples.pixels.shape[2]
+    return min(_EVALUATION_BATCH, max(_LEAST_EVALUATION_BATCH, _EVALUATION_PIXELS // pixels))
+
+
 def _outputs(
-    network: nn.Module, pixels: torch.Tensor, index: torch.Tensor, run: Run, parts: int
+    network: nn.Module, samples: Samples, index: torch.Tensor, run: Run, parts: int
 ) -> torch.Tensor:
-    """Logits (n, classes) of images (n,) of `pixels`, computed in so many parts."""
+    """Logits (n, classes) of images (n,) of `samples`, computed in so many parts."""
 
     def outputs(part: torch.Tensor) -> torch.Tensor:
-        taken = pixels[part].to(run.device, non_blocking=True)
+        taken = samples.take(part).to(run.device, non_blocking=True)
         logits: torch.Tensor = network(to_input(taken, run.normalize, run.transforms))
         return logits
 

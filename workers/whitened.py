@@ -18,5 +18,5 @@ def begin(network: nn.Module, planned: Plan, train: Samples, run: Run) -> None:
     if not architectures.is_whitened(planned):
         return
     index = train.index[:: max(1, len(train) // _IMAGES)][:_IMAGES]
-    pixels = train.pixels[index].cpu()  # the same filters on every device
+    pixels = train.take(index).cpu()  # the same filters on every device
     whitening.begin(network, to_input(pixels, run.normalize, run.transforms))

@@ -79,6 +79,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "checkpoint_not_found",
         "checkpoint_damaged",
         "weights_misfit",
+        "device_unavailable",
         "too_many_queued",
         "not_ready",
     ),
@@ -125,6 +126,8 @@ def train(
         imports.check_settled(session, recipes.wanted_dataset(submitted))
         planning.check_no_job(session, submitted.init_from)
     planned = planning.plan(submitted, held.settings)
+    with held.reading() as session:
+        planning.check_devices(session, planned.recipe)
     if dry_run:
         with held.reading() as session:
             return JSONResponse(_plan(session, planned).model_dump(mode="json"))

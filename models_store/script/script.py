@@ -99,6 +99,8 @@ def _constants(known: Known) -> Lines:
         f"BATCH_SIZE = {recipe.batch_size}",
         f"SEED = {recipe.seed}",
     ]
+    if recipe.devices > 1:
+        lines[-2] += f"  # shared by {recipe.devices} devices there; here one has all of it"
     if recipe.grad_accumulation > 1:
         lines.append(f"ACCUMULATION = {recipe.grad_accumulation}  # batches for each step")
     if recipe.clip_grad_norm is not None:

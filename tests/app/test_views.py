@@ -82,3 +82,18 @@ def test_the_next_job_waits_for_the_device_that_another_has(server):
     job = server.get(f"/jobs/{second['id']}").json()
     assert job["waiting_for"] == f"a free device: {first['id']} of mei has cuda:0"
     assert job["queue_position"] == 1
+
+
+def test_a_job_on_several_devices_waits_for_as_many(server):
+    with server.sessions.begin() as session:
+        processes.seen(session, role="supervisor", pid=1, host="h")
+    first = server.post("/train", json={"dataset": "digits"}).json()
+    second = server.post("/train", json={"dataset": "digits", "devices": 2}).json()
+    for device, free in (("cuda:0", "2 free devices"), ("cpu", "a free device")):
+        with server.sessions.begin() as session:
+            claimed = jobs.claim(session, worker_id="w", host="h", device=device)
+            assert claimed.id == first["id"]
+        job = server.get(f"/jobs/{second['id']}").json()
+        assert job["waiting_for"] == f"{free}: {first['id']} of anonymous has {device}"
+        with server.sessions.begin() as session:
+            jobs.release(session, jobs.fence_of(claimed))

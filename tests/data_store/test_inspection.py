@@ -1,11 +1,7 @@
 """One file, looked at."""
 
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from hashlib import sha256
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -71,16 +67,3 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
     assert isinstance(seen, Unreadable)
     assert (seen.code, seen.bytes) == ("image_too_large", 0)
-
-
-def test_a_process_answers_until_nobody_asks(tmp_path: Path, png: Png) -> None:
-    (tmp_path / "1.png").write_bytes(png(3))
-    ours, theirs = socket.socketpair()
-    program = "from data_store import inspection; inspection.main()"
-    with theirs:
-        process = subprocess.Popen([sys.executable, "-P", "-c", program], stdin=theirs.fileno())
-    with ours, Connection(ours.detach()) as channel:
-        channel.send([str(tmp_path / "1.png"), str(tmp_path / "2.png")])
-        seen, missing = channel.recv()
-    assert (type(seen), type(missing)) == (Seen, Unreadable)
-    assert process.wait(20) == 0

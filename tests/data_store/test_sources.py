@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import get_ident
-from typing import Any
 
 import numpy as np
 import pytest
 
 import images
-from data_store.sources import BuiltInSource, FolderSource, Source
+from data_store.parts import Sums
+from data_store.sources import BuiltInSource, FolderSource, Source, Wanted
 from problems import Problem
 
 Write = Callable[[dict[str, bytes]], Path]
@@ -17,7 +16,7 @@ Write = Callable[[dict[str, bytes]], Path]
 
 def read(source: Source, part: str = "train", size: tuple[int, int] = (4, 6), channels: int = 3):
     """All batches of a part, together, and then the version."""
-    batches = list(source.batches(part, size=size, channels=channels))
+    batches = list(source.batches(part, Wanted(size, channels), lambda: None))
     joined = {
         name: np.concatenate([getattr(batch, name) for batch in batches])
         for name in ("images", "labels", "borders", "spreads")
@@ -26,11 +25,8 @@ def read(source: Source, part: str = "train", size: tuple[int, int] = (4, 6), ch
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("large", [False, True])
-def test_files_are_decoded_by_images(write: Write, png, channels: int, large: bool) -> None:
-    # Bytes after the end of a PNG are no harm, and make it worth a thread.
-    filling = b"\0" * 60_000 if large else b""
-    files = {f"set/{'ab'[n % 2]}/{n}.png": png(n, (9, 5 + n)) + filling for n in range(0, 150)}
+def test_files_are_decoded_by_images(write: Write, png, channels: int) -> None:
+    files = {f"set/{'ab'[n % 2]}/{n}.png": png(n, (9, 5 + n)) for n in range(0, 150)}
     source = FolderSource(write(files) / "set")
     found, _ = read(source, channels=channels)
     paths = sorted(files, key=lambda path: path.split("/")[1:])
@@ -42,21 +38,35 @@ def test_files_are_decoded_by_images(write: Write, png, channels: int, large: bo
     assert source.skipped == []
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3])
-def test_as_many_threads_as_asked_for_decode_the_same(write: Write, png, threads: int) -> None:
+def test_processes_read_the_same_in_the_same_order(write: Write, png) -> None:
+    files = {f"set/{'ab'[n % 2]}/{n}.png": png(n % 256, (9, 5)) for n in range(300)}
+    root = write(files | {"set/a/0.png": b"junk"}) / "set"
+    several, alone = FolderSource(root, processes=2), FolderSource(root, processes=0)
+    found, expected = read(several), read(alone)
+    for name in ("images", "labels", "borders", "spreads"):
+        np.testing.assert_array_equal(found[0][name], expected[0][name])
+    assert found[1] == expected[1]
+    assert several.skipped == alone.skipped
+    assert len(several.skipped) == 1
+
+
+def test_images_that_nobody_keeps_are_counted_all_the_same(write: Write, png) -> None:
     root = write({f"set/{'ab'[n % 2]}/{n}.png": png(n, (9, 5)) for n in range(6)}) / "set"
-    counted: set[int] = set()
+    for source in (FolderSource(root), BuiltInSource("digits", root)):
+        [held] = source.batches("train", Wanted((4, 6), 3), lambda: None)
+        [seen] = source.batches("train", Wanted((4, 6), 3, held=False), lambda: None)
+        assert seen.images.shape == (0, 4, 6, 3)
+        assert seen.labels.tolist() == held.labels.tolist()
+        assert seen.sums == held.sums == Sums.of(held.images)
 
-    class Noting(FolderSource):
-        def _decoded(self, *args: Any) -> Any:
-            counted.add(get_ident())
-            return super()._decoded(*args)
 
-    found, _ = read(Noting(root, threads=threads))
-    expected, _ = read(FolderSource(root))
-    np.testing.assert_array_equal(found["images"], expected["images"])
-    assert (get_ident() in counted) == (threads == 0)
-    assert len(counted) <= max(1, threads)
+def test_processes_start_where_they_pay(write: Write, png, monkeypatch) -> None:
+    monkeypatch.setattr("data_store.crew._cores", lambda: 3)
+    root = write({f"set/{each}/1.png": png() for each in "ab"}) / "set"
+    assert FolderSource(root).processes("train") == 0
+    (root / "a/1.png").write_bytes(bytes(60_000_000))
+    assert FolderSource(root).processes("train") == 3
+    assert FolderSource(root, processes=64).processes("train") == 64
 
 
 def test_what_cannot_be_read_is_skipped(write: Write, png) -> None:

@@ -216,6 +216,32 @@ def test_whether_a_job_waits_and_how_many_of_an_owner(
     assert places(sessions) != {}
 
 
+def test_the_first_in_line_and_what_it_asks_for(
+    sessions: Sessions, enqueue: Enqueue, claim: Claim
+) -> None:
+    with sessions() as session:
+        assert queue.first(session) is None
+    enqueue()
+    urgent = enqueue(priority=1)
+    with sessions() as session:
+        assert queue.first(session) == (urgent.id, urgent.recipe)
+        assert queue.first(session, ("export",)) is None
+
+
+def test_one_job_is_claimed_by_its_id_while_it_is_queued(
+    sessions: Sessions, enqueue: Enqueue
+) -> None:
+    enqueue()
+    second = enqueue().id
+    who = {"worker_id": "w1", "host": "here", "device": "cpu"}
+
+    with sessions.begin() as session:
+        claimed = jobs.claim(session, **who, job_id=second)
+        assert claimed is not None
+        assert claimed.id == second
+        assert jobs.claim(session, **who, job_id=second) is None
+
+
 def test_each_lane_is_counted_for_itself(sessions: Sessions, enqueue: Enqueue) -> None:
     trains = [enqueue().id, enqueue().id]
     others = [enqueue(kind=kind).id for kind in ("import", "export")]

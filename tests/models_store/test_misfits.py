@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from models_store import misfits, recipe
-from models_store.fields import Recipe, SubmittedRecipe
+from models_store.fields import Device, Recipe, SubmittedRecipe
 from problems import Problem
 
 
@@ -82,6 +82,7 @@ STEPS = {"batch_size": 90, "epochs": 10}  # 10 steps in each of 10 epochs
         ),
         ({"device": "cpu", "precision": "fp16"}, ["precision"], "fp16 needs a CUDA GPU, and the"),
         ({"device": "mps", "precision": "tf32"}, ["precision"], "tf32 needs a CUDA GPU, and the"),
+        ({"devices": 4, "batch_size": 3}, ["devices"], "A batch of 3 leaves some of 4 devices"),
     ],
 )
 def test_is_refused_at_its_place(
@@ -108,6 +109,7 @@ def test_is_refused_at_its_place(
         {"epochs": 10, "scheduler": {"name": "MultiStepLR", "milestones": [5, 9]}},
         {**STEPS, "scheduler": {"name": "StepLR", "step_size": 99, **STEP}},
         {"device": "cuda", "precision": "fp16"},
+        {"devices": 4, "batch_size": 4},
         {"precision": "tf32"},  # whether there is a GPU is known where the job runs
     ],
 )
@@ -156,3 +158,19 @@ def test_mixing_transforms_make_two_labels_of_one(resolve: Any, name: str) -> No
     with pytest.raises(Problem, match=f"{name} makes two of it") as caught:
         resolve(transforms=lists, loss={"ignore_index": 3})
     assert caught.value.errors[0]["loc"] == ["body", "loss", "ignore_index"]
+
+
+@pytest.mark.parametrize(
+    ("device", "found", "there"),
+    [
+        ("auto", ["cpu"], 6),
+        ("auto", ["cuda:0", "cuda:1"], 2),
+        ("auto", ["mps"], 1),
+        ("cpu", ["cuda:0", "cuda:1"], 6),
+        ("cuda", ["cuda:0", "cuda:1"], 2),
+        ("cuda", ["cpu"], 0),
+        ("mps", ["mps"], 1),
+    ],
+)
+def test_devices_that_may_share_a_batch(device: Device, found: list[str], there: int) -> None:
+    assert misfits.devices_there(device, found, cores=6) == there

@@ -1,6 +1,7 @@
 """Pixels to inputs, bit for bit as torchvision makes them, and what is measured on a data set."""
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import ToTensor, v2
 
+from data_store.parts import Sums
 from models_store import preprocess
 from models_store.fields import Normalize
 from models_store.manifest import Preprocessing
@@ -100,14 +102,14 @@ class TestMeasureNormalize:
         pixels = _pixels(chance, 5000, 3, 4, channels)  # more than are taken at a time
         pixels[..., 0] //= 2
         scaled = pixels.astype(np.float64) / 255
-        measured = preprocess.measure_normalize(pixels)
+        measured = preprocess.measure_normalize(*astuple(Sums.of(pixels)))
         np.testing.assert_allclose(measured.mean, scaled.mean(axis=(0, 1, 2)), atol=1e-6)
         np.testing.assert_allclose(measured.std, scaled.std(axis=(0, 1, 2)), atol=1e-6)
 
     @pytest.mark.parametrize("value", [0, 137, 255])
     def test_a_channel_of_one_value_is_only_centred(self, value: int) -> None:
         pixels = np.full((3, 4, 4, 1), value, np.uint8)
-        measured = preprocess.measure_normalize(pixels)
+        measured = preprocess.measure_normalize(*astuple(Sums.of(pixels)))
         assert measured.std == [1.0]
         centred = preprocess.to_input(torch.from_numpy(pixels), measured)
         assert centred.abs().max() < 1e-6

@@ -36,7 +36,7 @@ NOTES = {  # what both scripts of the notes say
     "scheduler": None,
     "normalize": None,
     "transforms": {"train": [], "eval": []},
-    "data_loader": {"shuffle": False, "drop_last": False, "num_workers": "auto"},
+    "data_loader": {"shuffle": False, "drop_last": False, "num_workers": "auto", "mode": "auto"},
     "validation": "test",
     "precision": "fp32",
     "seed": 0,
@@ -89,10 +89,16 @@ class TestDefaults:
             "normalize": None,
             "invert": "auto",
             "transforms": {"train": [], "eval": []},
-            "data_loader": {"shuffle": True, "drop_last": False, "num_workers": "auto"},
+            "data_loader": {
+                "shuffle": True,
+                "drop_last": False,
+                "num_workers": "auto",
+                "mode": "auto",
+            },
             "validation": 0.1,
             "test": None,
             "device": "auto",
+            "devices": 1,
             "precision": "auto",
             "deterministic": False,
             "checkpoints": {"every_epochs": 1, "keep": 5},
@@ -217,6 +223,7 @@ class TestMerging:
             "shuffle": False,
             "drop_last": True,
             "num_workers": "auto",
+            "mode": "auto",
         }
         assert resolved.checkpoints.model_dump() == {"every_epochs": 5, "keep": "all"}
 

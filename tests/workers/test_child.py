@@ -24,17 +24,17 @@ from workers.task import Task
 def test_a_device_is_given_up_and_taken_by_word() -> None:
     ours, theirs = Pipe()
     held = HeldDevice(theirs, Stop())
-    taken: list[str] = []
+    taken: list[tuple[str, ...]] = []
 
     held.give_up()
     taking = threading.Thread(target=lambda: taken.append(held.take()))
     taking.start()
     words = [ours.recv(), ours.recv()]
-    ours.send("cuda:1")
+    ours.send(("cuda:1", "cuda:2"))
     taking.join()
 
     assert words == ["give up", "take"]
-    assert taken == ["cuda:1"]
+    assert taken == [("cuda:1", "cuda:2")]
 
 
 def test_a_stop_ends_the_wait_for_a_device() -> None:
@@ -107,5 +107,5 @@ def test_the_probe_tells_devices_and_the_forkserver_and_sweeps(tmp_path: Path) -
 
     child.probe(theirs, tmp_path, frozenset())
 
-    assert ours.recv() == (devices.found(), os.getppid())
+    assert ours.recv() == (devices.found(), devices.cores(), os.getppid())
     assert [path.name for path in tmp_path.iterdir()] == [".tmp-ckpt_2"]

@@ -36,8 +36,8 @@ class Held:
     def give_up(self) -> None:
         pass
 
-    def take(self) -> str:
-        return "cpu"
+    def take(self) -> tuple[str, ...]:
+        return ("cpu",)
 
 
 class Downloading:

@@ -32,7 +32,7 @@ class NoDevice:
     def give_up(self) -> None:
         raise AssertionError("it has none")
 
-    def take(self) -> str:
+    def take(self) -> tuple[str, ...]:
         raise AssertionError("it needs none")
 
 

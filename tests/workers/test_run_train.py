@@ -47,9 +47,9 @@ class Held:
     def give_up(self) -> None:
         self.calls.append("give up")
 
-    def take(self) -> str:
+    def take(self) -> tuple[str, ...]:
         self.calls.append("take")
-        return "cpu"
+        return ("cpu",)
 
 
 class Work:

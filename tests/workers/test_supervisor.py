@@ -271,6 +271,71 @@ def test_a_job_that_cannot_write_how_it_ended_met_a_full_disk(
     assert f"{job_id} failed, exit code {processes.UNWRITTEN}" in worker.log()
 
 
+def test_what_shares_the_batches_of_a_job_ends_with_it_and_it_with_that(
+    worker: Any, training: Training, until: Until
+) -> None:
+    """First the one is killed, then the other, then the job is cancelled."""
+    job_id, pid = training(worker, devices=2, device="cpu")
+    (follower,) = until(lambda: members(pid) - {pid})
+    began = time.monotonic()
+    os.kill(follower, signal.SIGKILL)
+
+    until(lambda: worker.job(job_id).attempt == 2)
+    assert time.monotonic() - began < 5
+    assert not alive(pid)
+    assert "the process of one of its devices ended" in reason(worker, job_id)
+    log = (worker.home / "runs" / job_id / "log.txt").read_text()
+    assert "the process of one of the devices was ended by signal 9 (Killed)" in log
+
+    second = until(lambda: worker.job(job_id).worker_pid)
+    before = max(numbers(worker, job_id)[1])
+    until(lambda: max(numbers(worker, job_id).get(2, [0])) > before)
+    (follower,) = members(second) - {second}
+    os.kill(second, signal.SIGKILL)
+
+    until(lambda: not processes.is_running(follower), seconds=5)
+    third = until(lambda: worker.job(job_id).attempt == 3 and worker.job(job_id).worker_pid)
+    (follower,) = until(lambda: members(third) - {third})
+    worker.cancel(job_id)
+    job = until(lambda: ended(worker, job_id), seconds=5)
+    assert job.state == State.cancelled
+    until(lambda: not members(third))
+
+
+def members(session: int) -> set[int]:
+    """Processes of a session that have not ended."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                found.add(int(stat.parent.name))
+    return found
+
+
+def reason(worker: Any, job_id: str) -> str:
+    """What people were last told of why the job came back."""
+    with worker.sessions() as session:
+        told = events.since(session, 0, job_id=job_id, limit=100_000)
+    return str([one.data["reason"] for one in told if "reason" in one.data][-1])
+
+
+def test_several_devices_learn_and_too_many_are_refused(worker: Any, until: Until) -> None:
+    one = worker.submit(epochs=2, precision="fp32")
+    two = worker.submit(epochs=2, precision="fp32", devices=2, device="cpu")
+    many = worker.submit(devices=32, device="cpu")
+
+    jobs_ = [until(lambda job_id=job_id: ended(worker, job_id)) for job_id in (one, two, many)]
+
+    assert [job.state for job in jobs_] == [State.succeeded, State.succeeded, State.failed]
+    assert jobs_[2].error["code"] == "device_unavailable"
+    alone, together = (job.metrics for job in jobs_[:2])
+    assert together["val_loss"] == pytest.approx(alone["val_loss"], rel=0.05)
+    assert together["test_accuracy"] == pytest.approx(alone["test_accuracy"], abs=0.02)
+    assert len(saved(worker, two)) == 2
+    assert not (worker.home / "runs" / two / "group").exists()
+
+
 def test_a_forkserver_that_dies_is_started_again(
     worker: Any, training: Training, until: Until
 ) -> None:
@@ -419,7 +484,7 @@ def inspectors(worker: Any) -> list[int]:
     found = []
     for pid in worker.pids():
         with contextlib.suppress(OSError):
-            if b"inspection" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"members" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 

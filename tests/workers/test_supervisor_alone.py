@@ -25,6 +25,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import events, jobs
+from database import processes as process_rows
 from database.jobs import Fence, State
 from database.leases import LEASE_SECONDS
 from problems import Problem
@@ -77,11 +78,14 @@ class Stage:
     plays: dict[str, Play] = field(default_factory=dict)
     started: list[Process] = field(default_factory=list)
 
-    def submit(self, name: str, play: Play, *, kind: str = "train", **request: Any) -> str:
+    def submit(
+        self, name: str, play: Play, *, kind: str = "train", devices: int = 1, **request: Any
+    ) -> str:
         self.plays[name] = play
+        asked = {"devices": devices} if kind == "train" else None
         with self.sessions.begin() as session:
             return jobs.enqueue(
-                session, kind=kind, dataset=name, recipe=None, request=request, owner="lin"
+                session, kind=kind, dataset=name, recipe=asked, request=request, owner="lin"
             ).id
 
     def job(self, job_id: str) -> jobs.Job:
@@ -97,7 +101,7 @@ class Stage:
         channel.close()
 
     def probe(self, channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
-        channel.send((self.devices, 1))
+        channel.send((self.devices, 4, 1))
 
     def process(self, **given: Any) -> Process:
         self.started.append(Process(**given))
@@ -227,8 +231,105 @@ def test_a_job_that_waits_for_a_device_goes_before_those_in_the_queue(
     until(lambda: stage.state(third) == State.succeeded)
 
     over.set()
-    assert devices == ["cpu"]
+    assert devices == [("cpu",)]
     assert stage.job(first).finished_at < stage.job(third).finished_at
+
+
+def test_a_job_gets_all_of_its_devices_and_is_not_overtaken_while_it_waits(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    stage.devices = ["cuda:0", "cuda:1", "cuda:2"]
+    over, seen = threading.Event(), []
+
+    def hold(given: Task, channel: Connection) -> None:
+        over.wait()
+        succeed(given)
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append((given.devices, stage.job(given.fence.job_id).device))
+        succeed(given)
+
+    first = stage.submit("first", hold)
+    three = stage.submit("three", look, devices=3)
+    late = stage.submit("late", at_once)
+    run()
+    until(lambda: stage.state(first) == State.starting)
+    time.sleep(0.3)  # two devices are free, and one job would do with one
+    assert [stage.state(one) for one in (three, late)] == [State.queued, State.queued]
+
+    over.set()
+    until(lambda: stage.state(late) == State.succeeded)
+
+    assert seen == [(("cuda:0", "cuda:1", "cuda:2"), "cuda:0,cuda:1,cuda:2")]
+    assert stage.job(three).finished_at <= stage.job(late).finished_at
+
+
+def test_a_job_that_needs_several_again_is_not_overtaken_by_one_that_needs_one(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    stage.devices = ["cuda:0", "cuda:1"]
+    held, downloaded, asked = threading.Event(), threading.Event(), threading.Event()
+    devices: list[tuple[str, ...]] = []
+
+    def download(given: Task, channel: Connection) -> None:
+        channel.send("give up")
+        downloaded.wait()
+        channel.send("take")
+        asked.set()
+        devices.append(channel.recv())
+        succeed(given)
+
+    def hold(given: Task, channel: Connection) -> None:
+        held.wait()
+        succeed(given)
+
+    two = stage.submit("two", download, devices=2)
+    holding = stage.submit("holding", hold)
+    run()
+    until(lambda: stage.state(holding) == State.starting)
+    downloaded.set()
+    asked.wait()
+    late = stage.submit("late", at_once)
+    time.sleep(0.3)
+    assert (devices, stage.state(late)) == ([], State.queued)
+
+    held.set()
+    until(lambda: stage.state(late) == State.succeeded)
+
+    assert sorted(devices[0]) == ["cuda:0", "cuda:1"]
+    assert stage.job(two).finished_at <= stage.job(late).finished_at
+
+
+def test_processes_on_the_cpu_share_one_place_and_all_are_shown(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.05)
+    over, seen = threading.Event(), []
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append(given.devices)
+        channel.send([next(PIDS), next(PIDS)])
+        over.wait()
+        succeed(given)
+
+    def children() -> list[tuple[str | None, str | None]]:
+        with stage.sessions() as session:
+            rows = process_rows.alive(session)
+        return [(row.job_id, row.device) for row in rows if row.role == "child"]
+
+    job_id = stage.submit("three", look, devices=3)
+    too_many = stage.submit("five", look, devices=5)  # there are four cores
+    run()
+
+    until(lambda: children() == [(job_id, "cpu")] * 3)
+    with stage.sessions() as session:
+        told = [one.info for one in process_rows.alive(session) if one.role == "supervisor"]
+    assert (told[0]["devices"], told[0]["cores"]) == (["cpu"], 4)
+    assert stage.job(job_id).device == "cpu"
+    over.set()
+    until(lambda: stage.state(too_many) == State.succeeded)
+    assert seen == [("cpu",) * 3, ("cpu",)]
+    until(lambda: children() == [])
 
 
 def test_old_parts_of_downloads_are_swept_and_mirrors_are_handed_on(

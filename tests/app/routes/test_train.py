@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from app import planning
-from database import jobs
+from database import jobs, processes
 from database.tables import Job, State
 
 
@@ -411,3 +411,26 @@ def test_nothing_refused_leaves_a_job(server):
     for fields, *_ in FIELDS:
         assert server.post("/train", json={"dataset": "digits", **fields}).is_client_error
     assert count_jobs(server) == 0
+
+
+def worker_with(server, *devices: str, pid: int = 7, cores: int = 4) -> None:
+    told = {"devices": list(devices), "cores": cores}
+    with server.sessions.begin() as session:
+        processes.seen(session, role="supervisor", pid=pid, host="h", info=told)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_more_devices_than_a_worker_has_are_refused(server, problem, dry_run):
+    asked = {"dataset": "digits", "devices": 5}
+    accepted = 200 if dry_run else 202
+    address = f"/train?dry_run={str(dry_run).lower()}"
+    assert server.post(address, json=asked).status_code == accepted, "nobody knows"
+    worker_with(server, "cpu")
+    refused = problem(server.post(address, json=asked), 422, "device_unavailable")
+    assert refused["detail"] == "The recipe wants 5 devices, and the worker has 4."
+    assert refused["hint"] == "Give devices: 4, or fewer."
+    assert refused["errors"] == [{"loc": ["body", "devices"], "msg": refused["detail"]}]
+    assert server.post(address, json={**asked, "devices": 4}).status_code == accepted
+    worker_with(server, *(f"cuda:{n}" for n in range(8)), pid=8)
+    assert server.post(address, json=asked).status_code == accepted
+    assert server.post(address, json={**asked, "device": "mps"}).status_code == 422

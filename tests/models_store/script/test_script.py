@@ -26,6 +26,12 @@ def test_a_script_has_only_what_its_job_uses(known):
         assert text.endswith("\n")
 
 
+def test_the_batch_of_several_devices_is_one_devices_there(known):
+    text = script.write(known(devices=4, batch_size=64))
+
+    assert "BATCH_SIZE = 64  # shared by 4 devices there; here one has all of it" in text
+
+
 def test_imports_stand_in_order(known):
     text = script.write(known())
 
