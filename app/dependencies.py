@@ -4,7 +4,6 @@ Knows the resources of the server; knows no endpoint.
 """
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -12,15 +11,13 @@ from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session
 
 from app.resources import Resources
+from database import ids
 from problems import Problem
 from settings import Settings
 
-_ULID = "[0-9A-HJKMNP-TV-Z]{26}"
-_JOB = re.compile(f"job_{_ULID}")
-_CHECKPOINT = re.compile(f"ckpt_{_ULID}")
 # Said in the documentation only: what has another form is not found, rather than not valid.
-JOB_ID = {"pattern": f"^job_{_ULID}$"}
-CHECKPOINT_ID = {"pattern": f"^ckpt_{_ULID}$"}
+JOB_ID = {"pattern": ids.JOB}
+CHECKPOINT_ID = {"pattern": ids.CHECKPOINT}
 _EXAMPLE_JOB = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
 _EXAMPLE_CHECKPOINT = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
 
@@ -76,7 +73,7 @@ async def _checkpoint_id(
         ),
     ],
 ) -> str:
-    if not _CHECKPOINT.fullmatch(checkpoint_id):
+    if not ids.is_checkpoint(checkpoint_id):
         raise Problem("checkpoint_not_found", f"There is no checkpoint {checkpoint_id[:80]!r}.")
     return checkpoint_id
 
@@ -100,19 +97,9 @@ async def _owner(
 
 def job_id_of(text: str) -> str:
     """The id, if it looks like one; no path is made of others. Raises `Problem` job_not_found."""
-    if not _JOB.fullmatch(text):
+    if not ids.is_job(text):
         raise Problem("job_not_found", f"There is no job {text[:80]!r}.")
     return text
-
-
-def is_job_id(text: str) -> bool:
-    """Whether it looks like the id of a job."""
-    return _JOB.fullmatch(text) is not None
-
-
-def is_checkpoint_id(text: str) -> bool:
-    """Whether it looks like the id of a checkpoint."""
-    return _CHECKPOINT.fullmatch(text) is not None
 
 
 Setup = Annotated[Settings, Depends(_settings)]

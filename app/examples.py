@@ -123,7 +123,9 @@ REPORT: dict[str, Any] = {
     "mistakes": [
         {"part": "test", "index": 183, "label": "8", "predicted": "1", "probability": 0.97}
     ],
-    "parity": None,
+    "parity": {
+        "passed": True, "count": 144, "different": 0, "allowed": 1, "largest_margin": None,
+    },
 }  # fmt: skip
 
 ANSWER: dict[str, Any] = {
@@ -136,8 +138,26 @@ ANSWER: dict[str, Any] = {
                 {"label": "7", "index": 7, "probability": 0.998214},
                 {"label": "9", "index": 9, "probability": 0.001052},
             ],
-            "warnings": [], "explanation": None,
+            "warnings": [],
+            "explanation": {"method": "gradcam", "png_base64": "iVBORw0KGgoAAAANSUhEUgAAABwAAAAc…"},
         }
+    ],
+}  # fmt: skip
+
+MODEL: dict[str, Any] = {
+    "alias": "production", "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID,
+    "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], "input": "1x28x28",
+    "accuracy": 0.944, "warm": True, "updated_at": "2026-11-23T08:00:10Z", "updated_by": "lin",
+    "history": [
+        {
+            "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID,
+            "updated_at": "2026-11-23T08:00:10Z", "updated_by": "lin",
+        },
+        {
+            "checkpoint_id": "ckpt_01K9YT7Q5N0W2C4E6R8A1B3DFH",
+            "job_id": "job_01K9YT6M3J5K7P9S1V3X5Z7BCD",
+            "updated_at": "2026-11-22T15:30:00Z", "updated_by": "wei",
+        },
     ],
 }  # fmt: skip
 

@@ -29,6 +29,7 @@ from app.routes import (
     foreign,
     imports,
     jobs,
+    models,
     predict,
     recipes,
     system,
@@ -56,6 +57,7 @@ _TAGS: list[dict[str, Any]] = [
     {"name": "Training", "description": "From a recipe to a job."},
     {"name": "Jobs", "description": "What is trained, was trained, and how it went."},
     {"name": "Prediction", "description": "Classify images."},
+    {"name": "Models", "description": "Names for the checkpoints that an app predicts with."},
     {"name": "Checkpoints", "description": "Trained weights."},
     {"name": "Data sets", "description": "What can be trained on."},
     {"name": "Catalogue", "description": "Networks and ready-made recipes."},
@@ -79,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.resources = Resources.of(settings)
     for module in (
-        *(train, jobs, predict, checkpoints, exports, foreign, datasets, imports),
+        *(train, jobs, predict, models, checkpoints, exports, foreign, datasets, imports),
         *(architectures, recipes, system),
     ):
         app.include_router(module.router)

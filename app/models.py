@@ -1,29 +1,92 @@
 """Which checkpoint a request means when it names a model, or names none. Knows rows, not files."""
 
-from sqlalchemy.orm import Session
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from app.dependencies import is_checkpoint_id, is_job_id
-from database import checkpoints, jobs
+from sqlalchemy.orm import Session, sessionmaker
+
+from database import aliases, checkpoints, ids, jobs
 from database.tables import Checkpoint
 from problems import Problem
 
+# A server learns within half a second what another one was told of an alias, or that a checkpoint
+# is gone; asking the database each time would cost as much as a small network (0041).
+FRESH_SECONDS = 0.4
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The checkpoint that a name stands for, and the job that it comes from."""
+
+    checkpoint_id: str
+    job_id: str | None
+
+
+class Models:
+    """What names of models mean, as of at most FRESH_SECONDS ago; threads may share it."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._known: dict[str | None, tuple[float, Meant]] = {}
+        self._changes = 0
+        self._lock = threading.Lock()
+
+    def meant(self, model: str | None) -> Meant:
+        """Raises what `wanted` raises, each time anew."""
+        began, changes = self._clock(), self._changes
+        known = self._known.get(model)
+        if known is not None and began - known[0] < FRESH_SECONDS:
+            return known[1]
+        with self._sessions() as session:
+            row = wanted(session, model)
+            found = Meant(row.id, row.job_id)
+        with self._lock:
+            if changes == self._changes:  # else what was read may be what was there before
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[model] = began, found
+        return found
+
+    def forget(self) -> None:
+        """What is asked for from now on is asked of the database: call it after a change."""
+        with self._lock:
+            self._changes += 1
+            self._known.clear()
+
 
 def wanted(session: Session, model: str | None) -> Checkpoint:
-    """The checkpoint of that id, or the best so far of the job of that id; without a name the best
-    of the newest job that succeeded.
+    """The checkpoint of that id or alias, or the best so far of the job of that id. Without a name
+    that of the alias `default`; where there is no alias at all, the best of the newest job that
+    succeeded.
 
-    Raises `Problem` model_not_found, or no_model_yet.
+    Raises `Problem` model_not_found, model_required, or no_model_yet.
     """
     if model is None:
-        return _newest(session)
-    if is_checkpoint_id(model):
+        return _unnamed(session)
+    if ids.is_checkpoint(model):
         return _checkpoint(session, model)
-    if is_job_id(model):
+    if ids.is_job(model):
         return _best_of_job(session, model)
-    raise Problem("model_not_found", f"There is no model {model[:80]!r}.")
+    return checkpoints.get(session, aliases.meant(session, model).checkpoint_id)
 
 
-def _newest(session: Session) -> Checkpoint:
+def _unnamed(session: Session) -> Checkpoint:
+    known = aliases.names(session)
+    if aliases.DEFAULT in known:
+        return checkpoints.get(session, aliases.get(session, aliases.DEFAULT).checkpoint_id)
+    if known:
+        raise Problem(
+            "model_required",
+            f"No model is named, and none is called {aliases.DEFAULT}.",
+            hint=f"Name one of {', '.join(known[:20])}, or point an alias {aliases.DEFAULT} at "
+            "what is meant: PUT /models/default.",
+        )
     found = checkpoints.newest_model(session)
     if found is None:
         raise Problem("no_model_yet", "No job has succeeded and kept a checkpoint yet.")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app.dependencies import is_checkpoint_id, is_job_id
 from data_store import catalog
 from data_store.built_in import SETS
 from data_store.catalog import Facts
-from database import checkpoints, jobs, processes
+from database import checkpoints, ids, jobs, processes
 from database.tables import State
 from models_store import misfits
 from models_store import recipe as recipes
@@ -68,7 +67,7 @@ def check_no_job(session: Session, init_from: str | None) -> None:
     """Raises `Problem` checkpoint_not_found where a training is to start from a job, which has many
     checkpoints, with the id of its best one.
     """
-    if init_from is None or not is_job_id(init_from):
+    if init_from is None or not ids.is_job(init_from):
         return
     try:
         best = jobs.get(session, init_from).best_checkpoint_id
@@ -136,7 +135,7 @@ def _start(checkpoint_id: str, settings: Settings) -> Manifest:
     from models_store import checkpoints as files  # torch
 
     try:
-        if not is_checkpoint_id(checkpoint_id):
+        if not ids.is_checkpoint(checkpoint_id):
             raise Problem("checkpoint_not_found", f"There is no checkpoint {checkpoint_id[:80]!r}.")
         return files.read_manifest(settings.checkpoints / checkpoint_id)
     except Problem as problem:

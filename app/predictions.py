@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app import examples
+from app.explanations import ExplanationRead
 from app.schemas import ErrorRead, Metric, Read, shown
 from problems import Problem
 
@@ -40,7 +41,7 @@ class PredictionRead(Read):
     warnings: list[str] = Field(
         description="inverted, upscaled, extreme_aspect_ratio, first_frame_only"
     )
-    explanation: None
+    explanation: ExplanationRead | None = Field(description="What `explain` asked for.")
 
 
 class RefusedRead(Read):
@@ -68,6 +69,7 @@ def answer(
     classes: Sequence[str],
     top_k: int,
     threshold: float,
+    explanation: ExplanationRead | None = None,
 ) -> PredictionRead | RefusedRead:
     """What is answered for one image; below `threshold` the best guess is called unknown."""
     if isinstance(found, Problem):
@@ -82,11 +84,11 @@ def answer(
         unknown=float(found.probabilities[top[0].index]) < threshold,
         top=top,
         warnings=list(found.warnings),
-        explanation=None,
+        explanation=explanation,
     )
 
 
-def _top(probabilities: NDArray[np.float32], classes: Sequence[str], count: int) -> list[Guess]:
+def _top(probabilities: NDArray[np.float64], classes: Sequence[str], count: int) -> list[Guess]:
     """The most probable classes, the earlier one first where two are equal."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [

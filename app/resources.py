@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.feed import Feed
+from app.models import Models
 from app.predictor import Predictor
 from app.warmup import Warmup
 from database import engine
@@ -30,6 +31,7 @@ class Resources:
     writing: sessionmaker[Session]
     warmup: Warmup
     predictor: Predictor
+    models: Models
     predicting: anyio.CapacityLimiter
     drawing: anyio.CapacityLimiter
     receiving: anyio.CapacityLimiter
@@ -48,6 +50,7 @@ class Resources:
             writing=engine.session_factory(database),
             warmup=Warmup(device=settings.predict_device),
             predictor=Predictor(settings.checkpoints, device=settings.predict_device),
+            models=Models(reading),
             predicting=anyio.CapacityLimiter(_PREDICTIONS_AT_ONCE),
             # Who waits for a picture holds no thread: one is drawn at a time anyway.
             drawing=anyio.CapacityLimiter(1),

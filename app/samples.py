@@ -81,5 +81,7 @@ def _media_type(data: bytes) -> str:
         return "image/webp"
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         return "image/avif"
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "image/heic"
     known = (kind for signature, kind in _SIGNATURES if data.startswith(signature))
     return next(known, "application/octet-stream")

@@ -6,10 +6,11 @@ Knows nothing of what is done with the images; whether bytes are an image is not
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.validation import unknown_parameter
@@ -140,17 +141,45 @@ def _unknown_member(name: str, parameters: Sequence[str]) -> Problem:
 
 
 async def _multipart(request: Request, limits: Limits) -> Upload:
+    form = await _form(request, limits)
     try:
-        async with request.form(
-            max_files=limits.images, max_fields=_FIELDS_AT_MOST, max_part_size=_FIELD_BYTES
-        ) as form:
-            parts = _file_parts(form, limits)
-            images = [await _image(part, limits) for part in parts]
-            values = {name: form[name] for name in limits.fields if name in form}
-    except HTTPException as error:
-        raise _unreadable_form(str(error.detail), limits) from error
+        parts = _file_parts(form, limits)
+        images = [await _image(part, limits) for part in parts]
+        values = {name: form[name] for name in limits.fields if name in form}
+    finally:
+        await form.close()
     # An empty field of a form is one that nobody filled in.
     return Upload(images, {name: str(value) for name, value in values.items() if value != ""})
+
+
+async def _form(request: Request, limits: Limits) -> FormData:
+    try:
+        async with aclosing(request.stream()) as stream:
+            return await _WholeForm(
+                request.headers, stream,
+                max_files=limits.images, max_fields=_FIELDS_AT_MOST, max_part_size=_FIELD_BYTES,
+            ).parse()  # fmt: skip
+    except MultiPartException as error:
+        raise _unreadable_form(error.message, limits) from error
+
+
+class _WholeForm(MultiPartParser):
+    """Starlette's reader of forms, which takes one that ends in the middle for a shorter one."""
+
+    _ended = False
+
+    def on_end(self) -> None:
+        """Called at the boundary that closes a form."""
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        """The parts. Raises `MultiPartException`."""
+        form = await super().parse()
+        if self._ended:
+            return form
+        for file in self._files_to_close_on_error:
+            file.close()
+        raise MultiPartException("it ends before its last boundary")
 
 
 async def _image(part: UploadFile, limits: Limits) -> Image:

@@ -13,7 +13,7 @@ import typer
 import typer.core
 from rich.text import Text
 
-from danlu import admin, datasets, ids, programs, recipe, screen, training
+from danlu import admin, datasets, ids, models, programs, recipe, screen, training
 from danlu import report as reports
 from danlu.command import client as _client
 from danlu.command import follow as _follow
@@ -77,6 +77,7 @@ app.command()(admin.backup)
 app.command()(admin.restore)
 app.command()(admin.doctor)
 app.add_typer(datasets.app)
+app.add_typer(models.app)
 
 
 @app.command()
@@ -258,7 +259,8 @@ def predict(
         typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="Images."),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A checkpoint or a job; the newest if none.")
+        str | None,
+        typer.Option("--model", "-m", help="An alias, checkpoint or job; default if none."),
     ] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="So many guesses.")

@@ -35,6 +35,7 @@ from danlu.wire import (
     Event,
     History,
     Job,
+    Model,
     Page,
     Plan,
     Prediction,
@@ -310,6 +311,30 @@ class Client:
         """Delete a checkpoint and its files."""
         self._connection.send("DELETE", _path("checkpoints", checkpoint_id))
 
+    # Aliases
+
+    def models(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Model]:
+        """The aliases, by name."""
+        params = {"limit": limit, "cursor": cursor}
+        return self._connection.json("GET", "/models", params=params)
+
+    def model(self, alias: str) -> Model:
+        """What an alias points at, and what it pointed at before."""
+        return self._connection.json("GET", _path("models", alias))
+
+    def point(self, alias: str, checkpoint: str) -> Model:
+        """Point an alias at a checkpoint, or at the best so far of a job; returns when the
+        checkpoint is loaded and answers.
+        """
+        target = {"checkpoint": checkpoint}
+        # It may be large, and the disk slow.
+        timeout = httpx.Timeout(120.0)
+        return self._connection.json("PUT", _path("models", alias), json=target, timeout=timeout)
+
+    def delete_model(self, alias: str) -> None:
+        """Delete an alias; the checkpoint stays."""
+        self._connection.send("DELETE", _path("models", alias))
+
     # Predicting
 
     def predict(
@@ -321,8 +346,8 @@ class Client:
     ) -> Answer:
         """Classify images, any number of them; one prediction for each, in order.
 
-        `model` is the id of a checkpoint or of a job, None the server's choice. A single image
-        that cannot be read raises `DanluError`; among several it has an `error` of its own.
+        `model` is an alias or the id of a checkpoint or job, None the server's choice. A single
+        image that cannot be read raises `DanluError`; among several it has an `error` of its own.
         """
         params = {"model": model, "top_k": top_k, "threshold": threshold}
         predictions: list[Prediction] = []

@@ -26,6 +26,8 @@ IMAGES = (
     ".tif",
     ".tiff",
     ".avif",
+    ".heic",
+    ".heif",
     ".ppm",
     ".pgm",
 )

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from danlu import ids
 from danlu.errors import DanluError
-from danlu.wire import Checkpoint, DataSet, Job, JobCheckpoint, Notice, Plan, Prediction
+from danlu.wire import Checkpoint, DataSet, Job, JobCheckpoint, Model, Notice, Plan, Prediction
 
 STATE_STYLES = {
     "queued": "cyan",
@@ -153,6 +153,36 @@ def job_checkpoints(items: Sequence[JobCheckpoint]) -> Table:
     for item in items:
         best = Text("best" if item["best"] else "", style="green")
         table.add_row(item["id"], str(item["epoch"]), figure(item["val_accuracy"]), best)
+    return table
+
+
+def models(items: Sequence[Model], *, full_ids: bool) -> Table:
+    """Aliases, one row each."""
+    table = new_table("alias", "checkpoint", "job", ">val accuracy", "input", "", "since", "by")
+    shown = _ids((item["checkpoint_id"] for item in items), full=full_ids)
+    jobs = (item["job_id"] for item in items if item["job_id"] is not None)
+    trained_by = _ids(jobs, full=full_ids)
+    for item in items:
+        table.add_row(
+            item["alias"],
+            shown[item["checkpoint_id"]],
+            trained_by[item["job_id"]] if item["job_id"] else "imported",
+            figure(item["accuracy"]),
+            item["input"] or Text("damaged", style="red"),
+            Text("warm" if item["warm"] else "", style="green"),
+            age(item["updated_at"]),
+            Text(item["updated_by"]),
+        )
+    return table
+
+
+def pointings(model: Model) -> Table:
+    """What an alias was pointed at, newest first, with whole ids: they are there to be copied."""
+    table = new_table("checkpoint", "job", "since", "by", "")
+    for place, one in enumerate(model["history"]):
+        now = Text("now" if place == 0 else "", style="green")
+        since, by = age(one["updated_at"]), Text(one["updated_by"])
+        table.add_row(one["checkpoint_id"], one["job_id"] or "imported", since, by, now)
     return table
 
 

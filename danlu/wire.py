@@ -286,6 +286,30 @@ class Answer(TypedDict):
     predictions: list[Prediction]
 
 
+class Pointing(TypedDict):
+    """What an alias was pointed at, when and by whom."""
+
+    checkpoint_id: str
+    job_id: str | None
+    updated_at: str
+    updated_by: str
+
+
+class Model(TypedDict):
+    """An alias. `history` is newest first and begins with what it points at now."""
+
+    alias: str
+    checkpoint_id: str
+    job_id: str | None  # None: it was imported
+    classes: list[str] | None
+    input: str | None
+    accuracy: float | None
+    warm: bool
+    updated_at: str
+    updated_by: str
+    history: list[Pointing]
+
+
 class DataSet(TypedDict):
     """A data set; `counts` has the images of each part, sizes are in pixels. Lists leave out what
     an import knows: the job that did it, the archive's hash, and the doctor's report.

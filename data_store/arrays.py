@@ -4,7 +4,7 @@ Knows nothing of tensors and augmentation: it gives uint8 images and their label
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ _ROW_SECONDS = 5e-5  # that reading an image of a built-in set takes, and resizi
 
 __all__ = [
     *("DataSet", "Mode", "Part", "Progress", "Skipped"),
-    *("image_bytes", "is_local", "labels", "load", "places", "some_bytes"),
+    *("each_bytes", "image_bytes", "is_local", "labels", "load", "places", "some_bytes"),
 ]
 
 
@@ -131,14 +131,20 @@ def some_bytes(name: str, root: Path, part: str, indices: Sequence[int]) -> list
     """Several images as `image_bytes` gives each, None for one that is not there any more; the part
     is read once. Raises `KeyError`, `dataset_unknown`.
     """
+    return list(each_bytes(name, root, part, indices))
+
+
+def each_bytes(name: str, root: Path, part: str, indices: Iterable[int]) -> Iterator[bytes | None]:
+    """As `some_bytes`, each read when it is asked for: all of them may not fit into memory."""
     file = _files(name, root, part)
-    found: list[bytes | None] = []
-    for index in indices:
+
+    def read(index: int) -> bytes | None:
         try:
-            found.append(file(index))
+            return file(index)
         except (IndexError, OSError):
-            found.append(None)
-    return found
+            return None
+
+    return map(read, indices)
 
 
 def _files(name: str, root: Path, part: str) -> Callable[[int], bytes]:

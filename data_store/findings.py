@@ -29,6 +29,7 @@ _ENDINGS = {
     "BMP": (".bmp",),
     "PPM": (".ppm", ".pgm"),
     "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
 }
 
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from problems import Problem
 
-# What torchvision's ImageFolder takes, and two more that danlu decodes.
+# What torchvision's ImageFolder takes, and more that danlu decodes.
 _IMAGE_FOLDERS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-EXTENSIONS = (*_IMAGE_FOLDERS, ".gif", ".avif")
+EXTENSIONS = (*_IMAGE_FOLDERS, ".gif", ".avif", ".heic", ".heif")
 # A report counts each pair of classes: its matrix has 200 MB then.
 MOST_CLASSES = 5_000
 _SAMPLE = 64

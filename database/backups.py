@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from database import checkpoints, engine, files
+from database import aliases, checkpoints, engine, files
 from database.claims import fence_of, release
 from database.tables import AT_WORK, Job, Process, State
 
@@ -30,13 +30,14 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What is in a database. `jobs` are states by id; `without_best` are jobs whose best checkpoint
-    has no row.
+    has no row; `aliases` are the checkpoints that they point at.
     """
 
     jobs: Mapping[str, str] = field(default_factory=dict)
     without_best: frozenset[str] = frozenset()
     checkpoint_ids: frozenset[str] = frozenset()
     processes: tuple[Seen, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def revision(path: Path) -> str | None:
@@ -54,17 +55,21 @@ def contents(path: Path) -> Contents:
     """What is in a database, which others may use meanwhile; all empty without our tables."""
     with files.reading(path) as connection:
         connection.execute("BEGIN")  # all of it as of one moment
-        ours = {"jobs", "checkpoints", "processes"} <= _tables(connection)
-        return _contents(connection) if ours else Contents()
+        there = _tables(connection)
+        ours = {"jobs", "checkpoints", "processes"} <= there
+        return _contents(connection, there) if ours else Contents()
 
 
 def without(path: Path, checkpoint_ids: Collection[str]) -> None:
-    """Forgets checkpoints; each job's best is chosen from those left."""
+    """Forgets checkpoints and the aliases that point at them; each job's best is chosen from those
+    left.
+    """
     if not checkpoint_ids:
         return
     database = engine.connect(f"sqlite:///{path}")
     with engine.session_factory(database).begin() as session:
         for checkpoint_id in checkpoint_ids:
+            aliases.release(session, checkpoint_id)
             checkpoints.remove(session, checkpoint_id)
     database.dispose()
     with closing(sqlite3.connect(path)) as connection:  # in one file again
@@ -90,11 +95,12 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in found}
 
 
-def _contents(connection: sqlite3.Connection) -> Contents:
+def _contents(connection: sqlite3.Connection, there: Collection[str]) -> Contents:
     jobs = connection.execute("SELECT id, state, best_checkpoint_id FROM jobs").fetchall()
     rows = connection.execute("SELECT id FROM checkpoints")
     checkpoint_ids = frozenset(checkpoint_id for (checkpoint_id,) in rows)
     processes = connection.execute("SELECT role, host, pid, seen_at FROM processes")
+    named = "SELECT name, checkpoint_id FROM aliases"  # of 0005
     return Contents(
         jobs={job_id: state for job_id, state, _ in jobs},
         without_best=frozenset(
@@ -102,4 +108,5 @@ def _contents(connection: sqlite3.Connection) -> Contents:
         ),
         checkpoint_ids=checkpoint_ids,
         processes=tuple(Seen(*row) for row in processes),
+        aliases=dict(connection.execute(named).fetchall()) if "aliases" in there else {},
     )

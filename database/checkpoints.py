@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from database import events, ids
+from database import aliases, events, ids
 from database.claims import Fence, hold
 from database.pages import Page, cursor_to, place_of
 from database.tables import ACTIVE, Checkpoint, Job, State
@@ -82,6 +82,16 @@ def weigh(session: Session, checkpoint_id: str, *, disk_bytes: int) -> None:
         _sum_up(session, row.job_id)
 
 
+def prove(session: Session, fence: Fence, checkpoint_id: str, *, passed: bool | None) -> None:
+    """Notes whether it serves as it was trained (None: that could not be seen), unless the fence is
+    lost.
+    """
+    if hold(session, fence) is None:
+        return
+    proven = update(Checkpoint).where(Checkpoint.id == checkpoint_id).values(parity=passed)
+    session.execute(proven.execution_options(synchronize_session=False))
+
+
 def needed(session: Session) -> dict[str, str]:
     """Checkpoints that jobs which have not ended start from or export: the id of such a job."""
     wanted = func.coalesce(
@@ -149,20 +159,25 @@ def newest_model(session: Session) -> Checkpoint | None:
 
 def prunable(session: Session, job_id: str, *, keep: int | None) -> list[str]:
     """Ids that may go, oldest first: all but the newest `keep`, the best, and those that other
-    jobs need; None keeps all.
+    jobs or aliases need; None keeps all. No alias can be pointed at them until the commit.
     """
     if keep is None:
         return []
     rows = of_job(session, job_id)
-    older = rows[: max(len(rows) - keep, 0)]
+    older = [row.id for row in rows[: max(len(rows) - keep, 0)]]
     if not older:
         return []
-    best, others = best_of(session, job_id), needed(session)
-    return [row.id for row in older if (best is None or row.id != best.id) and row.id not in others]
+    session.execute(select(Checkpoint.id).where(Checkpoint.id.in_(older)).with_for_update())
+    best = best_of(session, job_id)
+    others = needed(session).keys() | aliases.pointing_at(session, older).keys()
+    return [one for one in older if (best is None or one != best.id) and one not in others]
 
 
 def remove(session: Session, checkpoint_id: str) -> bool:
-    """Forgets a checkpoint; the job's best is chosen from those left. False: there was none."""
+    """Forgets a checkpoint; the job's best is chosen from those left. False: there was none.
+
+    Raises `IntegrityError` when an alias points at it: see `aliases.refuse_if_pointed_at`.
+    """
     gone = delete(Checkpoint).where(Checkpoint.id == checkpoint_id).returning(Checkpoint.job_id)
     row = session.execute(gone.execution_options(synchronize_session=False)).one_or_none()
     if row is None:

@@ -15,7 +15,7 @@ from database.tables import Event, now
 
 END = "end"
 PROGRESS = "progress"
-# Of `progress` only the newest matters for long, and there are two a second.
+# Of `progress` only the newest matters for long, and there is one a second.
 PROGRESS_KEPT = timedelta(hours=1)
 
 

@@ -238,8 +238,37 @@ class Checkpoint(Base):
     val_loss: Mapped[float | None] = mapped_column(Metric)
     disk_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
+    parity: Mapped[bool | None]  # whether it serves as it was trained; None: not proven
 
     __table_args__ = (Index(None, "job_id", "id"),)
+
+
+class Alias(Base):
+    """A name that points at a checkpoint, which stays as long as one does."""
+
+    __tablename__ = "aliases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey(Checkpoint.id), index=True)
+    updated_at: Mapped[datetime]
+    updated_by: Mapped[str]
+
+
+class Pointing(Base):
+    """What an alias was pointed at, in the order of `id`; outlives checkpoint, job and alias."""
+
+    __tablename__ = "pointings"
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    alias: Mapped[str]
+    checkpoint_id: Mapped[str]
+    job_id: Mapped[str | None]
+    updated_at: Mapped[datetime]
+    updated_by: Mapped[str]
+
+    __table_args__ = (Index(None, "alias", "id"), {"sqlite_autoincrement": True})
 
 
 class Process(Base):

@@ -16,9 +16,10 @@ from PIL.TiffImagePlugin import PREFIXES as TIFF_PREFIXES
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from images import heif
 from problems import Problem
 
-READABLE = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF and PPM"
+READABLE = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP, TIFF and PPM"
 
 _READERS: tuple[tuple[bytes | tuple[bytes, ...], type[ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImageFile),
@@ -75,14 +76,21 @@ def reader_of(data: bytes) -> type[ImageFile]:
 
 
 def _iso_media(data: bytes) -> type[ImageFile]:
-    """AVIF shares its container with HEIC and with videos; the list of brands tells them apart."""
+    """AVIF, HEIC and videos share a container; the list of brands tells them apart."""
     end = min(int.from_bytes(data[:4], "big"), 256)
     brands = {data[at : at + 4] for at in range(8, end, 4)}
     if brands & {b"avif", b"avis"}:
         return AvifImageFile
     if brands & _HEIF_BRANDS:
-        raise unsupported("a HEIC image")
+        return _heic()
     raise Problem("not_an_image", "This is a video or another media file, not an image.")
+
+
+def _heic() -> type[ImageFile]:
+    reader = heif.reader()
+    if reader is None:
+        raise unsupported("a HEIC image, and the package pillow-heif is not installed here")
+    return reader
 
 
 def _unreadable(data: bytes) -> Problem:

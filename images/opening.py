@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from images import formats, pixels
+from images import formats, heif, pixels
 from problems import Problem
 
 MAX_PIXELS = 100_000_000
@@ -27,6 +27,7 @@ _LIMITS = f"danlu reads up to {MAX_PIXELS // 10**6} megapixels, and {_MAX_SIDE} 
 _MAX_WORK = 20 * MAX_PIXELS
 # Pillow decodes these in Python, about 500 times slower than the others and holding the GIL.
 _SLOW_CODECS = {"ppm": 500, "ppm_plain": 500, "bmp_rle": 500}
+_HEIC_FACTOR = 5  # HEVC takes about so many times as long as JPEG
 _START_OF_SCAN = b"\xff\xda"
 
 _UPRIGHT = {
@@ -99,6 +100,8 @@ def read(data: bytes, *, at_least: tuple[int, int] | None) -> Opened:
 
 
 def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None) -> Opened:
+    if reader.format == "HEIF":  # the reader reads all that is described when it opens a file
+        _check_sum(heif.work(data) * _HEIC_FACTOR)
     file = reader(io.BytesIO(data))
     _check_size(file.width, file.height)
     _check_work(file, data)
@@ -136,6 +139,10 @@ def _check_work(file: ImageFile, data: bytes) -> None:
         work += abs((right - left) * (bottom - top)) * _SLOW_CODECS.get(codec, 1)
     if isinstance(file, JpegImageFile):
         work *= _passes(file, data)
+    _check_sum(work)
+
+
+def _check_sum(work: int) -> None:
     if work > _MAX_WORK:
         raise Problem(
             "image_too_large",
@@ -193,7 +200,8 @@ def _turn(file: ImageFile) -> Image.Transpose | None:
 
     To be asked of a loaded file, since a PNG may tell it after the pixels; JPEG knows it before.
     """
-    if isinstance(file, TiffImageFile):  # turns itself while loading; its size is upright before
+    # These turn themselves while loading; their size is upright before.
+    if isinstance(file, TiffImageFile) or file.format == "HEIF":
         return None
     with contextlib.suppress(Exception):
         return _UPRIGHT.get(file.getexif().get(ExifTag.Orientation, 1))

@@ -69,7 +69,7 @@ prints `sample.png: {label} {probability:.4f}`. {sample}
 | `model.onnx` | the network, with the normalization of its input and calibrated probabilities |
 | `labels.txt` | the classes, one in a line, in the order of the outputs |
 | `manifest.json` | what danlu knows of it: architecture, preprocessing, recipe, metrics |
-| `predict.py` | reads images as danlu's `/predict` does, but for raw TIFFs of 32 bits a sample |
+| `predict.py` | reads images as danlu's `/predict` does, but for HEIC and 32-bit raw TIFFs |
 | `sample.png` | an image to try it with |
 
 `model.onnx` takes `{input}`: uint8 (images, {height}, {width}, {channels}), from 0 to 255. It gives

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from images import Decoded
-from models_store import architectures, checkpoints, preprocess, report
+from models_store import architectures, checkpoints, explaining, preprocess, report
 from models_store.manifest import Manifest, Preprocessing
+from models_store.shaping import shape
 from problems import Problem
 
 Notice = Literal["inverted", "upscaled", "extreme_aspect_ratio", "first_frame_only"]
@@ -29,7 +30,7 @@ _EXTREME = 3.0
 class Classified:
     """Probabilities (classes,) that add up to 1, and what is odd about the image."""
 
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
     warnings: tuple[Notice, ...]
 
 
@@ -65,20 +66,36 @@ class Classifier:
             for one in decoded
         ]
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, H, W, C) uint8 to (N, classes) float32, calibrated once the checkpoint was judged.
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """(N, H, W, C) uint8 to (N, classes), calibrated once the checkpoint was judged.
 
-        Dividing by the temperature puts no class before another. Raises `Problem`
-        checkpoint_damaged.
+        Dividing by the temperature puts no class before another: in float32 that of a network which
+        cannot tell, a million, would make them all equal. Raises `Problem` checkpoint_damaged.
         """
         temperature = self._temperature()
         pre = self.manifest.preprocessing
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device)
             logits = self._network(preprocess.to_input(batch, pre.normalize, pre.transforms))
-            calibrated = (logits.float() / temperature).softmax(dim=1)
-            result: NDArray[np.float32] = calibrated.cpu().numpy()
+            calibrated = (logits.cpu().double() / temperature).softmax(dim=1)
+            result: NDArray[np.float64] = calibrated.numpy()
         return result
+
+    def explain(
+        self, files: Sequence[bytes], classes: Sequence[int], method: explaining.Method
+    ) -> list[bytes]:
+        """A PNG for each file: the pixels that the network sees, or over them what speaks for the
+        file's class. Raises `Problem` no_feature_map, and what `images.decode` raises.
+        """
+        pre = self.manifest.preprocessing
+        pixels = np.stack([preprocess.decode(file, pre).pixels for file in files])
+        seen = shape(torch.from_numpy(pixels).to(self._device), pre.transforms)
+        shown = list(seen.cpu().numpy())
+        if method == "gradcam":
+            inputs = preprocess.to_input(seen, pre.normalize)
+            heats = explaining.gradcam(self._network, inputs, classes)
+            shown = [explaining.heated(*one) for one in zip(shown, heats, strict=True)]
+        return [explaining.png(one) for one in shown]
 
     def _temperature(self) -> float:
         """A job's best checkpoint is judged at its end, while it may be in use already."""

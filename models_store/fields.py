@@ -25,6 +25,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**53), Whole]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 JobName = Annotated[str, Field(max_length=200)]
 Tags = Annotated[list[Name], Field(max_length=20)]
+ALIAS = r"^[a-z0-9][a-z0-9._@-]{0,63}$"
+AliasName = Annotated[str, Field(pattern=ALIAS)]
 Priority = Annotated[int, Field(ge=-100, le=100), Whole]
 Channels = Annotated[Literal[1, 3], Whole]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -73,6 +75,17 @@ class TensorBoard(_Part):
     """What the files for TensorBoard hold beside the curves."""
 
     histograms: bool = Field(False, description="How the weights are distributed, each epoch.")
+
+
+class Promote(_Part):
+    """Points an alias at the best checkpoint when the job ends well; `better`: only where its
+    validation accuracy is higher than that of what the alias points at.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    alias: AliasName
+    when: Literal["better", "always"] = Field("better", alias="if")
 
 
 class EarlyStopping(_Part):
@@ -187,11 +200,17 @@ class SubmittedRecipe(BaseModel):
         description="How many GPUs share each batch, or without any how many processes on the CPU.",
     )
     precision: Precision | None = None
+    compile: bool | None = Field(
+        None, description="Whether torch.compile compiles the network before its first step."
+    )
     deterministic: bool | None = Field(
         None, description="The same machine gives the same bits again; slower on a GPU."
     )
     seed: Seed | None = Field(None, description="null: drawn, and recorded in the job.")
     checkpoints: Checkpoints | None = None
+    promote: Promote | None = Field(
+        None, description="An alias to point at the best checkpoint at the end: see PUT /models."
+    )
     tensorboard: TensorBoard | None = None
     name: JobName | None = Field(None, description="Of the job.")
     tags: Tags = []
@@ -248,6 +267,7 @@ class Recipe(BaseModel):
     device: Device
     devices: int = 1
     precision: Precision
+    compile: bool = False
     deterministic: bool = False
     seed: int
     checkpoints: Checkpoints
@@ -255,6 +275,7 @@ class Recipe(BaseModel):
     freeze_backbone: bool = False
     head_lr: float | None = None
     init_from: str | None = None
+    promote: Promote | None = None
     tensorboard: TensorBoard = TensorBoard(histograms=False)
 
     @property

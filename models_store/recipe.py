@@ -120,7 +120,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
 
 _NULLABLE = {
     *("normalize", "seed", "class_weights", "clip_grad_norm", "max_seconds", "early_stopping"),
-    *("test", "head_lr", "init_from"),
+    *("test", "head_lr", "init_from", "promote"),
 }
 
 
@@ -186,6 +186,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "device": "auto",
         "devices": 1,
         "precision": "auto",
+        "compile": False,
         "deterministic": False,
         "seed": None,
         "checkpoints": Checkpoints().model_dump(),

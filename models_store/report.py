@@ -76,6 +76,24 @@ class Mistake(_Record):
     probability: Share = Field(description="Of the predicted class, calibrated.")
 
 
+class Parity(_Record):
+    """Whether files of validation images, classified as `/predict` does with what was saved, came
+    to the labels that the trained network gave them.
+    """
+
+    passed: bool = Field(
+        description="No more labels differ than are allowed, each of an image whose two most "
+        "probable classes are less than 0.01 apart."
+    )
+    count: int = Field(description="Images that were compared.")
+    different: int = Field(description="Images whose labels differ.")
+    allowed: int = Field(description="One in a thousand of them, or one.")
+    largest_margin: Share = Field(
+        description="Between the two most probable classes of an image whose labels differ, the "
+        "largest; 1 where its file was refused, null where no label differs."
+    )
+
+
 class Evaluation(_Record):
     """The report of one checkpoint."""
 
@@ -96,8 +114,8 @@ class Evaluation(_Record):
         description="null where the network's outputs are not finite."
     )
     mistakes: list[Mistake] = Field(description="The 20 it was most sure of, surest first.")
-    parity: None = Field(
-        None, description="Reserved: whether the saved checkpoint agrees with the trained network."
+    parity: Parity | None = Field(
+        None, description="null: the images were not there any more, or it was judged before."
     )
 
 

@@ -210,7 +210,9 @@ KINDS: dict[str, Kind] = {
         404, "No checkpoint of that id", "GET /checkpoints lists what there is."
     ),
     "checkpoint_in_use": Kind(
-        409, "The checkpoint is in use", "Cancel its job first, or wait until it has ended."
+        409,
+        "The checkpoint is in use",
+        "Point its alias elsewhere, or cancel the job that needs it.",
     ),
     "checkpoint_damaged": Kind(
         500,
@@ -245,7 +247,17 @@ KINDS: dict[str, Kind] = {
         "The weights are not those of this network",
         "Give the architecture and the input that the weights were trained with.",
     ),
-    "model_not_found": Kind(404, "No such model", "Give the id of a checkpoint or of a job."),
+    "parity_failed": Kind(
+        409,
+        "The checkpoint does not serve as it was trained",
+        "Use another checkpoint, or train again; its report says how many labels differ.",
+    ),
+    "model_not_found": Kind(
+        404, "No such model", "Give an alias, or the id of a checkpoint or of a job."
+    ),
+    "model_required": Kind(
+        404, "No model is named", "Name one of the aliases: GET /models lists them."
+    ),
     "no_model_yet": Kind(404, "No model has been trained yet", "Train one first: POST /train."),
     # Images
     "no_file": Kind(
@@ -268,6 +280,7 @@ KINDS: dict[str, Kind] = {
     "unsupported_format": Kind(
         400, "An image format that danlu does not read", "Convert it to JPEG or PNG first."
     ),
+    "no_feature_map": Kind(422, "The network keeps no map of the image", "Use explain=input."),
     "image_too_large": Kind(413, "The image is too large", "Scale it down first."),
     # The server
     "not_ready": Kind(503, "The server is still starting", "GET /readyz says when it is ready."),

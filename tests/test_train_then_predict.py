@@ -132,6 +132,44 @@ def test_a_folder_of_ones_own_trains(service: Any) -> None:
         assert answer["predictions"][0]["label"] == item["label"]
 
 
+def photos(folder: Path) -> None:
+    """Two classes that are hard to tell apart; every fifth image is a photo of 4 megapixels."""
+    chance = np.random.default_rng(0)
+    for part, count in (("train", 40), ("val", 30)):
+        for label, shade in (("day", 140), ("night", 116)):
+            (folder / part / label).mkdir(parents=True)
+            for number in range(count):
+                noise = chance.normal(shade, 50, (12, 16, 3)).clip(0, 255).astype(np.uint8)
+                image = Image.fromarray(noise)
+                if large := number % 5 == 0:
+                    image = image.resize((2400, 1800))
+                suffix = "jpg" if large or number % 2 else "png"
+                image.save(folder / part / label / f"{number}.{suffix}")
+
+
+def test_served_files_get_the_labels_of_the_trainer_and_an_alias_is_promoted(service: Any) -> None:
+    photos(service.datasets / "photos")
+    recipe = {"dataset": "photos", "architecture": "cifar10_net", "image_size": 32, "epochs": 2}
+    job = trained(service, {**recipe, "seed": 0, "promote": {"alias": "photos"}})
+    report = service.client.report(job["best_checkpoint_id"])
+    assert report["judged_on"] == "validation"
+    assert report["parity"] == {
+        "passed": True, "count": 60, "different": 0, "allowed": 1, "largest_margin": None,
+    }  # fmt: skip
+
+    items = service.client.dataset_images("photos", split="val", limit=100)["items"]
+    files = [(f"{place}", service.client.image(item)) for place, item in enumerate(items)]
+    assert max(len(data) for _, data in files) > 100_000
+    answer = service.client.predict(*files, model="photos")
+
+    assert answer["checkpoint_id"] == job["best_checkpoint_id"]
+    confusion = np.zeros((2, 2), int)
+    for item, said in zip(items, answer["predictions"], strict=True):
+        confusion[("day", "night").index(item["label"]), said["index"]] += 1
+    assert confusion.tolist() == report["confusion"]
+    service.client.delete_model("photos")  # others name no model
+
+
 def test_a_running_job_is_cancelled_within_five_seconds(service: Any) -> None:
     job = service.client.train({"dataset": "digits", "epochs": 10_000})
     deadline = time.monotonic() + 60

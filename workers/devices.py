@@ -9,6 +9,7 @@ import torch
 
 from models_store.fields import Computed, Device, Precision
 from problems import Problem
+from workers import heap
 
 _VARIABLES = os.environ  # noqa: TID251 - cuBLAS reads it there, it is no setting
 
@@ -74,8 +75,10 @@ def repeat_to_the_bit() -> None:
 def set_up(computed: Computed, device: torch.device, *, deterministic: bool = False) -> None:
     """For the whole process: products of float32 are rounded to TensorFloat-32, or they are not,
     where PyTorch alone would round those of convolutions; cuDNN tries which of its ways is the
-    fastest, unless each run must take the same.
+    fastest, unless each run must take the same; on the CPU memory is kept for the next step.
     """
+    if device.type == "cpu":
+        heap.keep()
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     if device.type == "cuda" and computed in ("fp32", "tf32"):
         rounding = "tf32" if computed == "tf32" else "ieee"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from database import jobs
+from database import jobs, promotions
 from database.jobs import Fence, State
 from problems import Problem
 from workers import processes
@@ -63,19 +63,21 @@ def of_exit_code(code: int | None) -> Ending:
 
 
 def write(session: Session, fence: Fence, ending: Ending) -> None:
-    """Writes the ending to the job's row, unless the claim is lost."""
+    """Writes the ending to the job's row, unless the claim is lost; promotes what came of it."""
     if ending.state == "lost":
         jobs.lose(session, fence, reason=ending.reason)
     elif ending.state == "released":
         jobs.release(session, fence)
     else:
-        jobs.finish(
+        ended = jobs.finish(
             session,
             fence,
             state=State(ending.state),
             stop_reason=ending.stop_reason,
             error=ending.error,
         )
+        if ended and ending.state == "succeeded":
+            promotions.settle(session, jobs.get(session, fence.job_id))
 
 
 def forget_archive(session: Session, job_id: str, uploads: Path) -> None:

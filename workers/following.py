@@ -18,7 +18,7 @@ from data_store.parts import DataSet
 from models_store import misfits
 from models_store.fields import Recipe
 from problems import Problem
-from workers import devices, outset, processes, state, training
+from workers import compiling, devices, outset, processes, state, training
 from workers.group import Group
 from workers.ranks import READY, Followers
 from workers.reporter import Stopped
@@ -63,7 +63,7 @@ def summon(
         return Group()
     shutil.rmtree(_folder(run), ignore_errors=True)  # an earlier attempt's
     _folder(run).mkdir()
-    alike = _draw_alike(recipe)
+    alike = _draw_alike(recipe, data)
     # What the first one has found to fit is what all do.
     loader = recipe.data_loader.model_copy(update={"mode": data.mode})
     recipe = recipe.model_copy(update={"data_loader": loader})
@@ -113,6 +113,8 @@ def _follow(task: Task, orders: Orders, rank: int, words: Connection) -> None:
     recipe = orders.recipe
     if recipe.deterministic:
         devices.repeat_to_the_bit()
+    if recipe.compile:
+        compiling.keep_in(task.compiled)
     data = outset.load(task, recipe, lambda *_: None)
     if data.version != orders.version:
         raise Problem("job_failed", f"{recipe.dataset} has changed while the job began.")
@@ -147,9 +149,12 @@ def _all_have_it(begun: Training) -> None:
     float(begun.group.sum(torch.zeros(1, device=begun.device)))
 
 
-def _draw_alike(recipe: Recipe) -> bool:
-    """Whether all prepare whole batches, and so come to the images that one device would."""
-    return _SLOW.isdisjoint(one.type for one in recipe.transforms.train)
+def _draw_alike(recipe: Recipe, data: DataSet) -> bool:
+    """Whether all prepare whole batches, and so come to the images that one device would. What has
+    to be read and decoded each time is not read for another process.
+    """
+    held = data.stream is None
+    return held and _SLOW.isdisjoint(one.type for one in recipe.transforms.train)
 
 
 def _folder(run: Path) -> Path:

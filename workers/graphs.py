@@ -44,9 +44,9 @@ def quickened(step: Step, recipe: Recipe, index: torch.Tensor) -> Callable[[Batc
         rates = Rates(training.optimizer, device)
         training.rates = rates.lent
     with torch.cuda.device(device), rehearsal.unchanged(training):
+        peak = rehearsal.rehearse(step, whole, moves=moves)
         if 1 < len(rest) < len(whole) and not recipe.data_loader.drop_last:
             rehearsal.rehearse(step, rest, moves=False)
-        peak = rehearsal.rehearse(step, whole, moves=moves)
         reason = _reason_against(step, recipe, whole, peak, moves=moves)
     if reason is None:
         try:
@@ -68,6 +68,8 @@ def _reason_against(
     training = step.training
     if recipe.grad_accumulation > 1:
         return "the gradients of several batches make one"
+    if recipe.compile:
+        return "the network is compiled"
     if training.in_parts or peak > torch.cuda.mem_get_info(training.device)[0] * _SHARE:
         return f"the memory is needed, of which one takes {peak / 1e6:,.0f} MB"
     if not index.is_cuda:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from data_store import arrays
@@ -17,11 +19,31 @@ from data_store.parts import DataSet
 from models_store import checkpoints, evaluation, report
 from models_store.evaluation import Outputs, Tally
 from models_store.fields import Recipe
-from models_store.report import Evaluation, Mistake
-from workers import training
+from models_store.report import Evaluation, Mistake, Parity
+from problems import Problem
+from workers import parity, training
 from workers.reporter import Stopped
 from workers.split import Split
 from workers.training import Metrics, Run, Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was measured on the test part, None without one; and the proof, None without images."""
+
+    measured: Metrics | None
+    parity: Parity | None
+
+
+class Labels:
+    """The class that a network gives each image, as `Outputs` and `Tally` are told of them."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def add(self, logits: NDArray[np.float32], _labels: NDArray[np.int64]) -> None:
+        """Logits (n, classes) of the next images."""
+        self.given += logits.argmax(1).tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +56,49 @@ class Judge:
     run: Run
     datasets: Path
 
-    def judge(self, network: nn.Module, best: Path) -> Metrics | None:
+    def judge(self, network: nn.Module, best: Path) -> Judged:
         """Loads the checkpoint in the folder `best` into `network` and leaves its report there.
 
-        Returns what was measured on the test part, None without one. The temperature is fitted on
-        the validation images in either case. Raises `Stopped`, `OSError`, and `Problem`
+        The temperature is fitted on the validation images, and files of them are served for the
+        proof of parity, whichever part it is judged on. Raises `Stopped`, `OSError`, and `Problem`
         checkpoint_damaged.
         """
         manifest = checkpoints.read_manifest(best)
         network.load_state_dict(checkpoints.read_state(best, manifest))
         classes = len(self.data.classes)
-        outputs = Outputs(len(self.parts.validation), classes)
-        self._pass(network, self.parts.validation, outputs)
+        outputs, labels = Outputs(len(self.parts.validation), classes), Labels()
+        self._pass(network, self.parts.validation, outputs, labels)
         temperature, fitted_count = outputs.temperature()
         del outputs
         tally = Tally(classes, temperature)
         measured = self._pass(network, self._judged, tally)
-        report.write(best, self._report(manifest.id, tally, fitted_count))
-        return None if self.parts.test is None else measured
+        said = self._report(manifest.id, tally, fitted_count)
+        report.write(best, said)  # also for the classifier of the proof, which reads it
+        proof = self._prove(best, labels)
+        report.write(best, said.model_copy(update={"parity": proof}))
+        return Judged(None if self.parts.test is None else measured, proof)
 
     @property
     def _judged(self) -> Samples:
         return self.parts.validation if self.parts.test is None else self.parts.test
 
-    def _pass(self, network: nn.Module, samples: Samples, into: Outputs | Tally) -> Metrics:
+    def _prove(self, best: Path, labels: Labels) -> Parity | None:
+        chosen = parity.choose(len(labels.given))
+        rows = self.parts.validation.index[chosen].tolist()
+        held_out = self.recipe.validation
+        part = held_out if isinstance(held_out, str) else "train"
+        try:
+            files = parity.files(self.data, self.datasets, part, rows)
+        except (Problem, OSError, KeyError):  # somebody has taken them away meanwhile
+            return None
+        return parity.prove(best, files, [labels.given[one] for one in chosen], run=self.run)
+
+    def _pass(
+        self, network: nn.Module, samples: Samples, *into: Outputs | Tally | Labels
+    ) -> Metrics:
         def heed(logits: torch.Tensor, labels: torch.Tensor) -> None:
-            into.add(logits.float().cpu().numpy(), labels.cpu().numpy())
+            for one in into:
+                one.add(logits.float().cpu().numpy(), labels.cpu().numpy())
 
         measured = training.evaluate(network, samples, self.run, heed=heed)
         if measured is None:

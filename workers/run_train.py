@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy.orm import Session, sessionmaker
+from torch import nn
 
 from data_store import arrays
 from data_store.parts import DataSet
@@ -21,7 +22,18 @@ from models_store import checkpoints, misfits, preprocess
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.manifest import Preprocessing
-from workers import devices, following, memory, outset, pretraining, starting, state, training
+from workers import (
+    compiling,
+    devices,
+    following,
+    memory,
+    outset,
+    parity,
+    pretraining,
+    starting,
+    state,
+    training,
+)
 from workers.journal import Journal
 from workers.judging import Judge
 from workers.ranks import Followers
@@ -31,7 +43,7 @@ from workers.split import Split, split
 from workers.starting import Start
 from workers.task import Task, named
 from workers.training import Run, Tick, Training
-from workers.watching import watch
+from workers.watching import Watching, watch
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +115,7 @@ def work(
     journal.evaluating()
     memory.give_back()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
-    watching.tested(judge.judge(network, saver.best()))
+    _judge(judge, network, saver, journal, watching)
     return _why_it_ended(begun, task, recipe)
 
 
@@ -112,6 +124,18 @@ def _why_it_ended(begun: Training, task: Task, recipe: Recipe) -> str:
         state.settle(task.run, begun)
         return begun.limits.ended
     return "completed" if begun.epoch == recipe.epochs else "finished_early"
+
+
+def _judge(
+    judge: Judge, network: nn.Module, saver: Saver, journal: Journal, watching: Watching
+) -> None:
+    best = saver.best()
+    judged = judge.judge(network, best)
+    watching.tested(judged.measured)
+    proof = judged.parity
+    saver.prove(best.name, passed=None if proof is None else proof.passed)
+    if proof is not None and not proof.passed:
+        journal.notice("parity_failed", parity.told(best.name, proof))
 
 
 def _take_up(
@@ -153,6 +177,8 @@ def _begin(
         recipe = Recipe.model_validate(row.recipe)
         if recipe.deterministic:
             devices.repeat_to_the_bit()
+        if recipe.compile:
+            compiling.keep_in(task.compiled)
         metrics, warnings = row.metrics, row.warnings
     following.check(recipe, followers)
     return recipe, metrics, warnings

@@ -91,6 +91,11 @@ class Saver:
             raise LookupError(f"{self._fence.job_id} has no checkpoint")
         return self._root / row.id
 
+    def prove(self, checkpoint_id: str, *, passed: bool | None) -> None:
+        """Notes whether a checkpoint serves as it was trained; None: nobody knows."""
+        with self._sessions.begin() as session:
+            rows.prove(session, self._fence, checkpoint_id, passed=passed)
+
     def _prune(self) -> None:
         keep = None if self._recipe.checkpoints.keep == "all" else self._recipe.checkpoints.keep
         with self._sessions.begin() as session:

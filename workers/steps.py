@@ -78,6 +78,7 @@ class Training:
     rates: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None  # of fp16
     group: Group = field(default_factory=Group)
+    compute: Callable[[torch.Tensor], torch.Tensor] | None = None  # the network's way in a step
     epoch: int = 0
     step: int = 0
 
@@ -281,7 +282,7 @@ def _differentiate(
     heed: Callable[[Seen], object] = lambda _: None,
 ) -> Seen:
     with _precision(run):
-        logits = training.network(part.inputs)
+        logits = (training.compute or training.network)(part.inputs)
     loss = run.loss(logits.float(), part.targets)
     minimized = loss
     for share in shares:

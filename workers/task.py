@@ -44,6 +44,11 @@ class Task:
         """The job's own folder."""
         return self.runs / self.fence.job_id
 
+    @property
+    def compiled(self) -> Path:
+        """What torch.compile has made, for all jobs."""
+        return self.cache.with_name("compiled")
+
 
 def named(devices: Sequence[str]) -> str:
     """Several devices as one word."""

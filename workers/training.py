@@ -15,7 +15,7 @@ from torch import nn
 from models_store.fields import Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
-from workers import backbone, graphs, optimizers
+from workers import backbone, compiling, graphs, optimizers
 from workers.augmentation.augment import augment
 from workers.augmentation.mixing import mix
 from workers.batches import Samples, batches, steps_per_epoch
@@ -104,6 +104,7 @@ def begin(network: nn.Module, recipe: Recipe, run: Run, *, steps: int) -> Traini
         chance=torch.Generator(device=run.device).manual_seed(recipe.seed),
         clip=recipe.clip_grad_norm,
         scaler=torch.amp.GradScaler(run.device.type) if run.precision == "fp16" else None,
+        compute=compiling.ready(network, recipe, run),
         group=run.group,
     )
 
@@ -115,7 +116,7 @@ def fit(
     epoch, or in the middle of one that is evaluated and counts as done. Ends early, in the middle
     of an epoch, once `run.stopped()`.
 
-    The device is only waited for at ticks (at most every half second) and at the end of an epoch.
+    The device is only waited for at ticks (at most every second) and at the end of an epoch.
     """
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)

@@ -25,7 +25,7 @@ from app.errors import responses
 from app.png import Png
 from app.resources import Resources
 from app.schemas import CheckpointItem, Page
-from database import checkpoints, jobs
+from database import aliases, checkpoints, jobs
 from database.tables import Checkpoint
 from models_store import exports
 from models_store.layers import label
@@ -197,7 +197,8 @@ async def get_checkpoint_mistakes(checkpoint_id: CheckpointId, held: Held) -> Pn
 )
 def delete_checkpoint(checkpoint_id: CheckpointId, held: Held) -> None:
     """Frees its disk space. The best checkpoint of a job that still runs stays: the job measures
-    the test part on it at the end. So does one that a job starts from or exports.
+    the test part on it at the end. So does one that an alias points at, or that a job starts from
+    or exports.
     """
     from models_store import checkpoints as files  # torch
 
@@ -206,6 +207,7 @@ def delete_checkpoint(checkpoint_id: CheckpointId, held: Held) -> None:
     with held.writing.begin() as session:
         _refuse_if_needed(session, checkpoints.get(session, checkpoint_id))
         checkpoints.remove(session, checkpoint_id)
+    held.models.forget()
     held.predictor.forget(checkpoint_id)
     files.remove(held.settings.checkpoints / checkpoint_id)
 
@@ -221,6 +223,7 @@ def _not_exported(checkpoint_id: str, format_: Format) -> Problem:
 
 def _refuse_if_needed(session: Session, row: Checkpoint) -> None:
     """Raises `Problem` checkpoint_in_use."""
+    aliases.refuse_if_pointed_at(session, [row.id])
     job = None if row.job_id is None else jobs.get(session, row.job_id)
     if job is not None and job.state in jobs.ACTIVE and job.best_checkpoint_id == row.id:
         raise Problem(

@@ -16,7 +16,7 @@ from app.errors import responses
 from app.png import Png
 from app.schemas import HistoryRead, JobItem, JobRead, Page
 from data_store import catalog
-from database import checkpoints, events, jobs
+from database import aliases, checkpoints, events, jobs
 from database.tables import State
 from models_store.fields import Epochs, JobName, Priority, Tags
 from problems import Problem, did_you_mean
@@ -362,7 +362,7 @@ def change_job(
 )
 def delete_job(job_id: JobId, held: Held) -> None:
     """Frees what `disk_bytes` says: its checkpoints, its log, and the state to resume from. While a
-    job that has not ended needs one of the checkpoints, they stay.
+    job that has not ended needs one of the checkpoints, or an alias points at one, they stay.
     """
     from models_store import checkpoints as files  # torch
 
@@ -370,6 +370,7 @@ def delete_job(job_id: JobId, held: Held) -> None:
     with held.writing.begin() as session:
         _refuse_if_needed(session, job_id)
         saved = jobs.remove(session, job_id)
+    held.models.forget()
     for checkpoint_id in saved:
         held.predictor.forget(checkpoint_id)
         files.remove(held.settings.checkpoints / checkpoint_id)
@@ -377,9 +378,12 @@ def delete_job(job_id: JobId, held: Held) -> None:
 
 
 def _refuse_if_needed(session: Session, job_id: str) -> None:
-    """Raises `Problem` checkpoint_in_use when another job needs a checkpoint of this one."""
-    needed = checkpoints.needed(session)
-    for one in checkpoints.of_job(session, job_id):
+    """Raises `Problem` checkpoint_in_use when an alias or another job needs a checkpoint of this
+    one.
+    """
+    needed, saved = checkpoints.needed(session), checkpoints.of_job(session, job_id)
+    aliases.refuse_if_pointed_at(session, [one.id for one in saved])
+    for one in saved:
         if one.id in needed:
             raise Problem(
                 "checkpoint_in_use",

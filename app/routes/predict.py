@@ -5,21 +5,25 @@ Reads the upload and finds the model; decoding and computing happen in threads.
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import models, predictions, uploads, validation
+from app import explanations, predictions, uploads, validation
 from app.dependencies import Held, Warm
 from app.errors import responses
+from app.models import Meant
 from app.operation import Operation
 from app.predictions import AnswerRead
 from app.resources import Resources
 from app.uploads import Limits, Upload
 from problems import Problem
+
+if TYPE_CHECKING:
+    from models_store.classifier import Classifier
 
 router = APIRouter(tags=["Prediction"])
 
@@ -35,29 +39,19 @@ class Options(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None,
-        description="Id of a checkpoint, or of a job: its best so far. "
-        "Left out: the best of the newest job that succeeded.",
+        description="An alias, or the id of a checkpoint, or of a job: its best so far. Left out: "
+        "the alias `default`; on a server without any alias the best of the newest job that "
+        "succeeded.",
     )
     top_k: int = Field(5, ge=1, le=1000, description="So many classes, the most probable first.")
     threshold: float = Field(
         0.0, ge=0, le=1, description="A best guess that is less probable is marked `unknown`."
     )
-    explain: str | None = Field(
+    explain: explanations.Method | None = Field(
         None,
-        description="Not available yet: leave it out.",
-        json_schema_extra={"anyOf": [{"type": "string", "maxLength": 0}, {"type": "null"}]},
+        description="Sends a picture with each answer: the pixels that the network saw (`input`), "
+        "or what among them speaks for the label (`gradcam`). For 8 files at most.",
     )
-
-    @field_validator("explain")
-    @classmethod
-    def _not_yet(cls, value: str | None) -> None:
-        if value:
-            raise Problem(
-                "invalid_request",
-                "Explanations are not available yet.",
-                hint="Leave explain out.",
-                errors=[{"loc": ["query", "explain"], "msg": "not available yet"}],
-            )
 
 
 _FIELDS = list(Options.model_fields)
@@ -126,8 +120,9 @@ _BODY: dict[str, Any] = {
             *("not_an_image", "truncated_image", "unsupported_format", "empty_file", "no_file"),
             *("invalid_json", "invalid_multipart", "unknown_field", "unsupported_media_type"),
             *("image_too_large", "body_too_large", "too_many_files"),
-            *("model_not_found", "no_model_yet", "checkpoint_not_found", "checkpoint_damaged"),
-            *("overloaded", "not_ready", "too_slow"),
+            *("model_not_found", "model_required", "no_model_yet"),
+            *("checkpoint_not_found", "checkpoint_damaged"),
+            *("no_feature_map", "overloaded", "not_ready", "too_slow"),
         ),
     },
     dependencies=[Warm],
@@ -150,6 +145,7 @@ async def predict(
         request, Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
     )
     options = _merged(request, options, upload)
+    explanations.check_count(options.explain, len(upload.images))
     read = time.perf_counter()
     try:
         answer = await _in_time(held, lambda: _answer(held, upload, options))
@@ -204,10 +200,22 @@ def _explained(request: Request, problem: Problem) -> Problem:
     return problem
 
 
+def _serving(held: Resources, model: str | None) -> tuple[Meant, "Classifier"]:
+    """The checkpoint that is meant, and its classifier."""
+    meant = held.models.meant(model)
+    try:
+        return meant, held.predictor.classifier(meant.checkpoint_id)
+    except Problem as problem:
+        if problem.code not in ("checkpoint_not_found", "checkpoint_damaged"):
+            raise
+    # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
+    held.models.forget()
+    meant = held.models.meant(model)
+    return meant, held.predictor.classifier(meant.checkpoint_id)
+
+
 def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
-    with held.reading() as session:
-        checkpoint = models.wanted(session, options.model)
-    classifier = held.predictor.classifier(checkpoint.id)
+    meant, classifier = _serving(held, options.model)
     readable = [image.data for image in upload.images if isinstance(image.data, bytes)]
     classified = iter(classifier.classify(readable))
     found = [
@@ -216,9 +224,10 @@ def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
     ]
     if len(found) == 1 and isinstance(found[0], Problem):
         raise found[0]
+    pictures = explanations.of(options.explain, upload.images, found, classifier)
     return AnswerRead(
-        checkpoint_id=checkpoint.id,
-        job_id=checkpoint.job_id,
+        checkpoint_id=meant.checkpoint_id,
+        job_id=meant.job_id,
         model=options.model,
         predictions=[
             predictions.answer(
@@ -227,7 +236,8 @@ def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
                 classes=classifier.manifest.classes,
                 top_k=options.top_k,
                 threshold=options.threshold,
+                explanation=picture,
             )
-            for image, one in zip(upload.images, found, strict=True)
+            for image, one, picture in zip(upload.images, found, pictures, strict=True)
         ],
     )

@@ -126,7 +126,7 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     is recorded as a CUDA graph, so that nothing but the device's own time counts.
     """
     from models_store import architectures
-    from workers import devices
+    from workers import devices, kernels
 
     if asked.device == "cpu":
         os.nice(10)  # as workers.child does
@@ -137,6 +137,8 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     plan = architectures.plan(case.architecture, channels=case.channels, size=size, classes=10)
     torch.manual_seed(asked.seed)
     network = architectures.build(plan).to(device).to(memory_format=torch.channels_last)
+    if asked.device == "cpu":
+        kernels.quicken(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE, fused=True)
     inputs = torch.rand(case.batch_size, case.channels, *size, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -124,6 +124,7 @@ def _main(known: Known, plan: Plan) -> Lines:
         "torch.manual_seed(SEED)",
         *network.building(plan, known),
         "model.to(device, memory_format=torch.channels_last)",
+        *(["model.compile()  # takes seconds, at the first batch"] if known.recipe.compile else []),
         "",
         "# How it learns",
         *(["chance = torch.Generator(device).manual_seed(SEED)"] if changes_batches(known) else []),

@@ -5,21 +5,14 @@ from sqlalchemy import text
 
 from app import dependencies
 from app.dependencies import Writing
-from database import ids, jobs
+from database import jobs
 from problems import Problem
 
 A_JOB = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
 
 
-def test_ids_of_ours_are_ids():
-    assert dependencies.is_job_id(ids.new("job"))
-    assert dependencies.is_checkpoint_id(ids.new("ckpt"))
-    assert not dependencies.is_job_id(ids.new("ckpt"))
-
-
 @pytest.mark.parametrize("text", ["", "..", "job_", "job_../../etc/passwd", f"{A_JOB}\n"])
-def test_everything_else_is_not(text):
-    assert not dependencies.is_job_id(text)
+def test_what_is_no_id_finds_no_job(text):
     with pytest.raises(Problem) as caught:
         dependencies.job_id_of(text)
     assert caught.value.code == "job_not_found"

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from app import examples, predictions, schemas
+from app import aliases, examples, predictions, schemas
 from app.errors import ProblemRead
 from app.routes import architectures, datasets, recipes, system
 from models_store.manifest import Manifest
@@ -17,6 +17,7 @@ SHOWN = [
     (schemas.CheckpointItem, examples.CHECKPOINT_ITEM),
     (Manifest, examples.MANIFEST),
     (predictions.AnswerRead, examples.ANSWER),
+    (aliases.ModelRead, examples.MODEL),
     (datasets.DataSetItem, examples.DATA_SET_ITEM),
     (datasets.DataSetRead, examples.DATA_SET),
     (datasets.DataSetImageRead, examples.DATA_SET_IMAGE),

@@ -1,9 +1,10 @@
-"""Which checkpoint is meant by the id of a checkpoint, of a job, or by nothing."""
+"""Which checkpoint is meant by an alias, the id of a checkpoint or of a job, or by nothing."""
 
 import pytest
 
 from app import models
-from database import jobs
+from app.models import FRESH_SECONDS, Models
+from database import aliases, ids, jobs
 from database.tables import State
 from problems import Problem
 
@@ -11,6 +12,11 @@ from problems import Problem
 def wanted(server, model=None) -> str:
     with server.sessions() as session:
         return models.wanted(session, model).id
+
+
+def point(server, alias, checkpoint_id) -> None:
+    with server.sessions.begin() as session:
+        aliases.point(session, alias, checkpoint_id, by="lin")
 
 
 def test_without_a_name_the_newest_job_that_succeeded(server, train):
@@ -27,6 +33,18 @@ def test_a_checkpoint_and_a_job(server, train):
     assert wanted(server, made.job_id) == made.best
 
 
+def test_an_alias_and_without_a_name_default(server, train):
+    first, second = train(server.settings).checkpoint_ids
+    point(server, "my-cats", first)
+    assert wanted(server, "my-cats") == wanted(server, "My_Cats") == first
+    with pytest.raises(Problem) as caught:
+        wanted(server)
+    assert caught.value.code == "model_required"
+    assert "my-cats" in caught.value.hint
+    point(server, "default", first)
+    assert wanted(server) == first != second
+
+
 def test_what_is_no_model(server):
     with server.sessions.begin() as session:
         job = jobs.enqueue(session, kind="train", dataset="digits", recipe={}, owner="lin")
@@ -37,3 +55,80 @@ def test_what_is_no_model(server):
     with pytest.raises(Problem) as caught:
         wanted(server)
     assert caught.value.code == "no_model_yet"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_another_server_is_heard_of_in_time(server, train, clock):
+    first, second = train(server.settings).checkpoint_ids
+    known = Models(server.app.state.resources.reading, clock=clock)
+    point(server, "a", first)
+    assert known.meant("a").checkpoint_id == first
+    point(server, "a", second)
+    clock.now += FRESH_SECONDS / 2
+    assert known.meant("a").checkpoint_id == first, "no query"
+    clock.now += FRESH_SECONDS / 2
+    assert known.meant("a").checkpoint_id == second
+    assert FRESH_SECONDS < 0.5
+
+
+def test_what_is_forgotten_is_asked_anew(server, train, clock):
+    first, second = train(server.settings).checkpoint_ids
+    known = Models(server.app.state.resources.reading, clock=clock)
+    point(server, "a", first)
+    assert known.meant("a").checkpoint_id == first
+    point(server, "a", second)
+    known.forget()
+    assert known.meant("a").checkpoint_id == second
+
+
+def test_what_was_read_before_a_change_is_not_remembered(server, train, clock):
+    first, second = train(server.settings).checkpoint_ids
+    reading = server.app.state.resources.reading
+    point(server, "a", first)
+    changing = True
+
+    class Sessions:
+        """Another request changes the alias while this one has read it and not said so yet."""
+
+        def __call__(self):
+            return self
+
+        def __enter__(self):
+            self.session = reading()
+            return self.session
+
+        def __exit__(self, *_):
+            self.session.close()
+            if changing:
+                point(server, "a", second)
+                known.forget()
+
+    known = Models(Sessions(), clock=clock)
+    assert known.meant("a").checkpoint_id == first
+    changing = False
+    assert known.meant("a").checkpoint_id == second
+
+
+def test_a_miss_is_asked_each_time_and_memory_is_bounded(server, train, clock, monkeypatch):
+    [one] = train(server.settings, epochs=1).checkpoint_ids
+    known = Models(server.app.state.resources.reading, clock=clock)
+    with pytest.raises(Problem):
+        known.meant("a")
+    monkeypatch.setattr(models, "_REMEMBERED", 3)
+    for name in "abcdef":
+        point(server, name, one)
+        assert known.meant(name).checkpoint_id == one
+        assert len(known._known) <= 3
+    with pytest.raises(Problem):
+        known.meant(ids.new("ckpt"))

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from app import samples
+from tests import heic
 
 KINDS = [
     ("PNG", "image/png"),
@@ -15,6 +16,7 @@ KINDS = [
     ("TIFF", "image/tiff"),
     ("WEBP", "image/webp"),
     ("AVIF", "image/avif"),
+    ("HEIF", "image/heic"),
     ("PPM", "image/x-portable-graymap"),
 ]
 
@@ -23,10 +25,17 @@ KINDS = [
 def test_the_media_type_is_that_of_the_bytes(tmp_path, format_, media_type):
     for name in ("a", "b"):
         (tmp_path / "set" / name).mkdir(parents=True)
-        file = io.BytesIO()
-        Image.new("L", (8, 8), 100).save(file, format_)
-        (tmp_path / "set" / name / "1.png").write_bytes(file.getvalue())
+        (tmp_path / "set" / name / "1.png").write_bytes(_saved(format_))
     facts = samples.local("set", tmp_path)
     assert samples.labels(facts, tmp_path, "train") == [0, 1]
     _, kind = samples.image(facts, tmp_path, split="train", index=1)
     assert kind == media_type
+
+
+def _saved(format_):
+    image = Image.new("L", (8, 8), 100)
+    if format_ == "HEIF":
+        return heic.encoded(image)
+    file = io.BytesIO()
+    image.save(file, format_)
+    return file.getvalue()

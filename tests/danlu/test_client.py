@@ -170,6 +170,21 @@ def test_history_logs_and_cancel(server: Any, client: Client, made: Any) -> None
     assert client.cancel(JOB)["state"] == "cancelling"
 
 
+def test_aliases(server: Any, client: Client) -> None:
+    server.answers["GET /models"] = {"items": [], "next_cursor": None}
+    server.answers["GET /models/cats"] = {"alias": "cats"}
+    server.answers["PUT /models/cats"] = {"alias": "cats"}
+    server.answers["DELETE /models/cats"] = httpx.Response(204)
+
+    assert client.models(limit=3)["items"] == []
+    assert server.last.url.query == b"limit=3"
+    assert client.model("cats") == {"alias": "cats"}
+    assert client.point("cats", JOB) == {"alias": "cats"}
+    assert json.loads(server.last.content) == {"checkpoint": JOB}
+    client.delete_model("cats")
+    assert server.last.method == "DELETE"
+
+
 def test_checkpoints(server: Any, client: Client) -> None:
     server.answers["GET /checkpoints"] = {"items": [], "next_cursor": None}
     server.answers["GET /checkpoints/ckpt_1"] = {"classes": ["a"]}

@@ -14,6 +14,7 @@ from data_store import arrays, doctor
 from data_store.doctor import Examined
 from data_store.report import Finding
 from problems import Problem
+from tests import heic
 
 Write = Callable[[dict[str, bytes]], Path]
 
@@ -119,6 +120,21 @@ def test_a_good_set_has_no_findings(write: Write) -> None:
     files = {f"pets/{'cd'[n % 2]}/{n}.jpg": photo(n) for n in range(24)}
 
     assert findings(examine(write(files) / "pets")) == {}
+
+
+def test_photos_as_phones_send_them(write: Write) -> None:
+    """One of them renamed, as some programs do; read for training as they are for the report."""
+    shots = [heic.encoded(Image.open(io.BytesIO(photo(n))), tile_size=64) for n in range(24)]
+    files = {f"pets/{'cd'[n % 2]}/{n}.HEIC": shot for n, shot in enumerate(shots)}
+    files["pets/c/0.jpg"] = files.pop("pets/c/0.HEIC")
+    files["pets/d/cut.heif"] = shots[1][:-9]
+    examined = examine(write(files) / "pets")
+
+    assert examined.report.as_dict()["formats"] == {"HEIF": 24}
+    found = findings(examined)
+    assert set(found) == {"wrong_extension", "unreadable_images"}
+    assert found["wrong_extension"].items == ({"file": "c/0.jpg", "format": "HEIF"},)
+    assert found["unreadable_images"].items[0]["code"] == "truncated_image"
 
 
 def test_flat_images_are_no_near_duplicates(write: Write) -> None:

@@ -29,11 +29,12 @@ def test_classes_and_files_are_those_of_image_folder(write: Write, png) -> None:
 
 
 def test_hidden_files_and_leftovers_are_not_seen(write: Write, png) -> None:
-    seen = {"set/cat/1.gif": png(), "set/dog/1.avif": png()}
+    seen = {"set/cat/1.gif": png(), "set/dog/1.avif": png(), "set/dog/2.HEIC": png()}
     unseen = ["cat/.1.png", "cat/._1.gif", ".ipynb_checkpoints/1.png", "__MACOSX/cat/1.png"]
     unseen += ["cat/Thumbs.db", "dog/.DS_Store", "dog/@eaDir/1.png", "dog/__MACOSX/1.png", "1.png"]
     root = write(seen | {f"set/{name}": png() for name in unseen})
-    assert paths(folder.scan(root / "set")) == [("cat/1.gif", "cat"), ("dog/1.avif", "dog")]
+    expected = [("cat/1.gif", "cat"), ("dog/1.avif", "dog"), ("dog/2.HEIC", "dog")]
+    assert paths(folder.scan(root / "set")) == expected
 
 
 def test_whether_image_folder_finds_the_same(write: Write, png) -> None:

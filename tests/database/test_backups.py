@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import backups, checkpoints, files, ids, jobs, processes
+from database import aliases, backups, checkpoints, files, ids, jobs, processes
 from database.jobs import Fence, State
 
 Sessions = sessionmaker[Session]
@@ -40,12 +40,14 @@ def test_what_is_in_a_database(
     ended, _ = job_in(State.failed)
     with sessions.begin() as session:
         processes.seen(session, role="server", pid=7, host="塔")
+        aliases.point(session, "production", saved, by="lin")
 
     found = backups.contents(path)
 
     assert found.jobs == {running.job_id: "running", ended: "failed"}
     assert found.checkpoint_ids == {saved}
     assert found.without_best == frozenset()
+    assert found.aliases == {"production": saved}
     [seen] = found.processes
     assert (seen.role, seen.host, seen.pid) == ("server", "塔", 7)
 
@@ -90,6 +92,29 @@ def test_forgetting_checkpoints_chooses_another_best(
     assert backups.contents(copy).checkpoint_ids == {good}
     with files.reading(copy) as connection:
         assert connection.execute("SELECT best_checkpoint_id FROM jobs").fetchall() == [(good,)]
+
+
+def test_a_forgotten_checkpoint_takes_its_alias_along(
+    path: Path, sessions: Sessions, running: Fence, tmp_path: Path
+) -> None:
+    kept, lost = (save(sessions, running, epoch, 0.9) for epoch in (1, 2))
+    with sessions.begin() as session:
+        for alias, checkpoint_id in (("production", lost), ("staging", kept)):
+            aliases.point(session, alias, checkpoint_id, by="lin")
+
+    copy = tmp_path / "copy.sqlite3"
+    files.copy(path, copy)
+
+    backups.without(copy, [lost])
+
+    assert backups.contents(copy).aliases == {"staging": kept}
+
+
+def test_a_database_of_before_there_were_aliases(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE aliases")
+
+    assert backups.contents(path).aliases == {}
 
 
 def test_jobs_at_work_begin_anew_and_nobody_is_alive(sessions: Sessions, job_in: JobIn) -> None:

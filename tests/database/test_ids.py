@@ -17,6 +17,13 @@ def test_an_id_says_what_it_is_and_when_it_was_made() -> None:
     assert timedelta(0) <= age < timedelta(seconds=5)
 
 
+def test_ids_of_ours_are_ids() -> None:
+    assert ids.is_job(ids.new("job"))
+    assert ids.is_checkpoint(ids.new("ckpt"))
+    assert not ids.is_job(ids.new("ckpt"))
+    assert not ids.is_checkpoint(f"{ids.new('ckpt')}\n")
+
+
 @pytest.mark.parametrize("text", ["", "job_", "../etc", "job_01K"])
 def test_what_is_no_id_has_no_time(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the library's own words

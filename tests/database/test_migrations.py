@@ -133,6 +133,7 @@ def test_every_row_is_kept(before: Path) -> None:
     for row in new["jobs"]:
         assert (row.pop("interrupted"), row.pop("finishing"), row.pop("beat")) == (0, 0, 0)
         assert row.pop("request") is None
+    assert [row.pop("parity") for row in new["checkpoints"]] == [None]
     assert new == old
     [copy] = before.parent.glob("danlu.sqlite3.before-*")
     assert len(contents(copy, ["jobs"])["jobs"]) == len(State)

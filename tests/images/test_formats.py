@@ -31,8 +31,6 @@ ISO = b"\x00\x00\x00\x18ftyp"
         b"qoif\x00\x00\x00\x01",
         b"P7\nWIDTH 1\n",
         b"Pf\n1 1\n-1.0\n\0\0\0\0",
-        ISO + b"heic\x00\x00\x00\x00mif1heic",
-        ISO + b"mif1\x00\x00\x00\x00mif1heic",
         b"\x00" * 128 + b"DICM",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"\xef\xbb\xbf\n<?xml version='1.0'?>\n<!-- x --><SVG/>",

@@ -18,14 +18,17 @@ from PIL import Image
 import images
 from images import opening
 from problems import Problem
+from tests import heic
 
 RNG = np.random.default_rng(3)
 Y, X = np.mgrid[0:24, 0:40]
 SMOOTH = np.stack([6 * X, 10 * Y, 255 - 3 * X - 5 * Y], axis=2).astype(np.uint8)
-FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM"]
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "PPM"]
 
 
 def saved(image: Image.Image | np.ndarray, format: str, **options: Any) -> bytes:
+    if format == "HEIF":
+        return heic.encoded(image, **options)
     out = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
         out, format, **options
@@ -110,6 +113,32 @@ def test_strips_are_read(shape: tuple[int, int], write: Any) -> None:
     assert (decoded.height, decoded.width) == shape
     assert (decoded.pixels == 77).all()
     assert decoded.border == pytest.approx(77 / 255)
+
+
+@pytest.mark.parametrize(
+    ("format", "side"),
+    [("JPEG", 65_500), ("GIF", 65_535), ("BMP", 65_536), ("TIFF", 65_536), ("PPM", 65_536),
+     ("WEBP", 16_383), ("AVIF", 32_768), ("HEIF", 8_192)],
+)  # fmt: skip
+def test_strips_of_every_format(format: str, side: int) -> None:
+    """As wide as Pillow writes them."""
+    options = {"tile_size": 256} if format == "HEIF" else {}
+    data = saved(Image.new("RGB", (side, 1), (90, 90, 90)), format, **options)
+    decoded = images.decode(data, size=(4, 4), channels=1)
+    assert (decoded.height, decoded.width) == (1, side)
+    np.testing.assert_allclose(decoded.pixels, 90, atol=2)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "behind", [b"PK\x03\x04" + bytes(500), b"<html><script>1</script>", b"\xff\xd8\xff\xe0" * 50]
+)
+def test_what_lies_behind_an_image_changes_nothing(format: str, behind: bytes) -> None:
+    data = saved(SMOOTH, format)
+    alone = images.decode(data, size=(9, 7), channels=3)
+    assert images.decode(data + behind, size=(9, 7), channels=3).pixels.tolist() == (
+        alone.pixels.tolist()
+    )
 
 
 def test_a_large_image_below_the_limit_is_read(write: Any) -> None:
@@ -264,6 +293,8 @@ SEEDS = [
     saved(SMOOTH[:, :, 0].astype(np.float32), "TIFF"),
     saved(Image.fromarray(SMOOTH).convert("LAB"), "TIFF"),
     saved(SMOOTH, "AVIF"),
+    saved(np.tile(SMOOTH, (6, 4, 1)), "HEIF", tile_size=64),
+    saved(np.dstack([SMOOTH, SMOOTH[:, :, 0]]), "HEIF", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"),
     saved(SMOOTH, "PPM"),
     b"P3 2 2 255 1 2 3 4 5 6 7 8 9 10 11 12\n",
 ]  # fmt: skip
@@ -331,13 +362,14 @@ def exif(turn: int, *, order: str = "<") -> bytes:
 
 
 @pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
 def test_images_are_turned_upright(format: str, turn: int) -> None:
     options: dict[str, Any] = {
         "JPEG": {"quality": 95, "subsampling": 0, "exif": exif(turn)},
         "PNG": {"exif": exif(turn, order=">")},
         "WEBP": {"lossless": True, "exif": exif(turn)},
         "AVIF": {"quality": 95, "subsampling": "4:4:4", "exif": exif(turn)},
+        "HEIF": {"chroma": 444, "exif": exif(turn)},
         "TIFF": {"tiffinfo": {0x0112: turn}},
     }[format]
     expected = TURNS[turn](SMOOTH)

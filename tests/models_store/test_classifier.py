@@ -146,7 +146,7 @@ class TestClassify:
         self, classifier: Classifier, digits: Pixels, encode: Encode
     ) -> None:
         result = _one(classifier, encode(digits[0]))
-        assert result.probabilities.dtype == np.float32
+        assert result.probabilities.dtype == np.float64
         assert result.probabilities.shape == (10,)
         assert result.probabilities.sum() == pytest.approx(1, abs=1e-5)
         assert result.warnings == ()

@@ -59,6 +59,7 @@ def _refused(body: dict[str, Any]) -> list[tuple[str | int, ...]]:
         ("class_weights", [math.inf, 1.0]),
         ("grad_accumulation", 0),
         ("grad_accumulation", 1.5),
+        ("compile", "auto"),
         ("clip_grad_norm", 0),
         ("clip_grad_norm", -1),
         ("max_seconds", 0),
@@ -234,3 +235,4 @@ def test_a_recipe_of_an_older_danlu_still_means_what_it_meant() -> None:
     assert (recipe.grad_accumulation, recipe.clip_grad_norm, recipe.max_seconds) == (1, None, None)
     assert (recipe.class_weights, recipe.early_stopping, recipe.test) == (None, None, None)
     assert recipe.data_loader.num_workers == "auto"
+    assert recipe.compile is False

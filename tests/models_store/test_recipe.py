@@ -100,8 +100,10 @@ class TestDefaults:
             "device": "auto",
             "devices": 1,
             "precision": "auto",
+            "compile": False,
             "deterministic": False,
             "checkpoints": {"every_epochs": 1, "keep": 5},
+            "promote": None,
             "tensorboard": {"histograms": False},
         }
         assert resolved.optimizer["name"] == "Adam"
@@ -562,6 +564,7 @@ bodies = st.fixed_dictionaries(
         "validation": st.sampled_from(["test", 0.1, 0.5]),
         "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
         "precision": st.sampled_from(["auto", "fp32", "bf16"]),
+        "compile": st.booleans(),
         "deterministic": st.booleans(),
         "seed": st.none() | st.integers(0, 2**53 - 1),
         "checkpoints": st.fixed_dictionaries({"keep": st.just("all") | st.integers(1, 9)}),

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import jobs
+from database import aliases, checkpoints, ids, jobs
 from database.jobs import Fence, State
+from models_store.recipe import Recipe
 from workers import endings, processes
 from workers.endings import Ending
 
@@ -176,3 +177,50 @@ def test_the_end_of_a_lost_claim_changes_nothing(
     write(sessions, running, ending)
 
     assert (job(running).state, job(running).worker_id) == (State.starting, "w2")
+
+
+def test_what_a_job_made_is_promoted_with_its_end_and_only_once(
+    sessions: Sessions, claim: Callable[..., Fence], recipe: Callable[..., Recipe], job: Job
+) -> None:
+    """The second writing is that of a worker that did not know of the first, after a crash."""
+    fence = claim(recipe(promote={"alias": "production"}))
+    made = ids.new("ckpt")
+    with sessions.begin() as session:
+        assert jobs.start(session, fence, pid=7, device="cpu")
+        checkpoints.add(
+            session,
+            fence,
+            checkpoint_id=made,
+            epoch=1,
+            val_accuracy=0.9,
+            val_loss=0.1,
+            disk_bytes=1,
+        )
+        checkpoints.prove(session, fence, made, passed=True)
+
+    with sessions() as session:  # a crash: nothing of it is committed
+        endings.write(session, fence, Ending("succeeded", "completed"))
+        assert aliases.names(session) == ["production"]
+
+    assert job(fence).state is State.running
+    with sessions() as session:
+        assert aliases.names(session) == []
+
+    for _ in range(2):
+        with sessions.begin() as session:
+            endings.write(session, fence, Ending("succeeded", "completed"))
+
+    assert job(fence).state is State.succeeded
+    with sessions() as session:
+        assert aliases.get(session, "production").checkpoint_id == made
+        assert len(aliases.history(session, ["production"])["production"]) == 1
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "released", "lost"])
+def test_no_other_end_promotes(
+    sessions: Sessions, claim: Callable[..., Fence], recipe: Callable[..., Recipe], state: Any
+) -> None:
+    fence = claim(recipe(promote={"alias": "production", "if": "always"}))
+    with sessions.begin() as session:
+        endings.write(session, fence, Ending(state))
+        assert aliases.names(session) == []

@@ -25,6 +25,7 @@ from workers.training import Run
 
 Make = Callable[..., Recipe]
 CPU = torch.device("cpu")
+LAYERS = {"layers": [{"type": "Flatten"}, {"type": "Linear", "out_features": 3}]}
 
 
 def part(images: int, *, seed: int) -> Part:
@@ -51,12 +52,18 @@ def judge(
 def network() -> nn.Module:
     """Right about most of the images, and far too sure."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    net = untrained()
     with torch.no_grad():
-        net[1].weight.normal_().mul_(6)
+        weight = net.get_parameter("model.1.weight")
+        weight.normal_().mul_(6)
         for label in range(3):
-            net[1].weight[label, 4 * label : 4 * label + 4] += 10
+            weight[label, 4 * label : 4 * label + 4] += 10
     return net
+
+
+def untrained() -> nn.Module:
+    plan = architectures.plan(LAYERS, channels=1, size=(4, 4), classes=3)
+    return architectures.build(plan)
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def best(tmp_path: Path) -> Path:
     manifest = Manifest(
         id="ckpt_1",
         job_id="job_1",
-        architecture="mnist_net",
+        architecture=LAYERS,
         classes=["a", "b", "c"],
         preprocessing=Preprocessing(
             height=4, width=4, channels=1, trained_height=4, trained_width=4
@@ -93,9 +100,9 @@ def predictions(found: Part) -> np.ndarray:
 
 def test_the_test_part_is_judged_and_equals_scikit_learn(recipe: Make, best: Path) -> None:
     found = data(train=400, test=300)
-    fresh = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))  # other weights than those saved
+    fresh = untrained()  # other weights than those saved
 
-    measured = judge(found, recipe()).judge(fresh, best)
+    measured = judge(found, recipe()).judge(fresh, best).measured
 
     said, test = read(best), found.parts["test"]
     predicted = predictions(test)
@@ -141,10 +148,11 @@ def test_a_real_network_that_is_too_sure_is_calibrated_and_equals_scikit_learn(
         begun, judging.parts.train, judging.parts.validation, recipe=given, run=judging.run
     ):
         pass
-    manifest = checkpoints.read_manifest(best).model_copy(update={"id": "ckpt_2"})
+    other = {"id": "ckpt_2", "architecture": "mnist_net"}
+    manifest = checkpoints.read_manifest(best).model_copy(update=other)
     folder = checkpoints.save(tmp_path, begun.network.state_dict(), manifest)
 
-    measured = judging.judge(begun.network, folder)
+    measured = judging.judge(begun.network, folder).measured
 
     said, test = read(folder), found.parts["test"]
     with torch.no_grad():
@@ -198,7 +206,7 @@ def test_what_was_judged_is_said(
     found = data(**parts)
     given = recipe().model_copy(update={"validation": validation})
 
-    measured = judge(found, given).judge(network(), best)
+    measured = judge(found, given).judge(network(), best).measured
 
     said = read(best)
     assert (said.judged_on, said.count) == (judged_on, count)
@@ -224,8 +232,11 @@ def test_mistakes_are_counted_as_they_lie(
     loaded = replace(loaded, classes=("a", "b", "c"))
     assert loaded.skipped == (Skipped("test/left/00.png", *astuple(loaded.skipped[0])),)
 
-    judge(loaded, recipe(), datasets=root).judge(network(), best)
+    judged = judge(loaded, recipe(), datasets=root).judge(network(), best)
 
+    assert judged.parity is not None
+    assert judged.parity == read(best).parity
+    assert (judged.parity.passed, judged.parity.different) == (True, 0)
     mistakes = read(best).mistakes
     assert mistakes
     lying = arrays.labels("shapes", root, "test")

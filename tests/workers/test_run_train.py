@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 from torch import nn
+from torch._inductor import config as inductor
 
 from data_store import arrays, catalog
 from database import checkpoints as rows
@@ -431,6 +432,19 @@ def test_bf16_is_trained_and_noted(work: Work, write_images: WriteImages) -> Non
 
     assert outcome.state == "succeeded"
     assert work.manifest.made_with["precision"] == "bf16"
+
+
+def test_a_network_that_cannot_be_compiled_is_trained_as_it_is(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # what the job sets is gone after it
+
+    with inductor.patch({"cpp.cxx": (None, "/no/compiler"), "compile_threads": 2}):
+        outcome = work.run(epochs=1, compile=True)
+
+    assert outcome.state == "succeeded"
+    assert "No working C++ compiler" in work.warnings["compile_unavailable"]
 
 
 def test_the_same_seed_gives_the_same_run(work: Work, write_images: WriteImages) -> None:
@@ -1273,3 +1287,42 @@ def test_files_for_tensorboard_lie_in_the_run(work: Work, write_images: WriteIma
 
     assert len(list((work.home / "runs" / work.fence.job_id).glob("events.out.tfevents.*"))) == 1
     assert work.manifest.recipe["tensorboard"] == {"histograms": True}
+
+
+def test_what_is_saved_is_proven_to_serve_as_it_was_trained(
+    work: Work, write_images: WriteImages
+) -> None:
+    write_images("train", count=30)
+
+    work.run(epochs=1)
+
+    said = report.read(work.best)
+    assert said is not None
+    assert said.parity is not None
+    assert (said.parity.passed, said.parity.count) == (True, work.metrics["val_count"])
+    with work.sessions() as session:
+        assert rows.get(session, work.best.name).parity is True
+    assert "parity_failed" not in work.warnings
+
+
+def test_what_serves_otherwise_is_said_and_the_job_succeeds(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody saves a rule that inverts every image, and trains without it."""
+    write_images("train", count=30)
+    right = run_train._preprocessing
+
+    def wrong(*args: Any) -> Any:
+        return right(*args).model_copy(update={"invert_from_border": 1.0})
+
+    monkeypatch.setattr(run_train, "_preprocessing", wrong)
+
+    assert work.run(epochs=2).state == "succeeded"
+
+    said = report.read(work.best)
+    assert said is not None
+    assert said.parity is not None
+    assert not said.parity.passed
+    assert work.best.name in work.warnings["parity_failed"]
+    with work.sessions() as session:
+        assert rows.get(session, work.best.name).parity is False

@@ -426,14 +426,14 @@ def test_the_first_step_ticks(recipe: MakeRecipe) -> None:
     assert tick.images_per_second > 0
 
 
-def test_later_ticks_are_half_a_second_apart_and_tell_what_was_since(recipe: MakeRecipe) -> None:
+def test_later_ticks_are_a_second_apart_and_tell_what_was_since(recipe: MakeRecipe) -> None:
     class Slow(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = linear()
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            time.sleep(0.1)
+            time.sleep(0.2)
             return self.inner(images)
 
     train = samples(64)
@@ -447,7 +447,7 @@ def test_later_ticks_are_half_a_second_apart_and_tell_what_was_since(recipe: Mak
     events = list(fit(asked, train=train, of=Slow()))
 
     ticks = [event for event in events if isinstance(event, Tick)]
-    assert len(ticks) >= 2  # eight steps of a tenth of a second, or more on a busy machine
+    assert len(ticks) >= 2  # eight steps of a fifth of a second, or more on a busy machine
     before, after = ticks[0].step, ticks[1].step
     since = Samples(train.pixels, train.labels, train.index[before * 8 : after * 8])
     expected = training.evaluate(linear(), since, run())

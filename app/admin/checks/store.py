@@ -35,7 +35,9 @@ def checkpoints(
     wrong = _still_known(settings, {name: fault for name, fault in faults.items() if fault})
     hint = "Use another one of the job, or restore a backup. DELETE /checkpoints/{id} forgets it."
     for name, fault in wrong.items():
-        yield problem("checkpoints", f"{name}: {fault}.", hint)
+        pointing = [alias for alias, target in contents.aliases.items() if target == name]
+        served = f" {', '.join(pointing)} points at it." if pointing else ""
+        yield problem("checkpoints", f"{name}: {fault}.{served}", hint)
     if not wrong:
         agree = ", checksums agree" if checksums else "; checksums were not compared"
         said = f"{screen.counted(len(known), 'checkpoint')}, {screen.size(total)}{agree}."

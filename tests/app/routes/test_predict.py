@@ -11,6 +11,7 @@ from PIL import Image
 
 from models_store.classifier import Classifier
 from settings import Settings
+from tests import heic
 
 PREDICTION = {
     *("filename", "label", "index", "probability", "unknown", "top", "warnings", "explanation"),
@@ -233,12 +234,6 @@ def test_an_option_given_twice(shared, png, problem):
     assert "twice" in problem(response, 422, "invalid_request")["detail"]
 
 
-@pytest.mark.parametrize("where", ["params", "data"])
-def test_explanations_are_not_available_yet(shared, png, problem, where):
-    response = shared.post("/predict", files={"file": png()}, **{where: {"explain": "input"}})
-    assert "explain" in problem(response, 422, "invalid_request")["hint"]
-
-
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -313,6 +308,34 @@ def test_many_at_once(server, train, png):
     wait_for(sent, timeout=30)
     assert {one.result().status_code for one in sent} == {200}
     assert server.get("/system").json()["warm_models"] == [made.best]
+
+
+def test_a_model_that_is_deleted_while_it_is_used(server, train, png):
+    made = train(server.settings)
+    [gone] = [one for one in made.checkpoint_ids if one != made.best]
+    sent = []
+    for seed in range(30):
+        sent.append(server.soon("POST", f"/predict?model={gone}", files={"file": png(seed)}))
+        if seed == 10:
+            deleted = server.soon("DELETE", f"/checkpoints/{gone}")
+    wait_for([*sent, deleted], timeout=30)
+    assert deleted.result().status_code == 204
+    answers = {(one.result().status_code, one.result().json().get("code")) for one in sent}
+    allowed = {(200, None), (404, "model_not_found"), (404, "checkpoint_not_found")}
+    assert answers <= allowed
+    assert server.post(f"/predict?model={gone}", files={"file": png()}).status_code == 404
+    assert gone not in server.get("/system").json()["warm_models"]
+
+
+def test_the_name_of_a_file_says_nothing(shared, trained, png):
+    picture = Image.open(io.BytesIO(png()))
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=95)
+    files = {"a.heic": png(), "b.png": jpeg.getvalue(), "c.txt": heic.encoded(picture)}
+    sent = [("file", (name, data, "text/html")) for name, data in files.items()]
+    labels = [one["label"] for one in shared.post("/predict", files=sent).json()["predictions"]]
+    plain = shared.post("/predict", files={"file": png()}).json()["predictions"][0]["label"]
+    assert labels == [plain] * 3
 
 
 def test_a_prediction_that_takes_too_long(tmp_path, train, png, problem, serve):

@@ -14,6 +14,7 @@ from schemathesis.openapi.checks import EnsureResourceAvailability, RejectedPosi
 REFUSED = {
     ("GET /jobs", "invalid_request", "cursor"): "only the server makes cursors",
     ("GET /checkpoints", "invalid_request", "cursor"): "only the server makes cursors",
+    ("GET /models", "invalid_request", "cursor"): "only the server makes cursors",
     ("GET /architectures/{name}", "network_misfit", "input"): "each network has a size of its own",
     ("GET /architectures/{name}", "network_too_large", "input"): "Linear grows with the image",
     ("POST /train", "network_too_large", "image_size"): "Linear grows with the image",

@@ -14,10 +14,20 @@ def test_a_script_has_only_what_its_job_uses(known):
             clip_grad_norm=1.0,
             grad_accumulation=2,
             max_seconds=60,
+            compile=True,
         )
     )
 
-    for word in ("WarmUp", "MuonAndAdamW", "one_hot", "PATIENCE", "CLIP", "ACCUMULATION", "time"):
+    for word in (
+        "WarmUp",
+        "MuonAndAdamW",
+        "one_hot",
+        "PATIENCE",
+        "CLIP",
+        "ACCUMULATION",
+        "time",
+        ".compile(",
+    ):
         assert word not in plain
         assert word in rich
     for text in (plain, rich):

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,19 @@ def test_damaged_and_missing_ones(used: Any, spoil: Spoil) -> None:
         f"{used.succeeded.best}: its files are missing.",
     }
     assert all(one.level is Level.problem for one in look(used))
+
+
+def test_a_damaged_one_that_an_app_predicts_with(used: Any, spoil: Spoil) -> None:
+    best = used.succeeded.best
+    with sqlite3.connect(used.settings.home / "danlu.sqlite3") as connection:
+        row = ("production", best, "2026-01-01 12:00:00.000000", "lin")
+        connection.execute("INSERT INTO aliases VALUES (?, ?, ?, ?)", row)
+    connection.close()
+    spoil(used.settings.checkpoints / best / "model.safetensors")
+
+    [found] = look(used)
+
+    assert found.message.endswith("is not what was saved. production points at it.")
 
 
 def test_checksums_may_be_left_out(used: Any, spoil: Spoil) -> None:

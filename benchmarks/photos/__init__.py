@@ -1,0 +1,1 @@
+"""Photos as they come from phones, and whether they are classified as their pixels are."""

@@ -1,0 +1,82 @@
+"""What it takes to point an alias elsewhere without anybody noticing."""
+
+import shutil
+import threading
+
+import pytest
+
+from app import aliases
+from database import aliases as rows
+from problems import Problem
+
+
+def test_a_checkpoint_is_loaded_before_the_alias_points_at_it(server, train, monkeypatch):
+    held = server.app.state.resources
+    first, second = train(server.settings).checkpoint_ids
+    aliases.point(held, "production", first, by="lin")
+    load, seen = held.predictor.classifier, []
+
+    def loading(checkpoint_id):
+        seen.append(held.models.meant("production").checkpoint_id)
+        return load(checkpoint_id)
+
+    monkeypatch.setattr(held.predictor, "classifier", loading)
+    made = aliases.point(held, "production", second, by="wei")
+    assert seen == [first]
+    assert (made.checkpoint_id, made.warm, made.updated_by) == (second, True, "wei")
+    assert held.models.meant("production").checkpoint_id == second
+
+
+def test_what_cannot_be_loaded_changes_nothing(server, train):
+    held = server.app.state.resources
+    first, second = train(server.settings).checkpoint_ids
+    aliases.point(held, "production", first, by="lin")
+    (server.settings.checkpoints / second / "model.safetensors").write_bytes(b"?")
+    with pytest.raises(Problem) as caught:
+        aliases.point(held, "production", second, by="lin")
+    assert caught.value.code == "checkpoint_damaged"
+    assert held.models.meant("production").checkpoint_id == first
+
+
+def test_damaged_files_do_not_hide_an_alias(server, train):
+    held = server.app.state.resources
+    [one] = train(server.settings, epochs=1).checkpoint_ids
+    made = aliases.point(held, "production", one, by="lin")
+    assert (len(made.classes), made.input) == (10, "1x28x28")
+    shutil.rmtree(server.settings.checkpoints / one)
+    with held.reading() as session:
+        [found] = aliases.read(held, session, rows.find(session).items)
+    assert (found.checkpoint_id, found.classes, found.input) == (one, None, None)
+
+
+def test_swaps_under_load_fail_no_request(server, train, png):
+    """Each answer names the old or the new checkpoint, and has that one's probabilities."""
+    first, second = train(server.settings).checkpoint_ids
+    held, image = server.app.state.resources, png()
+    right = {
+        one: server.post(f"/predict?model={one}", content=image).json()["predictions"]
+        for one in (first, second)
+    }
+    assert right[first] != right[second]
+    aliases.point(held, "production", first, by="lin")
+    over, answers = threading.Event(), []
+
+    def ask():
+        while not over.is_set():
+            answers.append(server.post("/predict?model=production", content=image))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for turn in range(50):
+        aliases.point(held, "production", (second, first)[turn % 2], by="lin")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200}
+    for answer in (one.json() for one in answers):
+        expected = right[answer["checkpoint_id"]]
+        assert [p["label"] for p in answer["predictions"]] == [p["label"] for p in expected]
+        given = answer["predictions"][0]["probability"]
+        assert given == pytest.approx(expected[0]["probability"], abs=1e-3)
+    assert {one.json()["checkpoint_id"] for one in answers} == {first, second}
