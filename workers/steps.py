@@ -74,7 +74,7 @@ class Training:
     preparing: Room
     learning: Room
     clip: float | None = None  # the norm that gradients are cut to
-    # The learning rates as the optimizer is to have them while it moves the weights.
+    # Within it the optimizer has the learning rates where it looks for them.
     rates: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None  # of fp16
     group: Group = field(default_factory=Group)
