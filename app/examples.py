@@ -187,7 +187,8 @@ ARCHITECTURE: dict[str, Any] = {
 }  # fmt: skip
 
 RECIPE_ITEM: dict[str, Any] = {
-    "name": "notes-mnist", "recipe": {"dataset": "mnist", "architecture": "mnist_net"},
+    "name": "notes-mnist", "summary": "A course's notes, 2.13.1.1, number by number.",
+    "recipe": {"dataset": "mnist", "architecture": "mnist_net"},
 }  # fmt: skip
 
 READINESS: dict[str, Any] = {

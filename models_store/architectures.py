@@ -128,6 +128,12 @@ def build(planned: Plan) -> nn.Module:
     return network
 
 
+def is_whitened(planned: Plan) -> bool:
+    """Whether it begins with filters that follow from the images: `whitening`."""
+    name = planned.architecture
+    return isinstance(name, str) and name in ARCHITECTURES and ARCHITECTURES[name].whitened
+
+
 def outline(planned: Plan) -> nn.Module:
     """The network without memory for its weights, to be given some: they are on the meta device."""
     if of_zoo(planned):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import images
 from images import Decoded, InvertRule
+from models_store.constants import constant
 from models_store.fields import Normalize
 from models_store.manifest import Preprocessing
 from models_store.shaping import shape
@@ -47,8 +48,7 @@ def to_input(
     if normalize is None:
         return scaled
     mean, std = (
-        # Made on the device itself they would wait for it, at every step.
-        torch.tensor(values).view(1, -1, 1, 1).to(pixels.device, non_blocking=True)
+        constant(tuple(values), pixels.device).view(1, -1, 1, 1)
         for values in (normalize.mean, normalize.std)
     )
     return scaled.sub_(mean).div_(std)

@@ -20,6 +20,7 @@ from models_store.fields import (
 from models_store.layers import LayerList
 from models_store.manifest import Manifest
 from models_store.named import Named, SubmittedLoss, SubmittedOptimizer
+from models_store.ready_made import READY_MADE
 from problems import Problem, did_you_mean, match
 
 __all__ = [
@@ -51,30 +52,6 @@ class Facts(Protocol):
     @property
     def defaults(self) -> Mapping[str, Any]: ...
 
-
-_NOTES: dict[str, Any] = {
-    "optimizer": {"name": "SGD", "lr": 0.01},
-    "scheduler": None,
-    "normalize": None,
-    "transforms": {"train": []},
-    "data_loader": {"shuffle": False, "drop_last": False},
-    "validation": "test",
-    "precision": "fp32",
-    "seed": 0,
-    "checkpoints": {"every_epochs": 1, "keep": "all"},
-}
-
-READY_MADE: dict[str, dict[str, Any]] = {
-    # The two scripts of the notes, 2.13.1.1 and 2.13.1.2, number by number.
-    "notes-mnist": {
-        "dataset": "mnist", "architecture": "mnist_net", "image_size": 28, "channels": 1,
-        "epochs": 10, "batch_size": 128, **_NOTES,
-    },
-    "notes-cifar10": {
-        "dataset": "cifar10", "architecture": "cifar10_net", "image_size": 32, "channels": 3,
-        "epochs": 50, "batch_size": 64, **_NOTES,
-    },
-}  # fmt: skip
 
 _LABELS = {"recipe", "name", "tags", "priority", "lr"}
 

@@ -22,7 +22,7 @@ from models_store.pipeline import TRAIN
 from models_store.recipe import Recipe, SubmittedRecipe
 from models_store.script import network
 from tests.conftest import Service
-from workers import losses, training
+from workers import losses, training, whitened
 from workers.split import split
 from workers.training import EpochEnd, Run
 
@@ -136,6 +136,7 @@ def by_danlu(recipe: Recipe, root: Path) -> list[float]:
     )
     torch.manual_seed(recipe.seed)
     built = architectures.build(plan)
+    whitened.begin(built, plan, parts.train, run)
     per_epoch = training.steps_per_epoch(len(labels), recipe, least=training.smallest_batch(built))
     begun = training.begin(built, recipe, run, steps=per_epoch * recipe.epochs)
     found = training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run)
@@ -249,6 +250,7 @@ SAME: dict[str, dict[str, Any]] = {
         name: {"architecture": name, "image_size": 28, "epochs": 1}
         for name in ("mnist_net", "cifar10_net", "lenet5", "resnet_small")
     },
+    "a whitened network": {"architecture": "cifar10_fast", "image_size": 32, "epochs": 1},
 }  # fmt: skip
 
 
@@ -274,6 +276,22 @@ def test_what_is_held_out_is_judged_without_chance(
 
     found = by_script(known_of(recipe, shapes), shapes / "shapes")
     assert found == pytest.approx(wanted, abs=2e-3)
+
+
+def test_a_whitened_network_keeps_what_it_began_with(
+    by_script: Callable[..., list[float]], shapes: Path, tmp_path: Path
+) -> None:
+    moved = [{"type": "RandomCrop", "padding": 2}, {"type": "RandomHorizontalFlip"}]
+    normalize = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
+    asked = {"architecture": "cifar10_fast", "image_size": 32, "epochs": 1, "normalize": normalize}
+    recipe = resolve(shapes, **asked, transforms={"train": moved})
+
+    by_script(known_of(recipe, shapes), shapes / "shapes")
+
+    saved = torch.load(tmp_path / "best.pth", weights_only=True)
+    filters = saved["model.0.weight"]
+    assert torch.equal(filters[12:], -filters[:12])
+    assert torch.equal(saved["model.4.weight"], torch.ones(64))
 
 
 CHANCE: dict[str, list[dict[str, Any]]] = {

@@ -19,10 +19,14 @@ def parameters(network: nn.Module, recipe: Recipe) -> list[Any]:
     are none of the optimizer's.
     """
     if not recipe.freeze_backbone and recipe.head_lr is None:
-        return list(network.parameters())
+        return [parameter for parameter in network.parameters() if parameter.requires_grad]
     names = heads.of(recipe.architecture, network)
     head = [value for key, value in network.named_parameters() if key in names]
-    backbone = [value for key, value in network.named_parameters() if key not in names]
+    backbone = [
+        value
+        for key, value in network.named_parameters()
+        if key not in names and value.requires_grad
+    ]
     rate = {} if recipe.head_lr is None else {"lr": recipe.head_lr}
     if not recipe.freeze_backbone:
         return [{"params": backbone}, {"params": head, **rate}]

@@ -124,7 +124,7 @@ def _follow(task: Task, orders: Orders, rank: int, words: Connection) -> None:
     run = outset.run(
         recipe, data, parts, device, stopped=lambda: False, warn=lambda *_: None
     ).shared(group)
-    network = outset.build(outset.plan(recipe, data), recipe.seed, run)
+    network = outset.build(outset.plan(recipe, data), recipe.seed, run, parts.train)
     begun = training.begin(network, recipe, run, steps=outset.steps(parts, recipe, network))
     words.send(READY)
     _take_over(begun, orders, _folder(task.run))

@@ -41,9 +41,14 @@ class Meter:
         self._loss = loss
         self._group = group or Group()
         self._totals = torch.zeros(2 if loss.is_even else 4, device=device, dtype=exact)
-        self._began = self._looked = time.perf_counter()
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on is measured, from nothing; the sums stay where they are on the device."""
+        self._totals.zero_()
         self._totals_before, self._images_before = torch.zeros_like(self._totals), 0
         self.images = 0
+        self._began = self._looked = time.perf_counter()
 
     def count(
         self,
@@ -53,12 +58,22 @@ class Meter:
         targets: torch.Tensor,
     ) -> None:
         """Adds images of which `loss` is the sum of their losses, on these targets."""
+        self.add(loss, logits, labels, targets)
+        self.images += len(labels)
+
+    def add(
+        self,
+        loss: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> None:
+        """The part of `count` that is the device's."""
         self._totals[0] += loss
         self._totals[1] += self._loss.right(logits, labels)
         if not self._loss.is_even:
             self._totals[2] += self._loss.weight(targets)
             self._totals[3] += self._loss.counted(labels).sum()
-        self.images += len(labels)
 
     def due(self) -> bool:
         return self._group.agree(time.perf_counter() - self._looked >= TICK_SECONDS)

@@ -18,7 +18,8 @@ from models_store.fields import Normalize, Recipe
 from models_store.layers import label
 from models_store.recipe import check_batches
 from problems import Problem
-from workers import devices, losses, memory, training
+from workers import devices, losses, memory, training, whitened
+from workers.batches import Samples
 from workers.split import Split
 from workers.task import Task
 from workers.training import Run
@@ -81,12 +82,14 @@ def plan(recipe: Recipe, data: DataSet) -> Plan:
     )
 
 
-def build(planned: Plan, seed: int, run: Run) -> torch.nn.Module:
-    """The network with its first weights, on its device."""
+def build(planned: Plan, seed: int, run: Run, train: Samples) -> torch.nn.Module:
+    """The network with its first weights, on its device; some begin with what `train` is like."""
     torch.manual_seed(seed)  # the last thing before the weights are drawn
     network = architectures.build(planned)
     log.info("%s on %s in %s", label(planned.architecture), run.device, run.precision)
-    return network.to(run.device).to(memory_format=torch.channels_last)
+    network = network.to(run.device).to(memory_format=torch.channels_last)
+    whitened.begin(network, planned, train, run)
+    return network
 
 
 def steps(parts: Split, recipe: Recipe, network: torch.nn.Module) -> int:

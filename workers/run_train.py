@@ -79,7 +79,7 @@ def work(
     weights = pretraining.obtain(recipe, task, holding, warn=journal.warn, warned=warned)
     data = _load(task, recipe, holding, stop)
     device = devices.choose(recipe.device, holding.device)
-    parts = split(data, recipe, device)
+    parts = split(data, recipe, device, warn=journal.warn)
     _describe(journal, recipe, data, parts)
 
     group = following.summon(followers, recipe, holding.devices, data=data, run=task.run)
@@ -88,7 +88,7 @@ def work(
     )
     planned = outset.plan(recipe, data)
     start = starting.obtain(recipe, task, planned, data.classes, warn=journal.notice)
-    network = outset.build(planned, recipe.seed, run_with)
+    network = outset.build(planned, recipe.seed, run_with, parts.train)
     origin = _origin(recipe, data, planned, run_with)
     saver = Saver(task.checkpoints, sessions, task.fence, recipe=recipe, origin=origin)
     begun = training.begin(network, recipe, run_with, steps=outset.steps(parts, recipe, network))

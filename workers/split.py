@@ -3,7 +3,9 @@
 Repeatable by seed. Knows nothing of networks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from data_store.parts import DataSet
 from models_store.fields import Recipe
 from problems import Problem
+from workers import residence
 from workers.batches import Samples
 from workers.feeding import Feed
 
@@ -29,13 +32,26 @@ class Split:
     test: Samples | None
 
 
-def split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
+def split(
+    data: DataSet,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    warn: Callable[[str, str], object] = lambda _code, _message: None,
+) -> Split:
     """The split that `recipe.validation` and `recipe.test` ask for; pixels move to an accelerator
-    once, whole. Both fractions are of the whole training part.
+    once, whole, if it has the room for them. Both fractions are of the whole training part.
 
     Raises `Problem` dataset_invalid when there is no such part, or when no image is left to train
     or to validate on.
     """
+    put = partial(_split, data, recipe)
+    if data.stream is not None:
+        return put(device)
+    return residence.lay(data.parts.values(), device, put, warn=warn)
+
+
+def _split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
     feed = Feed(data.stream, device) if data.stream is not None else None
     train = _samples(data, "train", device, feed)
     test = _samples(data, "test", device, feed) if "test" in data.parts else None

@@ -19,6 +19,7 @@ from workers.batches import Batch
 from workers.group import Group, Share
 from workers.limits import Limits
 from workers.losses import Loss
+from workers.meter import Meter
 from workers.room import Room
 from workers.schedules import Schedule
 
@@ -73,6 +74,8 @@ class Training:
     preparing: Room
     learning: Room
     clip: float | None = None  # the norm that gradients are cut to
+    # Within it the optimizer has the learning rates where it looks for them.
+    rates: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None  # of fp16
     group: Group = field(default_factory=Group)
     compute: Callable[[torch.Tensor], torch.Tensor] | None = None  # the network's way in a step
@@ -105,12 +108,26 @@ class Training:
 
     def move(self, batch: Batch) -> float:
         """Moves the weights once the group of a batch is whole. Returns the learning rate."""
+        if not batch.ends:
+            return float(self.optimizer.param_groups[0]["lr"])
+        with self.rates():
+            self.update()
+        return self.moved()
+
+    def moved(self) -> float:
+        """The weights have been moved. Returns the learning rate with which they were."""
         lr = float(self.optimizer.param_groups[0]["lr"])
-        if batch.ends:
-            self._update()
+        if self.scheduler is not None:
+            self.scheduler.after_update()
         return lr
 
-    def _update(self) -> None:
+    @property
+    def in_parts(self) -> bool:
+        """Whether batches do not fit into the memory of the device whole."""
+        return self.preparing.most is not None or self.learning.most is not None
+
+    def update(self) -> None:
+        """Moves the weights; no scheduler hears of it."""
         self.group.add_gradients(self.network)
         if self.clip is not None:
             if self.scaler is not None:
@@ -121,8 +138,6 @@ class Training:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        if self.scheduler is not None:
-            self.scheduler.after_update()
 
 
 class Prepared(NamedTuple):
@@ -155,6 +170,30 @@ class Seen(NamedTuple):
     logits: torch.Tensor
     labels: torch.Tensor
     targets: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a batch does to a training, one operation after the other. `make` is of images (n,)."""
+
+    training: Training
+    run: Run
+    make: Callable[[torch.Tensor], Prepared]
+    meter: Meter
+
+    def __call__(self, batch: Batch) -> float:
+        """Does it. Returns the learning rate."""
+        prepared = prepare(batch.index, self.make, self.training.preparing)
+        outcome = learn(self.training, batch, prepared, self.run)
+        lr = self.training.move(batch)
+        for seen in outcome:
+            self.meter.count(*self.summed(seen))
+        return lr
+
+    @torch.no_grad()
+    def summed(self, seen: Seen) -> Seen:
+        """With the sum of the losses in place of what is minimized."""
+        return seen._replace(loss=self.run.loss.summed(seen.loss, seen.targets))
 
 
 def prepare(index: torch.Tensor, make: Callable[[torch.Tensor], Prepared], room: Room) -> Prepared:
@@ -198,6 +237,14 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     return seen
 
 
+def learn_whole(
+    training: Training, prepared: Prepared, run: Run, *, heed: Callable[[Seen], object]
+) -> None:
+    """Makes the gradients of a whole batch at once; `heed` is told before what came out."""
+    training.optimizer.zero_grad(set_to_none=True)
+    _differentiate(training, prepared, run, shares=(None, None), heed=heed)
+
+
 def _shared(parts: list[Prepared], loss: Loss) -> list[tuple[Prepared, Share]]:
     """Each part with what its loss counts for in that of the batch; None: it is the batch's."""
     if len(parts) == 1:
@@ -227,7 +274,12 @@ def _add_gradients(earlier: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
 
 
 def _differentiate(
-    training: Training, part: Prepared, run: Run, *, shares: tuple[Share, Share]
+    training: Training,
+    part: Prepared,
+    run: Run,
+    *,
+    shares: tuple[Share, Share],
+    heed: Callable[[Seen], object] = lambda _: None,
 ) -> Seen:
     with _precision(run):
         logits = (training.compute or training.network)(part.inputs)
@@ -238,8 +290,10 @@ def _differentiate(
             minimized = minimized * share
     if training.scaler is not None:
         minimized = training.scaler.scale(minimized)
+    seen = Seen(loss.detach(), logits.detach(), part.labels, part.targets)
+    heed(seen)
     minimized.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return Seen(loss.detach(), logits.detach(), part.labels, part.targets)
+    return seen
 
 
 def _precision(run: Run) -> contextlib.AbstractContextManager[object]:

@@ -15,7 +15,7 @@ from torch import nn
 from models_store.fields import Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
-from workers import backbone, compiling, optimizers, steps
+from workers import backbone, compiling, graphs, optimizers
 from workers.augmentation.augment import augment
 from workers.augmentation.mixing import mix
 from workers.batches import Samples, batches, steps_per_epoch
@@ -23,7 +23,7 @@ from workers.limits import Limits, Reason
 from workers.meter import Meter, Metrics
 from workers.room import Room
 from workers.schedules import Schedule
-from workers.steps import Prepared, Run, Seen, Training
+from workers.steps import Prepared, Run, Step, Training
 
 # Also what its callers need of the modules beneath.
 __all__ = [
@@ -120,20 +120,19 @@ def fit(
     """
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)
-    make = _making(training, train, recipe, run)
+    meter = Meter(run.loss, run.device, run.group)
+    plain = Step(training, run, _making(training, train, recipe, run), meter)
+    step = graphs.quickened(plain, recipe, train.index)
     limits.begin()
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         if limits.ended:
             return
         backbone.train(network)
         before = training.step
-        meter = Meter(run.loss, run.device, run.group)
+        meter.begin()
         for batch in batches(train, recipe, training.order, run.loss, least=least, group=run.group):
-            prepared = steps.prepare(batch.index, make, training.preparing)
-            outcome = steps.learn(training, batch, prepared, run)
-            lr = training.move(batch)
+            lr = step(batch)
             training.step += 1
-            _count(meter, outcome, run)
             if training.step == first or meter.due():
                 fresh, speed = meter.read()
                 yield Tick(training.step, epoch, fresh, lr, speed)
@@ -185,13 +184,6 @@ def _making(
 
 def _tell_of_parts(run: Run, message: str) -> None:
     run.warn("batch_split", f"{message} Their gradients add up to those of the whole batch.")
-
-
-@torch.no_grad()
-def _count(meter: Meter, outcome: list[Seen], run: Run) -> None:
-    for seen in outcome:
-        summed = run.loss.summed(seen.loss, seen.targets)
-        meter.count(summed, seen.logits, seen.labels, seen.targets)
 
 
 Heed = Callable[[torch.Tensor, torch.Tensor], object]

@@ -8,7 +8,7 @@ from pydantic import Field
 from app import examples
 from app.errors import responses
 from app.schemas import Page, Read, shown
-from models_store.recipe import READY_MADE
+from models_store.ready_made import READY_MADE, SUMMARIES
 
 router = APIRouter(prefix="/recipes", tags=["Catalogue"])
 
@@ -19,11 +19,15 @@ class RecipeItem(Read):
     model_config = shown(examples.RECIPE_ITEM)
 
     name: str
+    summary: str = Field(description="What it is for, and what it has reached where measured.")
     recipe: dict[str, Any] = Field(description="What it says; other fields of a body override it.")
 
 
 @router.get("", summary="List ready-made recipes", responses=responses())
 def list_recipes() -> Page[RecipeItem]:
     """Use one with `{"recipe": "notes-mnist"}`."""
-    items = [RecipeItem(name=name, recipe=recipe) for name, recipe in READY_MADE.items()]
+    items = [
+        RecipeItem(name=name, summary=SUMMARIES[name], recipe=recipe)
+        for name, recipe in READY_MADE.items()
+    ]
     return Page(items=items, next_cursor=None)

@@ -5,9 +5,10 @@
 
 `FOLDER` of the data holds `MNIST/raw` as torchvision has it, and `cifar10-jpeg` as folders of JPEGs
 below train/ and test/. Every contender runs in a process of its own, one after the other, round by
-round, and ratios are taken within a round. The parts are one for each network, `jobs` (how soon
-jobs begin and end, what progress costs) and `accuracy` (ten epochs with three seeds; an hour);
-`files` is of `jobs` what is about 60,000 JPEG files, in a minute.
+round, and ratios are taken within a round. The parts are one for each network, `fast` (the recipes
+made for speed; that for CIFAR-10 on a GPU only), `jobs` (how soon jobs begin and end, what progress
+costs) and `accuracy` (ten epochs with three seeds; an hour); `files` is of `jobs` what is about
+60,000 JPEG files, in a minute.
 Exit code 1 if a promise is not kept. Wants the machine for itself.
 
 Each part leaves its text in the folder `--work`, so that parts may be run by themselves; `--page`
@@ -22,12 +23,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.listeners import say
-from benchmarks.training import rounds, starts, table
+from benchmarks.training import fast, rounds, starts, table
 from benchmarks.training.cases import CASES
 from benchmarks.training.contender import CONTENDERS
 from benchmarks.training.rounds import Plan
 
-PARTS = [*CASES, "jobs", "accuracy"]
+PARTS = [*CASES, "fast", "jobs", "accuracy"]
 FILES = "files"  # of `jobs` what is about 60,000 files, alone; no part of the page
 SEEDS, EPOCHS = 3, 10  # of accuracy
 HEADING = """\
@@ -55,18 +56,22 @@ def main() -> int:
         work = (given.work or Path(folder)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         plan = Plan(
-            given.data.resolve(), work, given.device, epochs=2, images=given.images, evaluate=True
+            *(given.data.resolve(), work, given.device),
+            epochs=2,
+            images=given.images,
+            evaluate=True,
+            together=given.together,
         )
         good = True
         for part in given.parts:
-            kept, text = _measure(part, plan, given.rounds, given.contenders)
+            count = given.runs if part == "fast" else given.rounds
+            kept, text = _measure(part, plan, count, given.contenders)
             good = good and kept
-            (work / f"{part}.md").write_text(text, encoding="utf-8")
+            (work / _file(part, given.device)).write_text(text, encoding="utf-8")
             say(f"\n{text}")
         if given.page:
-            texts = [
-                file.read_text("utf-8") for part in PARTS if (file := work / f"{part}.md").exists()
-            ]
+            files = [work / _file(part, device) for device in ("cpu", "cuda") for part in PARTS]
+            texts = [file.read_text("utf-8") for file in files if file.exists()]
             named = "".join(f"- **{name}**: {what}\n" for name, what in CONTENDERS.items())
             given.page.write_text("\n".join([HEADING + named, *texts]), encoding="utf-8")
     return 0 if good else 1
@@ -80,9 +85,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, help="of an epoch; all if left out")
+    parser.add_argument("--runs", type=int, default=10, help="of each recipe made for speed")
+    parser.add_argument("--together", action="store_true", help="all in one process")
     parser.add_argument("--work", type=Path, help="folder of results and decoded images, kept")
     parser.add_argument("--page", type=Path, help="write what is in the folder there")
     return parser.parse_args()
+
+
+def _file(part: str, device: str) -> str:
+    return f"{part}.md" if device == "cpu" else f"{part}-{device}.md"
 
 
 def _measure(part: str, plan: Plan, count: int, contenders: list[str]) -> tuple[bool, str]:
@@ -92,12 +103,15 @@ def _measure(part: str, plan: Plan, count: int, contenders: list[str]) -> tuple[
     if part in ("jobs", FILES):
         good, text = starts.measure(plan, count, only_files=part == FILES)
         return good, f"## Jobs, from the request to the end\n{_made(plan, count)}\n{text}"
+    if part == "fast":
+        good, text = fast.measure(plan, count)
+        return good, f"## Recipes made for speed{_on(plan)}\n{_made(plan, count)}\n{text}"
     case = CASES[part]
     wanted = [name for name in contenders if name != "notes, unpacked" or not case.is_array]
     runs = rounds.run(plan, part, wanted, count)
     promises = table.ON_GPU if plan.device == "cuda" else table.PROMISES
     compared, good = table.ratios(part, runs, promises)
-    text = f"## {part}, batch {case.batch_size}\n{_made(plan, count)}"
+    text = f"## {part}, batch {case.batch_size}{_on(plan)}\n{_made(plan, count)}"
     return good, f"{text}\n{table.times(runs)}\n{compared}"
 
 
@@ -109,6 +123,10 @@ def _accuracy(plan: Plan) -> tuple[bool, str]:
         good = good and kept
         text += f"\n{name}:\n\n{compared}"
     return good, text
+
+
+def _on(plan: Plan) -> str:
+    return ", on a GPU" if plan.device == "cuda" else ""
 
 
 def _made(plan: Plan, count: int) -> str:

@@ -46,9 +46,9 @@ class Watch:
     reporter: float = 0.0
     whole: float = 0.0  # the epochs' training parts
 
-    def split(self, *given: Any) -> Split:
+    def split(self, *given: Any, **options: Any) -> Split:
         """Leaves a part of the training images."""
-        parts = _split(*given)
+        parts = _split(*given, **options)
         index = parts.train.index
         chosen = torch.tensor(cases.part(len(index), self.images), device=index.device)
         self.trained = len(chosen)

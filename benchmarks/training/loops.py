@@ -7,6 +7,7 @@ first batch asked for to the device having done the last step.
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def workers(case: Case, asked: Asked) -> Measured:
 
 def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     """Nothing but the computing of danlu's step: its network, memory layout, optimizer and
-    precision, on one batch that lies ready on the device and is used again and again.
+    precision, on one batch that lies ready on the device and is used again and again. On a GPU it
+    is recorded as a CUDA graph, so that nothing but the device's own time counts.
     """
     from models_store import architectures
     from workers import devices, kernels
@@ -145,17 +147,34 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     whole = cases.images(case, asked.data, train=True)
     count = len(_part(whole, asked))
 
+    def step() -> None:
+        with torch.autocast(device.type, dtype=dtype, enabled=computed in ("bf16", "fp16")):
+            logits = network(inputs)
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+
+    network.train()
+    do = _recorded(step) if asked.device == "cuda" else step
+
     def epoch() -> None:
         network.train()
         for _ in range(-(-count // case.batch_size)):
-            with torch.autocast(device.type, dtype=dtype, enabled=computed in ("bf16", "fp16")):
-                logits = network(inputs)
-            loss = nn.functional.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            optimizer.step()
+            do()
 
     return _measured(epoch, network, None, asked, images=count)
+
+
+def _recorded(step: Callable[[], None]) -> Callable[[], None]:
+    """The step as one launch, after it was tried out."""
+    for _ in range(3):
+        step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 def _part(whole: Any, asked: Asked) -> Subset[Any] | Any:

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.imports import session_of
 from benchmarks.listeners import say
+from benchmarks.training import contender, loops
 from benchmarks.training.cases import CASES
 from benchmarks.training.memory import Peak
 from benchmarks.training.table import epoch
@@ -33,6 +34,7 @@ class Plan:
     epochs: int
     images: int | None
     evaluate: bool
+    together: bool = False  # all in this process: where one that starts takes long
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
     """`count` rounds, each with a seed of its own. The images are decoded before the first."""
     ours = [name for name in contenders if name.startswith("danlu")]
     if ours:
-        once(Plan(plan.data, plan.work, plan.device, 1, 1000, evaluate=False), case, ours[0], 0)
+        once(replace(plan, epochs=1, images=1000, evaluate=False), case, ours[0], 0)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     for number in range(count):
         # There and back again: who is first is last in the next round.
@@ -56,6 +58,19 @@ def run(
 
 def once(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
     """One run. Raises `CalledProcessError`; what the contender wrote is in `work`/log."""
+    measured = _here(plan, case, name, seed) if plan.together else _apart(plan, case, name, seed)
+    measured["steps"] = -(-measured["images"] // CASES[case].batch_size)
+    return measured
+
+
+def _here(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
+    asked = loops.Asked(plan.data, plan.device, plan.epochs, plan.images, seed, plan.evaluate)
+    with Peak(lambda: [os.getpid()]) as peak:
+        measured = asdict(contender.loop(name, plan.work)(CASES[case], asked))
+    return measured | {"peak_mb": peak.mb}
+
+
+def _apart(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.training.contender", name, case]
     command += ["--data", str(plan.data), "--work", str(plan.work), "--device", plan.device]
     command += ["--epochs", str(plan.epochs), "--seed", str(seed)]
@@ -75,7 +90,6 @@ def once(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
         raise subprocess.CalledProcessError(started.returncode, command)
     measured: dict[str, Any] = json.loads(told)
     measured["peak_mb"] = peak.mb
-    measured["steps"] = -(-measured["images"] // CASES[case].batch_size)
     return measured
 
 

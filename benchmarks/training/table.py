@@ -84,7 +84,7 @@ def ratios(case: str, runs: Runs, promises: Sequence[Promise]) -> tuple[str, boo
             f"{one.first} : {one.second}",
             *(f"{value:.2f}" for value in (statistics.median(found), min(found), max(found))),
             one.bound(),
-            "kept" if kept else "**not kept**",
+            word(kept),
         )
         text += f"| {' | '.join(cells)} |\n"
     return text, good
@@ -106,10 +106,15 @@ def accuracies(runs: Runs, *, least_share: float | None) -> tuple[str, bool]:
         cells = [name, *(f"{value:.4f}" for value in (mean, min(found), max(found)))]
         kept = mean >= least
         good = good and (kept or name == "notes")
-        told = [f"at least {least:.4f}", "kept" if kept else "**not kept**"]
+        told = [f"at least {least:.4f}", word(kept)]
         cells += ["", ""] if name == "notes" else told
         text += f"| {' | '.join(cells)} |\n"
     return text, good
+
+
+def word(kept: bool) -> str:
+    """Of a promise."""
+    return "kept" if kept else "**not kept**"
 
 
 def epoch(measured: Mapping[str, Any]) -> float:

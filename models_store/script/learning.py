@@ -144,7 +144,10 @@ def _groups(known: Known, plan: Plan) -> tuple[Lines, Any]:
     """
     recipe = known.recipe
     if not recipe.freeze_backbone and recipe.head_lr is None:
-        return [], lambda ndim, _=1.0: _those("model.parameters()", ndim)
+        learnt = "model.parameters()"
+        if architectures.is_whitened(plan):
+            learnt = "[p for p in model.parameters() if p.requires_grad]"
+        return [], lambda ndim, _=1.0: _those(learnt, ndim)
     place = network.head(plan)[0]
     if recipe.freeze_backbone:
 

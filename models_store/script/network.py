@@ -12,6 +12,7 @@ from models_store import architectures, heads, zoo
 from models_store.architectures import Plan
 from models_store.script.code import INDENT, WIDTH, Call, Lines, Raw, call, statement
 from models_store.script.known import Known
+from models_store.script.transforms import changes_batches
 from models_store.shapes import Layer, written
 
 # Arguments that everybody knows by their place.
@@ -37,6 +38,28 @@ class Residual(nn.Module):
 '''
 
 
+_WHITEN = '''\
+def whiten(model, images):
+    """Gives the first layer filters that make pixels next to each other uncorrelated, and keeps
+    them; the scales of BatchNorm stay 1.
+    """
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    patches = nn.functional.unfold(images.double(), first.kernel_size)
+    patches = patches.transpose(1, 2).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / (values.clamp(min=0) + 5e-4).sqrt()).T
+    filters = filters.reshape(-1, *first.weight.shape[1:]).float()
+    filters = torch.cat([filters, -filters])[: len(first.weight)]
+    with torch.no_grad():
+        first.weight[: len(filters)] = filters
+        first.bias.zero_()
+    first.weight.requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.affine:
+            module.weight.requires_grad_(False)
+'''
+
+
 def planned(known: Known) -> Plan:
     """The network for the images of the job. Raises what `architectures.plan` raises."""
     recipe = known.recipe
@@ -53,13 +76,18 @@ def classes(plan: Plan) -> list[Lines]:
     if architectures.of_zoo(plan):
         return []
     residual = any(layer.type == "Residual" for layer in plan.layers)
-    return [*([_RESIDUAL.splitlines()] if residual else []), _net(plan)]
+    whitened = architectures.is_whitened(plan)
+    return [
+        *([_RESIDUAL.splitlines()] if residual else []),
+        _net(plan),
+        *([_WHITEN.splitlines()] if whitened else []),
+    ]
 
 
 def building(plan: Plan, known: Known) -> Lines:
     """Statements after which `model` is the network."""
     if not architectures.of_zoo(plan):
-        return ["model = Net()", *_beginning(plan, known)]
+        return ["model = Net()", *_whitened(plan, known), *_beginning(plan, known)]
     recipe, name = known.recipe, str(plan.architecture)
     channels, *size = plan.input_shape
     options = zoo.options(name, (size[0], size[1]))
@@ -81,6 +109,19 @@ def building(plan: Plan, known: Known) -> Lines:
         f"# The last layer is a new one, for {plan.classes} classes.",
         *statement(f"{place} = ", layer),
     ]
+
+
+def _whitened(plan: Plan, known: Known) -> Lines:
+    """By the images that the job takes for it."""
+    if not architectures.is_whitened(plan):
+        return []
+    lines = [
+        "some = range(0, len(train_data), max(1, len(train_data) // 2000))[:2000]",
+        "images = torch.stack([train_data[place][0] for place in some])",
+    ]
+    if changes_batches(known):
+        lines.append("images = augment(images, torch.Generator().manual_seed(SEED))")
+    return [*lines, "whiten(model, images)"]
 
 
 def _beginning(plan: Plan, known: Known) -> Lines:

@@ -419,7 +419,7 @@ class TestReadyMade:
 
     @pytest.mark.parametrize("name", recipe.READY_MADE)
     def test_are_valid_bodies_themselves(self, name: str) -> None:
-        assert _submit(**recipe.READY_MADE[name]).dataset is not None
+        assert (_submit(**recipe.READY_MADE[name]).dataset is None) == (name == "fine-tune")
 
     def test_train_another_data_set_too(self, resolve: Any) -> None:
         resolved = resolve(recipe="notes-mnist", dataset="own", epochs=2)
@@ -543,7 +543,8 @@ own = st.builds(
 bodies = st.fixed_dictionaries(
     {},
     optional={
-        "recipe": st.sampled_from(sorted(recipe.READY_MADE)),
+        # Of the others one insists on a network, and one on many images.
+        "recipe": st.sampled_from(["notes-mnist", "notes-cifar10", "mnist-fast"]),
         "architecture": st.sampled_from(["mnist_net", "LeNet-5"]) | own,
         "epochs": st.integers(1, 100_000),
         "batch_size": st.integers(1, 900),

@@ -38,7 +38,7 @@ def test_all_begin_with_the_same(recipe: MakeRecipe, data: DataSet) -> None:
     torch.manual_seed(7)
 
     networks = [
-        outset.build(outset.plan(asked, data), asked.seed, one).state_dict()
+        outset.build(outset.plan(asked, data), asked.seed, one, parts.train).state_dict()
         for one in (first, second)
     ]
 

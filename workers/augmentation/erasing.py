@@ -2,6 +2,7 @@
 
 import torch
 
+from models_store.constants import constant
 from models_store.transforms import RandomErasing
 from workers.augmentation.boxes import first_fit, placed, sides
 
@@ -58,4 +59,4 @@ def _value(
     if isinstance(value, str):
         return torch.randn(images.shape, generator=generator, device=images.device)
     given = value if isinstance(value, list) else [float(value)]
-    return torch.tensor(given).to(images.device, non_blocking=True)
+    return constant(tuple(given), images.device)

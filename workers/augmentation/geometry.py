@@ -6,6 +6,7 @@ Images are (N, H, W, C) uint8 and stay so.
 import torch
 from torch.nn import functional
 
+from models_store.constants import constant
 from models_store.transforms import RandomRotation
 from workers.augmentation.boxes import uniform
 
@@ -49,7 +50,7 @@ def warp(
         torch.cat([planes, inside], dim=1), grid, mode=mode, align_corners=False
     )
     planes, inside = sampled[:, :channels], sampled[:, channels:]
-    filling = torch.tensor(values).view(1, -1, 1, 1).to(images.device, non_blocking=True)
+    filling = constant(tuple(values), images.device).view(1, -1, 1, 1)
     if mode == "nearest":
         return _pixels(torch.where(inside < 0.5, filling, planes))
     return _pixels((planes - filling) * inside + filling)

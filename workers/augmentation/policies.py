@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from models_store.constants import constant
 from models_store.transforms import AutoAugment, RandAugment, TrivialAugmentWide
 from workers.augmentation import colour, geometry
 from workers.augmentation.colour import Change, only
@@ -79,11 +80,16 @@ def magnitudes(strengths: Strengths, bins: int) -> torch.Tensor:
     return torch.stack([table.get(name, torch.zeros(bins)) for name in OPERATIONS])
 
 
+@functools.lru_cache(maxsize=16)
+def _table(strengths: Strengths, bins: int, device: torch.device) -> torch.Tensor:
+    return magnitudes(strengths, bins).to(device, non_blocking=True)
+
+
 def rand_augment(
     images: torch.Tensor, asked: RandAugment, generator: torch.Generator
 ) -> torch.Tensor:
     """`num_ops` changes one after the other, all of the same strength."""
-    table = _there(magnitudes(_usual(images), asked.num_magnitude_bins), images)
+    table = _table(_usual(images), asked.num_magnitude_bins, images.device)
     for _ in range(asked.num_ops):
         operations = _any_of(_WITHOUT_INVERT, images, generator)
         strong = _signed(operations, table[operations, asked.magnitude], generator)
@@ -97,7 +103,7 @@ def trivial_augment_wide(
     """One change, of any strength."""
     operations = _any_of(_WITHOUT_INVERT, images, generator)
     bins = _any_of(asked.num_magnitude_bins, images, generator)
-    table = _there(magnitudes(_WIDE, asked.num_magnitude_bins), images)
+    table = _table(_WIDE, asked.num_magnitude_bins, images.device)
     strong = _signed(operations, table[operations, bins], generator)
     return change(images, operations, strong, asked)
 
@@ -107,11 +113,11 @@ def auto_augment(
 ) -> torch.Tensor:
     """One of the policy's pairs of changes, each of which is made or not."""
     rows = POLICIES[asked.policy]
-    table = _there(magnitudes(_usual(images), 10), images)
+    table = _table(_usual(images), 10, images.device)
     chosen = _any_of(len(rows), images, generator)
     for steps in zip(*rows, strict=True):
-        listed = torch.tensor([[OPERATIONS.index(what), p, bin_] for what, p, bin_ in steps])
-        operation, likely, bins = _there(listed, images)[chosen].unbind(1)
+        listed = tuple((OPERATIONS.index(what), p, bin_) for what, p, bin_ in steps)
+        operation, likely, bins = constant(listed, images.device)[chosen].unbind(1)
         made = torch.rand(len(images), generator=generator, device=images.device) <= likely
         operations = torch.where(made, operation, OPERATIONS.index("Identity")).long()
         strong = _signed(operations, table[operations, bins.long()], generator)
@@ -165,11 +171,7 @@ def _signed(
 ) -> torch.Tensor:
     """To either side, where there are two."""
     drawn = torch.rand(len(operations), generator=generator, device=operations.device)
-    two_sided = torch.tensor([name in _SIGNED for name in OPERATIONS])
-    turned = _there(two_sided, operations)[operations] & (drawn <= 0.5)
+    listed = tuple(name in _SIGNED for name in OPERATIONS)
+    two_sided = constant(listed, operations.device, dtype=torch.bool)[operations]
+    turned = two_sided & (drawn <= 0.5)
     return torch.where(turned, -strong, strong)
-
-
-def _there(table: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """On the images' device, without waiting for it."""
-    return table.to(images.device, non_blocking=True)
