@@ -100,8 +100,8 @@ class TestLoad:
         found = Classifier.load(saved(described)).probabilities(pixels)
 
         with torch.inference_mode():
-            expected = network(described).to(memory_format=torch.channels_last)(inputs).softmax(1)
-        np.testing.assert_array_equal(found, expected.numpy())
+            expected = network(described).to(memory_format=torch.channels_last)(inputs)
+        np.testing.assert_array_equal(found, expected.double().softmax(1).numpy())
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(Problem) as caught:
