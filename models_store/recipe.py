@@ -129,9 +129,8 @@ def _pretrained(
 ) -> dict[str, Any]:
     """What follows from `pretrained`, `freeze_backbone` and `head_lr`."""
     wanted = dict(chosen)
-    own = isinstance(wanted["architecture"], str) and match(
-        wanted["architecture"], [defaults["architecture"]]
-    )
+    named = [name for name in (defaults["architecture"],) if isinstance(name, str)]
+    own = isinstance(wanted["architecture"], str) and match(wanted["architecture"], named)
     if "pretrained" not in said and not own:
         wanted["pretrained"] = False  # the default is about the default network
     if wanted["pretrained"] or wanted["freeze_backbone"] or wanted["head_lr"] is not None:

@@ -30,3 +30,12 @@ def test_those_for_speed_save_once_and_can_be_recorded(
     # What else changes from step to step could not be recorded on a GPU.
     assert not resolved.scheduler["cycle_momentum"]
     assert resolved.optimizer["name"] == "SGD"
+
+
+def test_another_network_may_be_named_in_place_of_its_layers(tmp_path: Path) -> None:
+    body = {"recipe": "mnist-fast", "architecture": "mnist_net", "epochs": 1}
+
+    facts = catalog.facts("mnist", tmp_path)
+    resolved = recipe.resolve(SubmittedRecipe.model_validate(body), facts)
+
+    assert (resolved.architecture, resolved.epochs) == ("mnist_net", 1)
