@@ -94,8 +94,7 @@ def test_a_file_that_is_gone_is_named(root: Path, processes: int) -> None:
     batches = torch.split(torch.arange(90), 30)
     part.expect(batches)
     with pytest.raises(Problem) as caught:
-        for batch in batches:
-            part.take(batch)
+        list(map(part.take, batches))
     assert caught.value.code == "dataset_changed"
     assert caught.value.detail.startswith("b/01.png could be read when the job began")
     with pytest.raises(Problem, match=r"b/01\.png"):
