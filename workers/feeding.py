@@ -57,7 +57,6 @@ class _Plan:
     def _advance(self, rows: list[int]) -> None:
         found = self.ready.get()
         if isinstance(found, BaseException):
-            self.ready.put(found)  # whoever asks again
             raise found
         self.taken += 1
         self.pixels, self.places = found, {row: place for place, row in enumerate(rows)}
@@ -131,6 +130,7 @@ class Feed:
                 found = self._plan.take(rows)
             except BaseException:
                 self._plan.drop()
+                self._plan = None  # nothing more will be ready
                 raise
             if found is not None:
                 return found

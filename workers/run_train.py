@@ -113,7 +113,6 @@ def work(
     if stop():
         raise Stopped
     journal.evaluating()
-    memory.give_back()
     judge = Judge(data, parts, recipe, run_with, task.datasets)
     _judge(judge, network, saver, journal, watching)
     return _why_it_ended(begun, task, recipe)

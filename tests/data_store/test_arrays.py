@@ -1,6 +1,7 @@
 """Data sets as arrays, end to end: decoded once, mapped ever after."""
 
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -198,6 +199,70 @@ def test_places_count_images_that_cannot_be_read(pets: Path) -> None:
     assert list(arrays.places(broken, pets, "test")) == [0]
     (pets / "pets/train/cat/broken.png").unlink()
     assert list(arrays.places(load("pets", pets), pets, "train")) == [0, 1, 2]
+
+
+def pixels(data: DataSet, part: str) -> np.ndarray:
+    """All images of a part, whether they are held or come in a stream."""
+    if data.stream is None:
+        return np.asarray(data.parts[part].images)
+    found = data.stream.read(data.stream.items[part])
+    assert not found.bad
+    assert len(data.parts[part].images) == 0
+    return found.pixels
+
+
+@pytest.mark.parametrize(("name", "channels"), [("pets", 3), ("digits", 3), ("digits", 1)])
+def test_a_stream_gives_what_is_held_otherwise(pets: Path, name: str, channels: int) -> None:
+    held = load(name, pets, channels=channels)
+    streamed = load(name, pets, channels=channels, mode="stream")
+    assert (held.mode, streamed.mode) == ("resident", "stream")
+    assert streamed.stream is not None
+    assert (streamed.stream.why, streamed.stream.shape) == ("", (6, 4, channels))
+    for part, expected in held.parts.items():
+        np.testing.assert_array_equal(pixels(streamed, part), pixels(held, part))
+        for array in ("labels", "borders", "spreads"):
+            np.testing.assert_array_equal(
+                getattr(streamed.parts[part], array), getattr(expected, array)
+            )
+        assert streamed.parts[part].sums == expected.sums
+    for same in ("version", "classes", "skipped", "height", "width"):
+        assert getattr(streamed, same) == getattr(held, same)
+    assert (held.height, held.width) == ((8, 8) if name == "digits" else (10, 12))
+
+
+def test_a_set_that_is_streamed_is_read_through_once(pets: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    load("pets", pets, lambda *call: told.append(call), mode="stream")
+    assert (told[0], told[-1]) == (("decoding", 0, 6), ("decoding", 6, 6))
+    told.clear()
+    load("pets", pets, lambda *call: told.append(call), mode="stream")
+    assert told == []
+    assert not list((pets.parent / "cache").glob("*/*.images.npy"))
+
+
+def test_auto_holds_what_there_is_memory_for(pets: Path) -> None:
+    needed = 6 * 6 * 4 * 3
+    held = load("pets", pets, mode="auto", budget_bytes=needed)
+    streamed = load("pets", pets, mode="auto", budget_bytes=needed - 1)
+    assert (held.mode, streamed.mode) == ("resident", "stream")
+    assert streamed.stream is not None
+    assert f"{needed:,} bytes" in streamed.stream.why
+    assert load("pets", pets, mode="resident", budget_bytes=0).mode == "resident"
+
+
+def test_auto_streams_what_the_disk_has_no_room_for(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(pets)._replace(free=100)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    streamed = load("pets", pets, mode="auto", budget_bytes=10**9)
+    assert streamed.mode == "stream"
+    assert streamed.stream is not None
+    assert "100 are free" in streamed.stream.why
+    with pytest.raises(Problem) as caught:
+        load("pets", pets, mode="resident")
+    assert caught.value.code == "disk_full"
+    assert "stream" in caught.value.hint
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Decoded sets on disk: all or nothing, whoever writes at the same time."""
 
+import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from time import time
@@ -249,3 +251,14 @@ def test_other_files_other_key(tmp_path: Path) -> None:
     others = [files[::-1], files[:1], [("a", 1, 3), files[1]], [("a", 2, 2), files[1]]]
     keys = {cache.key(tmp_path, other) for other in others} | {cache.key(tmp_path / "copy", files)}
     assert len(keys - {same}) == 5
+
+
+def test_a_record_of_an_older_danlu_is_replaced_without_a_word(tmp_path: Path) -> None:
+    folder = tmp_path / "place"
+    write(folder)
+    record = json.loads((folder / "set.json").read_text())
+    del record["crc32"], record["sums"]
+    record["crc32"] = zlib.crc32(json.dumps(record).encode())
+    (folder / "set.json").write_text(json.dumps(record))
+    assert cache.mend(folder, heard=len) is None
+    assert not folder.exists()

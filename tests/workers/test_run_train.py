@@ -278,6 +278,37 @@ def test_the_manifest_says_how_it_was_made(work: Work, write_images: WriteImages
     assert manifest.metrics["val_accuracy"] == measured.val_accuracy
 
 
+def test_a_streamed_run_comes_to_the_same_numbers(work: Work, write_images: WriteImages) -> None:
+    root = write_images("train", "test", count=20)
+    (root / "shapes/train/left/broken.png").write_bytes(b"junk")
+    flips = [{"type": "RandomHorizontalFlip"}, {"type": "RandomCrop", "size": 12, "padding": 2}]
+    asked = {"normalize": "auto", "transforms": {"train": flips}, "seed": 3}
+    found = {}
+    for mode in ("resident", "stream"):
+        outcome = work.run(**asked, data_loader={"mode": mode, "num_workers": 0})
+        assert outcome.state == "succeeded"
+        assert work.manifest.made_with["data_loader.mode"] == mode
+        [warning] = [each for each in work.job.warnings if each["code"] == "unreadable_images"]
+        assert "broken.png" in warning["message"]
+        curves = [(row.train_loss, row.val_loss, row.val_accuracy) for row in work.epochs()]
+        found[mode] = (curves, work.metrics, work.manifest.preprocessing)
+    assert found["stream"] == found["resident"]
+
+
+def test_a_set_that_memory_has_no_room_for_is_streamed(
+    work: Work, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images("train")
+    monkeypatch.setattr("workers.memory.available", lambda **_: 1000)
+
+    outcome = work.run(epochs=1)
+
+    assert outcome.state == "succeeded"
+    assert work.manifest.made_with["data_loader.mode"] == "stream"
+    [warning] = [each for each in work.job.warnings if each["code"] == "images_streamed"]
+    assert "500 of memory" in warning["message"]
+
+
 @pytest.mark.parametrize(("asked", "measured"), [("auto", True), ("never", False)])
 def test_the_border_is_measured_unless_images_are_never_inverted(
     work: Work, write_images: WriteImages, asked: str, measured: bool
