@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_store.parts import DataSet, Part
+from data_store.parts import DataSet, Part, Sums
 from models_store.recipe import Recipe
 from problems import Problem
 from workers import outset
@@ -23,7 +23,7 @@ def data() -> DataSet:
     labels = np.arange(20, dtype=np.int64) % 4
     images = chance.integers(0, 256, (20, 12, 12, 1), dtype=np.uint8)
     borders, spreads = np.zeros(20, np.float32), np.zeros(20, np.float32)
-    part = Part(images, labels, borders, spreads)
+    part = Part(images, labels, borders, spreads, Sums.of(images))
     return DataSet("shapes", "v1", tuple("abcd"), {"train": part, "test": part}, skipped=())
 
 

@@ -233,8 +233,8 @@ def test_what_is_judged_is_halved_too(caplog: pytest.LogCaptureFixture) -> None:
     assert measured.loss == pytest.approx(wanted.loss, rel=1e-6)
     assert measured.accuracy == wanted.accuracy
     assert torch.equal(torch.cat(heard), judged.labels)
-    assert run.judging.most == 64
-    assert "512 images at once do not fit" in caplog.text
+    assert run.judging.most == 57
+    assert "227 images at once do not fit" in caplog.text
 
 
 def test_judging_that_never_fits_is_told() -> None:
