@@ -21,7 +21,7 @@ from models_store.evaluation import Outputs, Tally
 from models_store.fields import Recipe
 from models_store.report import Evaluation, Mistake, Parity
 from problems import Problem
-from workers import memory, parity, training
+from workers import parity, training
 from workers.reporter import Stopped
 from workers.split import Split
 from workers.training import Metrics, Run, Samples
@@ -63,7 +63,6 @@ class Judge:
         proof of parity, whichever part it is judged on. Raises `Stopped`, `OSError`, and `Problem`
         checkpoint_damaged.
         """
-        memory.give_back()  # what the training has used: the evaluation allocates in other sizes
         manifest = checkpoints.read_manifest(best)
         network.load_state_dict(checkpoints.read_state(best, manifest))
         classes = len(self.data.classes)
