@@ -69,11 +69,11 @@ class Meter:
         targets: torch.Tensor,
     ) -> None:
         """The part of `count` that is the device's."""
-        self._totals[0] += loss
-        self._totals[1] += self._loss.right(logits, labels)
+        self._totals[0].add_(loss)
+        self._totals[1].add_(self._loss.right(logits, labels))
         if not self._loss.is_even:
-            self._totals[2] += self._loss.weight(targets)
-            self._totals[3] += self._loss.counted(labels).sum()
+            self._totals[2].add_(self._loss.weight(targets))
+            self._totals[3].add_(self._loss.counted(labels).sum())
 
     def due(self) -> bool:
         return self._group.agree(time.perf_counter() - self._looked >= TICK_SECONDS)
