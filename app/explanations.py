@@ -34,6 +34,7 @@ def check_count(method: Method | None, images: int) -> None:
             "too_many_files",
             f"There are {images} files, and at most {MOST} are explained in one request.",
             hint=f"Send at most {MOST}, or leave explain out.",
+            errors=[{"loc": ["query", "explain"], "msg": f"of at most {MOST} images"}],
         )
 
 

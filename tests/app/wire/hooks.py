@@ -58,6 +58,7 @@ REFUSED = {
     ("POST /predict", "not_an_image", None): "no schema knows images",
     ("POST /predict", "truncated_image", None): "no schema knows images",
     ("POST /predict", "unsupported_format", None): "no schema knows images",
+    ("POST /predict", "too_many_files", "explain"): "fewer than without it",
 }
 
 
