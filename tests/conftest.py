@@ -25,6 +25,12 @@ _MEASURED_TOO = {"COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"}
 _taken: dict[str, str] = {}
 
 
+@pytest.hookimpl(trylast=True)  # when the order is random already
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first: begun last, it would run on alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Decides whether the programs that this test starts are measured."""

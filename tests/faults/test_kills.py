@@ -17,6 +17,7 @@ from tests.faults.service import ROLES, Service, kill
 from tests.faults.truth import Truth, losses
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
     pytest.mark.xdist_group("faults"),
 ]
