@@ -16,7 +16,7 @@ import pytest
 from settings import Settings
 
 HERE = Path(__file__).parent
-FEW = 10
+FEW = 6
 EXAMPLES = int(os.environ.get("DANLU_EXAMPLES", FEW))
 KEY = "plum-7"
 
