@@ -3,6 +3,7 @@
 Knows nothing of where they come from or how they are kept.
 """
 
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 # Sums of squares of bytes are exact in float32 for so many, since it counts to 2^24.
 _EXACT = (1 << 24) // 255**2
+_LARGE = 64_000_000  # bytes of images; the pages of less cost more time than their memory is worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,19 @@ class Part:
     borders: NDArray[np.float32]
     spreads: NDArray[np.float32]
     sums: Sums | None = None
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the images are pages of a file, as the system reads them."""
+        return isinstance(self.images, np.memmap)
+
+    def rest(self) -> None:
+        """The images will not be wanted for a while: the system may have their pages, and maps them
+        again, from its cache, when they are. Nobody has written into them.
+        """
+        pages = getattr(self.images, "_mmap", None)
+        if pages is not None and self.images.nbytes > _LARGE and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Repeatable by seed. Knows nothing of networks.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -81,7 +81,12 @@ def _hold_out(
             hint="Add images, or change validation and test.",
         )
     mask = torch.from_numpy(held_out).to(samples.index.device)
-    return _where(samples, ~mask), _where(samples, mask)
+    rest, held = _where(samples, ~mask), _where(samples, mask)
+    mapped = data.parts["train"].is_mapped and isinstance(samples.pixels, torch.Tensor)
+    if mapped and samples.pixels.device.type == "cpu":
+        # Or each look at them would map all that lies between them.
+        held = replace(held, own=samples.take(held.index))
+    return rest, held
 
 
 def stratified(labels: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -117,8 +122,8 @@ def _samples(data: DataSet, name: str, device: torch.device, feed: Feed | None) 
     if feed is not None:  # each batch is moved when it is there
         return Samples(feed.part(name, len(labels)), labels, index)
     pixels = torch.from_numpy(part.images)
-    return Samples(pixels.to(device), labels.to(device), index.to(device))
+    return Samples(pixels.to(device), labels.to(device), index.to(device), rest=part.rest)
 
 
 def _where(samples: Samples, mask: torch.Tensor) -> Samples:
-    return Samples(samples.pixels, samples.labels, samples.index[mask])
+    return replace(samples, index=samples.index[mask])

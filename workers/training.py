@@ -143,6 +143,7 @@ def fit(
         whole = meter.means()  # waits for the device, so the time below is whole
         seconds, seen = meter.elapsed(), meter.images
         run.group.average_buffers(network)
+        train.rest()
         measured = evaluate(network, validation, run)
         if measured is None:
             return

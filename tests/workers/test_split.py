@@ -1,4 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +172,19 @@ def test_it_goes_beside_an_own_validation_part(recipe: MakeRecipe) -> None:
 
     assert found.test is not None
     assert (len(found.train), len(found.validation), len(found.test)) == (4, 3, 4)
+
+
+def test_what_is_held_out_of_mapped_images_is_a_copy(recipe: MakeRecipe, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 1), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    whole = data(train=[0, 1, 2] * 20)
+    part = replace(whole.parts["train"], images=np.load(tmp_path / "images.npy", mmap_mode="c"))
+
+    parts = split(replace(whole, parts={"train": part}), recipe(validation=0.2), CPU)
+
+    validation = parts.validation
+    assert validation.own is not None
+    assert parts.train.own is None
+    for index in (validation.index, validation.index[[5, 2]], validation.index[:0]):
+        assert np.array_equal(validation.take(index).numpy(), images[index.numpy()])
+    assert validation.own.data_ptr() != parts.train.take(validation.index).data_ptr()
