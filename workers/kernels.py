@@ -114,7 +114,7 @@ class _Largest(torch.autograd.Function):
 
 def _pairs(images: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The first and the second of each two rows (axis 2) or columns (3)."""
-    pairs = images.unflatten(axis, (-1, 2))  # type: ignore[no-untyped-call]  # torch's
+    pairs = images.unflatten(axis, (-1, 2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return pairs.select(axis + 1, 0), pairs.select(axis + 1, 1)
 
 
@@ -139,7 +139,7 @@ class _Flatten(nn.Flatten):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if input.ndim == 4 and input.requires_grad and input.is_contiguous(memory_format=_NHWC):
-            input.register_hook(_turned)  # type: ignore[no-untyped-call]  # torch's
+            input.register_hook(_turned)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return super().forward(input)
 
 

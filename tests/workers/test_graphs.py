@@ -146,7 +146,10 @@ class Stream:
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> None:
     """`graphs.Recorded` for steps on the processor, as `quickened` would make them on a GPU."""
-    nothing: Callable[..., Any] = lambda *_, **__: contextlib.nullcontext()  # noqa: E731 - one line
+
+    def nothing(*_: Any, **__: Any) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     for name in ("device", "graph", "stream"):
         monkeypatch.setattr(torch.cuda, name, nothing)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Played)
