@@ -15,7 +15,7 @@ from types import FrameType
 
 from pydantic import SecretStr, ValidationError
 
-from app import logs
+from app import logs, triton
 from settings import Settings, what_is_wrong
 
 log = logging.getLogger("app")
@@ -39,21 +39,11 @@ def main() -> int:
         return 1
     log.info("%s, home %s", _url(listening), settings.home)
     settings = _with_key(settings, listening)
-    _leave_triton_out()
+    triton.leave_out()
     # Imported late: whoever connects meanwhile waits in the socket's queue, and is not refused.
     from app import serving
 
     return serving.serve(settings, listening)
-
-
-def _leave_triton_out() -> None:
-    """Torch's compiler, which comes with torchvision's networks, imports triton where it is there:
-    90 MB, and pages about what it leaves behind when we end. The server compiles nothing.
-    """
-    # None makes the import fail as if triton were not installed; typeshed knows modules only.
-    sys.modules["triton"] = None  # type: ignore[assignment]
-    # Warns that it counts no kernels of triton's; there are none.
-    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -1,15 +1,18 @@
 """Aliases as they are sent, and what it takes to point one elsewhere without anybody noticing.
 
-Blocks, so it is called in threads; knows no requests.
+What blocks is done in threads; knows no requests.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
+import anyio.to_thread
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app import examples
+from app.predictor import Serving
 from app.resources import Resources
 from app.schemas import Metric, Read, shown
 from database import aliases, checkpoints, ids, jobs
@@ -27,6 +30,21 @@ class PointingRead(Read):
     updated_by: str
 
 
+class ServingRead(Read):
+    """What predicting with it takes, and what was asked of it."""
+
+    processes: int = Field(description="In which it is loaded.")
+    device: str | None = Field(description="null: it is not loaded.")
+    precision: str | None
+    memory_bytes: int = Field(description="Of its weights, in all processes together.")
+    requests: int
+    images: int
+    seconds: float = Field(description="Of computing.")
+    batches: dict[int, int] = Field(
+        description="How many times so many images went through the network together."
+    )
+
+
 class ModelRead(Read):
     """An alias and what it points at. `classes` and `input` are null for damaged files."""
 
@@ -39,6 +57,9 @@ class ModelRead(Read):
     input: str | None = Field(description="Channels x height x width.")
     accuracy: Metric = Field(description="On the validation images; null if it was imported.")
     warm: bool = Field(description="Loaded in the server that answers.")
+    serving: ServingRead | None = Field(
+        description="Of the server that answers, since it started; null: not asked for there yet."
+    )
     updated_at: datetime
     updated_by: str
     history: list[PointingRead] = Field(
@@ -50,21 +71,25 @@ class ModelRead(Read):
 def read(held: Resources, session: Session, rows: Sequence[Alias]) -> list[ModelRead]:
     """Aliases as they are sent."""
     told = aliases.history(session, [row.name for row in rows])
-    warm = set(held.predictor.warm())
+    serving = {one.checkpoint_id: one for one in held.predictor.serving()}
     return [
-        _read(held, session, row, told[row.name], warm=row.checkpoint_id in warm) for row in rows
+        _read(held, session, row, told[row.name], serving.get(row.checkpoint_id)) for row in rows
     ]
 
 
-def point(held: Resources, alias: str, target: str, *, by: str) -> ModelRead:
+async def point(held: Resources, alias: str, target: str, *, by: str) -> ModelRead:
     """Points an alias at a checkpoint, or at the best so far of a job, once that is loaded: whoever
     asks next waits for nothing.
 
-    Raises `Problem` checkpoint_not_found, job_not_found, checkpoint_damaged, parity_failed.
+    Raises `Problem` checkpoint_not_found, job_not_found, checkpoint_damaged, parity_failed,
+    not_ready.
     """
-    with held.reading() as session:
-        chosen = _chosen(session, target).id
-    held.predictor.classifier(chosen)
+    chosen = await anyio.to_thread.run_sync(_chosen_id, held, target)
+    await held.predictor.pool.load(chosen)
+    return await anyio.to_thread.run_sync(partial(_point, held, alias, chosen, by=by))
+
+
+def _point(held: Resources, alias: str, chosen: str, *, by: str) -> ModelRead:
     with held.writing.begin() as session:
         row = aliases.point(session, alias, chosen, by=by)
         [made] = read(held, session, [row])
@@ -73,7 +98,11 @@ def point(held: Resources, alias: str, target: str, *, by: str) -> ModelRead:
 
 
 def _read(
-    held: Resources, session: Session, row: Alias, told: Sequence[object], *, warm: bool
+    held: Resources,
+    session: Session,
+    row: Alias,
+    told: Sequence[object],
+    serving: Serving | None,
 ) -> ModelRead:
     checkpoint = checkpoints.get(session, row.checkpoint_id)
     manifest = _manifest(held, checkpoint.id)
@@ -84,7 +113,8 @@ def _read(
         classes=manifest and manifest.classes,
         input=manifest and _input(manifest),
         accuracy=checkpoint.val_accuracy,
-        warm=warm,
+        warm=serving is not None and serving.processes > 0,
+        serving=serving and ServingRead.model_validate(serving),
         updated_at=row.updated_at,
         updated_by=row.updated_by,
         history=[PointingRead.model_validate(one) for one in told],
@@ -103,6 +133,11 @@ def _manifest(held: Resources, checkpoint_id: str) -> Manifest | None:
 def _input(manifest: Manifest) -> str:
     height, width = manifest.preprocessing.input_size
     return f"{manifest.preprocessing.channels}x{height}x{width}"
+
+
+def _chosen_id(held: Resources, target: str) -> str:
+    with held.reading() as session:
+        return _chosen(session, target).id
 
 
 def _chosen(session: Session, target: str) -> Checkpoint:

@@ -1,18 +1,12 @@
 """The pictures that go with answers: what the network saw, and what spoke for its label.
 
-Knows answers and images; how a picture is computed is the classifier's.
+How they look on the wire; an inference process makes them.
 """
 
-import base64
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from app.schemas import Read
-from app.uploads import Image
 from problems import Problem
-
-if TYPE_CHECKING:
-    from models_store.classifier import Classified, Classifier
 
 Method = Literal["input", "gradcam"]
 
@@ -36,28 +30,3 @@ def check_count(method: Method | None, images: int) -> None:
             hint=f"Send at most {MOST}, or leave explain out.",
             errors=[{"loc": ["query", "explain"], "msg": f"of at most {MOST} images"}],
         )
-
-
-def of(
-    method: Method | None,
-    images: Sequence[Image],
-    found: "Sequence[Classified | Problem]",
-    classifier: "Classifier",
-) -> list[ExplanationRead | None]:
-    """Why each image got its label; None for one without a label. Raises `Problem`
-    no_feature_map.
-    """
-    labelled = [
-        (image.data, int(one.probabilities.argmax()))
-        for image, one in zip(images, found, strict=True)
-        if not isinstance(image.data, Problem) and not isinstance(one, Problem)
-    ]
-    if method is None or not labelled:
-        return [None] * len(found)
-    files, classes = zip(*labelled, strict=True)
-    pictures = iter(classifier.explain(files, classes, method))
-    return [None if isinstance(one, Problem) else _read(method, next(pictures)) for one in found]
-
-
-def _read(method: Method, picture: bytes) -> ExplanationRead:
-    return ExplanationRead(method=method, png_base64=base64.b64encode(picture).decode("ascii"))

@@ -5,12 +5,12 @@ gathered, are `uploads`'.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
+from app.parts import Parts, Unreadable
 from app.validation import unknown_parameter
 from problems import Problem
 
@@ -24,18 +24,6 @@ class Form:
 
     filename: str | None
     fields: dict[str, str]
-
-
-@dataclass
-class _Part:
-    """One part: its headers as they come, then where its bytes belong."""
-
-    header: bytes = b""
-    value: bytes = b""
-    disposition: bytes = b""
-    name: str = ""
-    is_file: bool = False
-    data: bytearray = field(default_factory=bytearray)
 
 
 async def read(
@@ -54,20 +42,24 @@ async def read(
     `what` the file is, and `example`, a name of such a file, are for messages. Raises `Problem`
     invalid_multipart, no_file, unknown_parameter, unsupported_media_type, and what `take` raises.
     """
-    boundary = _boundary(request, example)
-    reader = _Reader(boundary, fields, what=what, example=example, field_bytes=field_bytes)
-    async for piece in request.stream():
-        for data in reader.feed(piece):
-            await take(data)
-    return reader.end()
+    taker = _Taker(fields, what=what, example=example, field_bytes=field_bytes)
+    try:
+        parts = Parts(_boundary(request, example), taker)
+        async for piece in request.stream():
+            parts.feed(piece)
+            for data in taker.taken():
+                await take(data)
+        parts.finish()
+    except Unreadable as error:
+        raise _unreadable(str(error), example) from error
+    return taker.form()
 
 
-class _Reader:
-    """The parser's callbacks, which gather what a piece of the body holds."""
+class _Taker:
+    """What of a form belongs to the file, and what its fields say."""
 
     def __init__(
         self,
-        boundary: bytes,
         fields: Mapping[str, Callable[[str], str]],
         *,
         what: str,
@@ -78,38 +70,20 @@ class _Reader:
         self._field_bytes = field_bytes
         self._what = what
         self._example = example
-        self._part = _Part()
         self._found: dict[str, str] = {}
         self._filename: str | None = None
-        self._has_file = self._ended = False
+        self._has_file = False
         self._for_file: list[bytes] = []
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
-                "on_part_end": self._part_end,
-                "on_end": self._end,
-            },
-        )
+        self._name = ""
+        self._data = bytearray()
 
-    def feed(self, piece: bytes) -> list[bytes]:
-        """What of the file is in this piece of the body."""
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise self._unreadable(str(error)) from error
+    def taken(self) -> list[bytes]:
+        """What came of the file since this was asked last."""
         found, self._for_file = self._for_file, []
         return found
 
-    def end(self) -> Form:
+    def form(self) -> Form:
         """The form, once all of the body was fed."""
-        if not self._ended:
-            raise self._unreadable("it is cut off before its end")
         if not self._has_file:
             raise Problem(
                 "no_file",
@@ -118,67 +92,46 @@ class _Reader:
             )
         return Form(self._filename, {name: text for name, text in self._found.items() if text})
 
-    def _begin(self) -> None:
-        self._part = _Part()
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._part.header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._part.value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._part.header.lower() == b"content-disposition":
-            self._part.disposition = self._part.value
-        self._part.header = self._part.value = b""
-
-    def _headers_finished(self) -> None:
-        part = self._part
-        _, options = parse_options_header(part.disposition)
-        if b"name" not in options:
-            raise self._unreadable("a part of it has no name")
-        part.name = options[b"name"].decode(errors="replace")
-        part.is_file = part.name == "file"
-        if part.name not in ("file", *self._fields):
-            raise unknown_parameter([part.name], ["file", *self._fields], where="body")
-        if part.name in self._found or (part.is_file and self._has_file):
-            raise self._unreadable(f"{part.name} is in it twice")
-        if part.is_file:
-            self._take_file(options.get(b"filename"))
-
-    def _take_file(self, filename: bytes | None) -> None:
-        if filename is None:
+    def begin(self, name: str, filename: str | None) -> None:
+        """A part begins."""
+        if name not in ("file", *self._fields):
+            raise unknown_parameter([name], ["file", *self._fields], where="body")
+        if name in self._found or (name == "file" and self._has_file):
+            raise Unreadable(f"{name} is in it twice")
+        if name == "file" and filename is None:
             raise Problem(
                 "no_file",
                 "The part named file is text, not a file.",
                 hint=f"With curl the file's name follows an @: curl -F file=@{self._example} URL",
             )
-        self._has_file = True
-        self._filename = filename.decode(errors="replace") or None
+        if name == "file":
+            self._has_file = True
+            self._filename = filename or None
+        self._name = name
+        self._data.clear()
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._part.is_file:
-            self._for_file.append(data[start:end])
+    def take(self, data: bytes) -> None:
+        """Bytes of the part."""
+        if self._name == "file":
+            self._for_file.append(data)
             return
-        self._part.data += data[start:end]
-        if len(self._part.data) > self._field_bytes:
-            raise self._unreadable(f"{self._part.name} is longer than {self._field_bytes:,} bytes")
+        self._data += data
+        if len(self._data) > self._field_bytes:
+            raise Unreadable(f"{self._name} is longer than {self._field_bytes:,} bytes")
 
-    def _part_end(self) -> None:
-        name = self._part.name
-        if not self._part.is_file:
-            text = self._part.data.decode(errors="replace")
-            self._found[name] = self._fields[name](text) if text else ""
+    def end(self) -> None:
+        """The part is whole."""
+        if self._name != "file":
+            text = self._data.decode(errors="replace")
+            self._found[self._name] = self._fields[self._name](text) if text else ""
 
-    def _end(self) -> None:
-        self._ended = True
 
-    def _unreadable(self, reason: str) -> Problem:
-        return Problem(
-            "invalid_multipart",
-            f"The multipart body cannot be read: {reason[:200]}.",
-            hint=_HINT.format(self._example),
-        )
+def _unreadable(reason: str, example: str) -> Problem:
+    return Problem(
+        "invalid_multipart",
+        f"The multipart body cannot be read: {reason[:200]}.",
+        hint=_HINT.format(example),
+    )
 
 
 def _boundary(request: Request, example: str) -> bytes:

@@ -37,12 +37,17 @@ class Models:
         self._changes = 0
         self._lock = threading.Lock()
 
+    def known(self, model: str | None) -> Meant | None:
+        """What it means, if that is remembered: without a look into the database."""
+        known = self._known.get(model)
+        fresh = known is not None and self._clock() - known[0] < FRESH_SECONDS
+        return known[1] if known is not None and fresh else None
+
     def meant(self, model: str | None) -> Meant:
         """Raises what `wanted` raises, each time anew."""
         began, changes = self._clock(), self._changes
-        known = self._known.get(model)
-        if known is not None and began - known[0] < FRESH_SECONDS:
-            return known[1]
+        if known := self.known(model):
+            return known
         with self._sessions() as session:
             row = wanted(session, model)
             found = Meant(row.id, row.job_id)

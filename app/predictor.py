@@ -1,65 +1,279 @@
-"""Keeps classifiers warm: each is loaded once, however many ask for it at the same time.
+"""Hands images to the inference processes, which classify together what waits together.
 
-Blocks, so it is called in threads; knows nothing of requests or rows. torch comes with the first
-classifier, never with this module.
+Nothing is waited for: who comes alone is answered at once. Lives in the server's event loop. Knows
+neither HTTP nor rows; which process has which checkpoint is `app.inference.pool`'s to know.
 """
 
-import threading
-from collections import OrderedDict
-from concurrent.futures import Future
-from pathlib import Path
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from models_store.classifier import Classifier
+from app.inference.entry import MOST
+from app.inference.pool import Loaded, Pool, Process
+from problems import Problem
 
-KEPT = 8
+log = logging.getLogger(__name__)
+
+# Images that a process is given before it has answered; what waits here can still be dropped, or
+# be given to another process.
+_WINDOW = 2 * MOST
+# Images at one process upon which another is asked to load the model too.
+_CROWD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many may wait, and how long."""
+
+    requests: int
+    request_bytes: int  # of their images, together
+    seconds: float  # of one request
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Images, and what is wanted of them. A `Problem` in place of an image is passed on."""
+
+    checkpoint_id: str
+    filenames: Sequence[str | None]
+    images: Sequence[bytes | Problem]
+    top_k: int
+    threshold: float
+    explain: str | None
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was asked of a checkpoint since the server started."""
+
+    requests: int = 0
+    images: int = 0
+    seconds: float = 0.0  # of computing
+    batches: Counter[int] = field(default_factory=Counter)  # by the number of their images
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A checkpoint that is loaded, or was asked for: what it takes, and its figures."""
+
+    checkpoint_id: str
+    processes: int
+    device: str | None
+    precision: str | None
+    memory_bytes: int
+    requests: int
+    images: int
+    seconds: float
+    batches: dict[int, int]
+
+    @classmethod
+    def of(cls, checkpoint_id: str, loaded: Loaded | None, figures: Figures) -> Self:
+        """Of a checkpoint that may not be loaded any more."""
+        return cls(
+            checkpoint_id,
+            processes=loaded.processes if loaded else 0,
+            device=loaded.device if loaded else None,
+            precision=loaded.precision if loaded else None,
+            memory_bytes=loaded.memory_bytes if loaded else 0,
+            requests=figures.requests,
+            images=figures.images,
+            seconds=figures.seconds,
+            batches=dict(figures.batches),
+        )
+
+
+@dataclass(eq=False, slots=True)
+class _Pending:
+    number: int
+    asked: Asked
+    answer: asyncio.Future[bytes]
+    at: Process | None = None
+    alone: bool = False
 
 
 class Predictor:
-    """The most recently used `kept` classifiers below `root`; threads may share it."""
+    """Questions of one server to its pool."""
 
-    def __init__(self, root: Path, *, device: str, kept: int = KEPT) -> None:
-        self._root = root
-        self._device = device
-        self._kept = kept
-        self._warm: OrderedDict[str, Future[Classifier]] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, pool: Pool, bounds: Bounds) -> None:
+        self.pool = pool
+        self._bounds = bounds
+        self._waiting: dict[str, deque[_Pending]] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._figures: dict[str, Figures] = {}
+        self._number = 0
+        self._requests = self._request_bytes = 0
+        pool.heard, pool.ended, pool.loaded = self._hear, self._lose, self._pump
 
-    def classifier(self, checkpoint_id: str) -> "Classifier":
-        """The classifier of a checkpoint, loaded if it must be.
+    async def classify(self, asked: Asked) -> bytes:
+        """The answers, a list in JSON, in the form of `app.predictions`.
 
-        Raises `Problem` checkpoint_not_found, checkpoint_damaged.
+        Raises `Problem` overloaded, too_slow, checkpoint_not_found, checkpoint_damaged,
+        no_feature_map, and of a single image what `images.decode` raises.
         """
-        with self._lock:
-            loading = self._warm.get(checkpoint_id)
-            first = loading is None
-            if loading is None:
-                loading = self._warm[checkpoint_id] = Future()
-            self._warm.move_to_end(checkpoint_id)
-            while len(self._warm) > self._kept:
-                self._warm.popitem(last=False)
-        if first:
-            self._load(checkpoint_id, loading)
-        return loading.result()
-
-    def forget(self, checkpoint_id: str) -> None:
-        """Lets go of a classifier; requests that use it now still end well."""
-        with self._lock:
-            self._warm.pop(checkpoint_id, None)
-
-    def warm(self) -> list[str]:
-        """Checkpoints whose classifiers are loaded or on the way; most recently used last."""
-        with self._lock:
-            return list(self._warm)
-
-    def _load(self, checkpoint_id: str, loading: "Future[Classifier]") -> None:
-        from models_store.classifier import Classifier
-
+        size = sum(len(image) for image in asked.images if isinstance(image, bytes))
+        large = self._request_bytes + size > self._bounds.request_bytes
+        if self._requests >= self._bounds.requests or (large and self._requests):
+            raise Problem("overloaded", "Too many images wait to be classified.")
+        self._requests += 1
+        self._request_bytes += size
         try:
-            loading.set_result(Classifier.load(self._root / checkpoint_id, device=self._device))
-        except BaseException as error:
-            with self._lock:
-                if self._warm.get(checkpoint_id) is loading:
-                    del self._warm[checkpoint_id]  # the next one tries again
-            loading.set_exception(error)
+            return await self._classified(asked)
+        finally:
+            self._requests -= 1
+            self._request_bytes -= size
+
+    @property
+    def requests(self) -> int:
+        """Requests that wait or are worked at."""
+        return self._requests
+
+    def serving(self) -> list[Serving]:
+        """What is loaded, or was asked for. From any thread."""
+        warm = {one.checkpoint_id: one for one in self.pool.warm()}
+        figures = dict(self._figures)
+        return [
+            Serving.of(one, warm.get(one), figures.get(one, Figures()))
+            for one in sorted(warm.keys() | figures.keys())
+        ]
+
+    async def _classified(self, asked: Asked) -> bytes:
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        pending = _Pending(self._number, asked, loop.create_future())
+        self._pending[pending.number] = pending
+        late = loop.call_later(self._bounds.seconds, self._give_up, pending)
+        try:
+            if not self.pool.having(asked.checkpoint_id):
+                await self._loaded(pending)
+            self._waiting.setdefault(asked.checkpoint_id, deque()).append(pending)
+            self._pump(asked.checkpoint_id)
+            return await pending.answer
+        finally:
+            late.cancel()
+            self._drop(pending)
+
+    async def _loaded(self, pending: _Pending) -> None:
+        """Once the checkpoint is loaded, or the request has ended."""
+        load = asyncio.create_task(self.pool.load(pending.asked.checkpoint_id))
+        await asyncio.wait((load, pending.answer), return_when=asyncio.FIRST_COMPLETED)
+        if load.done():
+            load.result()
+        else:
+            load.cancel()  # of this waiting alone: others may wait for it too
+
+    def _give_up(self, pending: _Pending) -> None:
+        late = Problem("too_slow", f"It took longer than {self._bounds.seconds:g} seconds.")
+        _fail(pending, late)
+
+    def _drop(self, pending: _Pending) -> None:
+        """Of a request that has ended, in whatever way, nothing is to be done any more."""
+        del self._pending[pending.number]
+        if pending.at is not None:
+            pending.at.link.say({"do": "drop", "number": pending.number})
+            self._take_back(pending)
+        elif waiting := self._waiting.get(pending.asked.checkpoint_id):
+            with contextlib.suppress(ValueError):
+                waiting.remove(pending)
+
+    # -- to the processes -----------------------------------------------------------------------
+
+    def _pump(self, checkpoint_id: str) -> None:
+        """Gives what waits for a checkpoint to the processes that have it and have room."""
+        waiting = self._waiting.get(checkpoint_id)
+        while waiting:
+            having = self.pool.having(checkpoint_id)
+            if not having:  # it was let go of, or its process is no more
+                self._load_again(checkpoint_id)
+                return
+            process = min(having, key=lambda one: one.images)
+            if process.images >= _CROWD:
+                self.pool.spread(checkpoint_id)
+            if process.images >= _WINDOW:
+                return
+            self._ask(process, waiting.popleft())
+        self._waiting.pop(checkpoint_id, None)
+
+    def _ask(self, process: Process, pending: _Pending) -> None:
+        asked = pending.asked
+        process.take(pending.number, asked.checkpoint_id, len(asked.images))
+        pending.at = process
+        said = {
+            "do": "classify",
+            "number": pending.number,
+            "checkpoint": asked.checkpoint_id,
+            "filenames": asked.filenames,
+            "sizes": [
+                len(one) if isinstance(one, bytes) else one.as_dict() for one in asked.images
+            ],
+            "top_k": asked.top_k,
+            "threshold": asked.threshold,
+            "explain": asked.explain,
+            "alone": pending.alone,
+        }
+        process.link.say(said, [one for one in asked.images if isinstance(one, bytes)])
+
+    def _take_back(self, pending: _Pending) -> None:
+        if pending.at is not None:
+            pending.at.give_back(pending.number, len(pending.asked.images))
+            pending.at = None
+
+    def _load_again(self, checkpoint_id: str) -> None:
+        """For requests that were to be answered by a process that has it no more."""
+        task = asyncio.create_task(self.pool.load(checkpoint_id))
+
+        def done(_: object) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                for pending in self._waiting.pop(checkpoint_id, ()):
+                    _fail(pending, error)
+
+        task.add_done_callback(done)
+
+    # -- from the processes ---------------------------------------------------------------------
+
+    def _hear(self, process: Process, said: dict[str, Any], data: bytes) -> None:
+        if said["did"] == "batch":
+            self._note(said)
+            for checkpoint_id in [one for one in process.warm if one in self._waiting]:
+                self._pump(checkpoint_id)
+            return
+        pending = self._pending.get(said["number"])
+        if pending is None or pending.at is not process:  # given up, or asked again elsewhere
+            return
+        self._take_back(pending)
+        if "problem" in said:
+            _fail(pending, Problem(**said["problem"]))
+        elif not pending.answer.done():
+            pending.answer.set_result(data)
+
+    def _note(self, said: dict[str, Any]) -> None:
+        figures = self._figures.setdefault(said["checkpoint"], Figures())
+        figures.requests += said["requests"]
+        figures.images += said["images"]
+        figures.seconds += said["seconds"]
+        figures.batches[said["images"]] += 1
+
+    def _lose(self, process: Process) -> None:
+        """Asks elsewhere what a process has not answered before it ended. One that was asked alone
+        is what ended it; of a batch it could be any, so each is asked alone.
+        """
+        lost = [one for one in self._pending.values() if one.at is process]
+        for number, pending in enumerate(lost):
+            pending.at = None
+            if pending.alone and number == 0:
+                _fail(pending, Problem("internal", "The process that computed it has ended."))
+                continue
+            pending.alone = True
+            self._waiting.setdefault(pending.asked.checkpoint_id, deque()).append(pending)
+        for checkpoint_id in {one.asked.checkpoint_id for one in lost}:
+            self._pump(checkpoint_id)
+
+
+def _fail(pending: _Pending, error: BaseException) -> None:
+    if not pending.answer.done():
+        pending.answer.set_exception(error)
+        pending.answer.exception()  # nobody may wait for it any more

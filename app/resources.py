@@ -11,14 +11,20 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.feed import Feed
+from app.inference import devices
+from app.inference.devices import Device
+from app.inference.entry import Plan
+from app.inference.link import start_method
+from app.inference.pool import Pool
 from app.models import Models
-from app.predictor import Predictor
+from app.predictor import Bounds, Predictor
+from app.preloading import Preloading
 from app.warmup import Warmup
 from database import engine
 from settings import Settings
 
-# Predictions compute; more of them at once than this only take the cores from each other.
-_PREDICTIONS_AT_ONCE = 4
+# Of images that wait to be classified.
+_WAITING_BYTES = 512_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,9 @@ class Resources:
     writing: sessionmaker[Session]
     warmup: Warmup
     predictor: Predictor
+    predict_device: Device
+    preloading: Preloading
     models: Models
-    predicting: anyio.CapacityLimiter
     drawing: anyio.CapacityLimiter
     receiving: anyio.CapacityLimiter
     feed: Feed
@@ -42,19 +49,40 @@ class Resources:
         """The resources of a server with these settings."""
         database = engine.connect(settings.database)
         reading = engine.session_factory(database, read_only=True)
-
+        device = Device(settings.predict_device)
+        pool = _pool(settings, device)
         return cls(
             settings=settings,
             database=database,
             reading=reading,
             writing=engine.session_factory(database),
-            warmup=Warmup(device=settings.predict_device),
-            predictor=Predictor(settings.checkpoints, device=settings.predict_device),
+            warmup=Warmup(),
+            predictor=Predictor(
+                pool,
+                Bounds(
+                    requests=settings.predict_queue,
+                    request_bytes=_WAITING_BYTES,
+                    seconds=settings.predict_timeout_seconds,
+                ),
+            ),
+            predict_device=device,
+            preloading=Preloading(pool, device, reading, settings.predict_preload),
             models=Models(reading),
-            predicting=anyio.CapacityLimiter(_PREDICTIONS_AT_ONCE),
             # Who waits for a picture holds no thread: one is drawn at a time anyway.
             drawing=anyio.CapacityLimiter(1),
             # Each takes a process with a torch of its own.
             receiving=anyio.CapacityLimiter(1),
             feed=Feed(reading),
         )
+
+
+def _pool(settings: Settings, device: Device) -> Pool:
+    bounds = devices.bounds(settings)
+    plan = Plan(
+        settings.checkpoints,
+        device="cpu",
+        precision=settings.predict_precision,
+        threads=devices.threads(bounds.processes),
+        log_level=settings.log_level,
+    )
+    return Pool(plan, bounds, method=start_method(settings.start_method), device=device)

@@ -9,11 +9,12 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio.to_thread
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
 
+from app.resources import Resources
 from database import events, processes
 from database.leases import LOOK_SECONDS, Watch
 
@@ -23,41 +24,55 @@ _HOST = socket.gethostname()
 
 
 @contextlib.asynccontextmanager
-async def running(sessions: sessionmaker[Session], watch: Watch) -> AsyncIterator[None]:
+async def running(held: Resources, watch: Watch) -> AsyncIterator[None]:
     """Upkeep every two seconds inside of the context; a goodbye at its end."""
-    await anyio.to_thread.run_sync(_once, sessions, watch)
-    task = asyncio.create_task(_again_and_again(sessions, watch))
+    await anyio.to_thread.run_sync(_once, held, watch)
+    task = asyncio.create_task(_again_and_again(held, watch))
     try:
         yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await anyio.to_thread.run_sync(_goodbye, sessions)
+        await anyio.to_thread.run_sync(_goodbye, held)
 
 
-async def _again_and_again(sessions: sessionmaker[Session], watch: Watch) -> None:
+async def _again_and_again(held: Resources, watch: Watch) -> None:
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         try:
-            await anyio.to_thread.run_sync(_once, sessions, watch)
+            held.predictor.pool.tidy()
+            await anyio.to_thread.run_sync(_once, held, watch)
         except SQLAlchemyError as error:  # a full disk, say: the same every two seconds
             log.error("upkeep failed, it is tried again: %s", getattr(error, "orig", error))
         except Exception:
             log.exception("upkeep failed, it is tried again")
 
 
-def _once(sessions: sessionmaker[Session], watch: Watch) -> None:
-    with sessions.begin() as session:
+def _once(held: Resources, watch: Watch) -> None:
+    with held.writing.begin() as session:
         processes.seen(session, role="server", pid=os.getpid(), host=_HOST)
+        for pid, device in held.predictor.pool.pids():
+            processes.seen(session, role="predictor", pid=pid, host=_HOST, device=device)
         events.forget_progress(session)
+    held.predict_device.look(partial(_held_devices, held))
     for job_id in watch.give_up_silent():
         log.warning("%s: its worker was lost", job_id)
 
 
-def _goodbye(sessions: sessionmaker[Session]) -> None:
+def _held_devices(held: Resources) -> frozenset[str]:
+    """Those that jobs compute on."""
+    with held.reading() as session:
+        return frozenset(
+            row.device for row in processes.alive(session) if row.job_id and row.device
+        )
+
+
+def _goodbye(held: Resources) -> None:
     try:
-        with sessions.begin() as session:
+        with held.writing.begin() as session:
             processes.forget(session, pid=os.getpid(), host=_HOST)
+            for pid, _ in held.predictor.pool.pids():
+                processes.forget(session, pid=pid, host=_HOST)
     except SQLAlchemyError as error:  # without it the server is listed for 15 s more
         log.error("no goodbye could be written: %s", getattr(error, "orig", error))

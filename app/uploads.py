@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from app.parts import Parts, Unreadable, boundary_of
 from app.validation import unknown_parameter
 from problems import Problem, did_you_mean
 
@@ -141,87 +140,106 @@ def _unknown_member(name: str, parameters: Sequence[str]) -> Problem:
 
 
 async def _multipart(request: Request, limits: Limits) -> Upload:
-    form = await _form(request, limits)
+    gathered = _Gathered(limits)
     try:
-        parts = _file_parts(form, limits)
-        images = [await _image(part, limits) for part in parts]
-        values = {name: form[name] for name in limits.fields if name in form}
-    finally:
-        await form.close()
-    # An empty field of a form is one that nobody filled in.
-    return Upload(images, {name: str(value) for name, value in values.items() if value != ""})
-
-
-async def _form(request: Request, limits: Limits) -> FormData:
-    try:
+        parts = Parts(boundary_of(request.headers["content-type"]), gathered)
         async with aclosing(request.stream()) as stream:
-            return await _WholeForm(
-                request.headers, stream,
-                max_files=limits.images, max_fields=_FIELDS_AT_MOST, max_part_size=_FIELD_BYTES,
-            ).parse()  # fmt: skip
-    except MultiPartException as error:
-        raise _unreadable_form(error.message, limits) from error
+            async for piece in stream:
+                parts.feed(piece)
+        parts.finish()
+    except Unreadable as error:
+        raise _unreadable_form(str(error)) from error
+    return gathered.upload()
 
 
-class _WholeForm(MultiPartParser):
-    """Starlette's reader of forms, which takes one that ends in the middle for a shorter one."""
+class _Gathered:
+    """The parts of a form, in memory; of an image that is too large nothing is kept."""
 
-    _ended = False
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._images: list[Image] = []
+        self._fields: dict[str, str] = {}
+        self._strangers: list[str] = []
+        self._misnamed: str | None = None  # a file under another name
+        self._has_text = False  # where the file should be
+        self._count = 0
+        self._name: str = ""
+        self._filename: str | None = None
+        self._data: list[bytes] = []
+        self._size = self._most = 0
 
-    def on_end(self) -> None:
-        """Called at the boundary that closes a form."""
-        self._ended = True
+    def begin(self, name: str, filename: str | None) -> None:
+        """A part begins. Raises `Problem` too_many_files, and `Unreadable`."""
+        self._count += 1
+        if filename is not None and self._count > self._limits.images:
+            raise _too_many(self._limits)
+        if self._count > self._limits.images + _FIELDS_AT_MOST:
+            raise Unreadable("it has too many parts")
+        self._name, self._filename = name, filename
+        self._data, self._size = [], 0
+        self._most = _FIELD_BYTES if filename is None else self._limits.image_bytes
+        if name not in ("file", *self._limits.fields):
+            if name not in self._strangers:
+                self._strangers.append(name)
+            if filename is not None and self._misnamed is None:
+                self._misnamed = name
+        elif name == "file" and filename is None:
+            self._has_text = True
 
-    async def parse(self) -> FormData:
-        """The parts. Raises `MultiPartException`."""
-        form = await super().parse()
-        if self._ended:
-            return form
-        for file in self._files_to_close_on_error:
-            file.close()
-        raise MultiPartException("it ends before its last boundary")
+    def take(self, data: bytes) -> None:
+        """Bytes of the part. Raises `Unreadable` for a field of too many."""
+        self._size += len(data)
+        if self._size <= self._most:
+            self._data.append(data)
+        elif self._filename is None:
+            raise Unreadable(f"{self._name[:80]} is longer than {_FIELD_BYTES:,} bytes")
+        else:
+            self._data.clear()
+
+    def end(self) -> None:
+        """The part is whole."""
+        if self._name == "file" and self._filename is not None:
+            too_large = self._size > self._most
+            data = _too_large(self._limits) if too_large else b"".join(self._data)
+            self._images.append(Image(self._filename or None, data))
+        elif self._name in self._limits.fields:
+            self._fields[self._name] = b"".join(self._data).decode(errors="replace")
+        self._data = []
+
+    def upload(self) -> Upload:
+        """All of it. Raises `Problem` for parts of other names, and when no part is a file."""
+        if self._has_text:
+            raise Problem(
+                "no_file",
+                "The part named file is text, not a file.",
+                hint="With curl the file's name follows an @: curl -F file=@image.jpg URL",
+            )
+        if not self._images and self._misnamed is not None:
+            raise Problem(
+                "no_file",
+                "No part is named file.",
+                hint=f"The part with the image is named {self._misnamed[:80]!r}: name it file.",
+            )
+        if self._strangers:
+            raise unknown_parameter(self._strangers, ["file", *self._limits.fields], where="body")
+        if not self._images:
+            raise Problem("no_file", "No part is named file.")
+        # An empty field of a form is one that nobody filled in.
+        return Upload(self._images, {name: text for name, text in self._fields.items() if text})
 
 
-async def _image(part: UploadFile, limits: Limits) -> Image:
-    if part.size is not None and part.size > limits.image_bytes:
-        return Image(part.filename, _too_large(limits))
-    return Image(part.filename, await part.read())
+def _too_many(limits: Limits) -> Problem:
+    return Problem(
+        "too_many_files",
+        f"There are more than {limits.images} files.",
+        hint=f"Send at most {limits.images} in one request.",
+    )
 
 
-def _file_parts(form: FormData, limits: Limits) -> list[UploadFile]:
-    """The parts named file. Raises `Problem` for parts of other names, and when there are none."""
-    strangers = [name for name in dict.fromkeys(form) if name not in ("file", *limits.fields)]
-    parts = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-    if parts and not strangers and len(parts) == len(form.getlist("file")):
-        return parts
-    if "file" in form and len(parts) < len(form.getlist("file")):
-        raise Problem(
-            "no_file",
-            "The part named file is text, not a file.",
-            hint="With curl the file's name follows an @: curl -F file=@image.jpg URL",
-        )
-    misnamed = next((name for name in strangers if isinstance(form[name], UploadFile)), None)
-    if not parts and misnamed is not None:
-        raise Problem(
-            "no_file",
-            "No part is named file.",
-            hint=f"The part with the image is named {misnamed[:80]!r}: name it file.",
-        )
-    if strangers:
-        raise unknown_parameter(strangers, ["file", *limits.fields], where="body")
-    raise Problem("no_file", "No part is named file.")
-
-
-def _unreadable_form(detail: str, limits: Limits) -> Problem:
-    if detail.startswith("Too many files"):
-        return Problem(
-            "too_many_files",
-            f"There are more than {limits.images} files.",
-            hint=f"Send at most {limits.images} in one request.",
-        )
+def _unreadable_form(detail: str) -> Problem:
     return Problem(
         "invalid_multipart",
-        f"The multipart body cannot be read: {detail[:200]}",
+        f"The multipart body cannot be read: {detail[:200]}.",
         hint="Leave the Content-Type to your HTTP client, which adds the boundary: "
         "curl -F file=@image.jpg URL",
     )

@@ -1,4 +1,4 @@
-"""Loads torch and what predictions and plans need, in a thread, while the server listens already.
+"""Loads torch and what plans need, in a thread, while the server listens already.
 
 Nothing on the way to `app.main` imports torch; who needs it waits here first, so that it is
 imported by one thread only.
@@ -20,8 +20,7 @@ _PATIENCE_SECONDS = 30.0
 class Warmup:
     """The state of loading: `loading`, then `ok` or `failed` for good."""
 
-    def __init__(self, *, device: str) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._done: Future[None] = Future()
         # A daemon: a server that is told to stop does not wait for torch.
         self._thread = threading.Thread(target=self._run, name="warmup", daemon=True)
@@ -51,7 +50,7 @@ class Warmup:
 
     def _run(self) -> None:
         try:
-            _load(self._device)
+            _load()
         except BaseException as error:
             log.exception("torch cannot be loaded")
             self._done.set_exception(error)
@@ -59,14 +58,13 @@ class Warmup:
             self._done.set_result(None)
 
 
-def _load(device: str) -> None:
+def _load() -> None:
     """Imports what later requests import, and runs the first plan, which costs ten of the next."""
     import torch
 
-    from models_store import architectures, checkpoints, classifier  # noqa: F401
+    from models_store import architectures, checkpoints  # noqa: F401
 
-    if device == "cpu":
-        # Requests are many and small: they share the cores better as one thread each.
-        torch.set_num_threads(1)
+    # Plans compute next to nothing, and what predicts has the cores.
+    torch.set_num_threads(1)
     planned = architectures.plan("mnist_net", channels=1, size=(28, 28), classes=10)
     architectures.flops(planned)

@@ -3,6 +3,7 @@
 Loaded from a checkpoint folder alone. Knows nothing of HTTP, labels chosen or thresholds.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from images import Decoded
-from models_store import architectures, checkpoints, explaining, preprocess, report
+from models_store import architectures, checkpoints, explaining, preprocess, reduced, report
 from models_store.manifest import Manifest, Preprocessing
 from models_store.shaping import shape
 from problems import Problem
 
+Precision = Literal["fp32", "bf16"]
 Notice = Literal["inverted", "upscaled", "extreme_aspect_ratio", "first_frame_only"]
 
 # Resizing whole squeezes an image whose shape is further than this from what was trained on.
@@ -37,20 +39,38 @@ class Classified:
 class Classifier:
     """A network in eval mode with the preprocessing it was judged with; threads may share it."""
 
-    def __init__(self, manifest: Manifest, network: nn.Module, device: str, folder: Path) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        network: nn.Module,
+        device: str,
+        folder: Path,
+        precision: Precision = "fp32",
+    ) -> None:
         self.manifest = manifest
+        self.precision = precision
         self._network = network
         self._device = device
         self._folder = folder
         self._fitted: float | None = None  # not judged yet
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """From a checkpoint folder. Raises `Problem` checkpoint_not_found, checkpoint_damaged."""
+    def load(
+        cls, folder: Path, *, device: str = "cpu", precision: Precision | Literal["auto"] = "fp32"
+    ) -> Self:
+        """From a checkpoint folder. `auto` computes in bf16 where the device does so natively and
+        the job that made the checkpoint has proved that its labels stay what they were judged as.
+
+        Raises `Problem` checkpoint_not_found, checkpoint_damaged.
+        """
         manifest = checkpoints.read_manifest(folder)
         network = network_of(folder, manifest)
+        if precision == "auto":
+            precision = "bf16" if _may_reduce(folder, device) else "fp32"
+        if precision == "bf16":
+            reduced.reduce(network)
         network.to(device).to(memory_format=torch.channels_last)
-        loaded = cls(manifest, network, device, folder)
+        loaded = cls(manifest, network, device, folder, precision)
         loaded._temperature()
         return loaded
 
@@ -75,11 +95,33 @@ class Classifier:
         temperature = self._temperature()
         pre = self.manifest.preprocessing
         with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self._device)
-            logits = self._network(preprocess.to_input(batch, pre.normalize, pre.transforms))
-            calibrated = (logits.cpu().double() / temperature).softmax(dim=1)
+            batch = _on_device(_padded(pixels), self._device)
+            inputs = preprocess.to_input(batch, pre.normalize, pre.transforms)
+            with reduced.computing(self._device, reduced=self.precision == "bf16"):
+                logits = self._network(inputs)
+            calibrated = (logits[: len(pixels)].cpu().double() / temperature).softmax(dim=1)
             result: NDArray[np.float64] = calibrated.numpy()
         return result
+
+    def warm_up(self, *, most: int, seconds: float) -> int:
+        """Runs batches of 1, 2, 4 … images, so that none that comes later pays for what PyTorch
+        prepares for a size that it has not met. Returns the largest size, at most `most`, before
+        which none took longer than `seconds`: more at a time gain little and let others wait.
+        """
+        pre = self.manifest.preprocessing
+        size = 1
+        while True:
+            began = time.perf_counter()
+            self.probabilities(np.zeros((size, pre.height, pre.width, pre.channels), np.uint8))
+            if 2 * size > most or time.perf_counter() - began > seconds / 2:
+                return size
+            size *= 2
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the network's numbers take."""
+        held = (*self._network.parameters(), *self._network.buffers())
+        return sum(one.numel() * one.element_size() for one in held)
 
     def explain(
         self, files: Sequence[bytes], classes: Sequence[int], method: explaining.Method
@@ -93,7 +135,8 @@ class Classifier:
         shown = list(seen.cpu().numpy())
         if method == "gradcam":
             inputs = preprocess.to_input(seen, pre.normalize)
-            heats = explaining.gradcam(self._network, inputs, classes)
+            with reduced.computing(self._device, reduced=self.precision == "bf16"):
+                heats = explaining.gradcam(self._network, inputs, classes)
             shown = [explaining.heated(*one) for one in zip(shown, heats, strict=True)]
         return [explaining.png(one) for one in shown]
 
@@ -134,6 +177,30 @@ def network_of(folder: Path, manifest: Manifest) -> nn.Module:
     except RuntimeError as error:
         raise checkpoints.damaged(folder, "its weights do not fit its manifest") from error
     return network.eval().requires_grad_(False)
+
+
+def _may_reduce(folder: Path, device: str) -> bool:
+    return reduced.is_native(torch.device(device)) and report.proves_bf16(folder)
+
+
+def _padded(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With as many black images after it as make their number a power of two: oneDNN prepares
+    itself for each number anew, which takes longer than those images do.
+    """
+    count = len(pixels)
+    full = 1 << (count - 1).bit_length()
+    if full == count:
+        return pixels
+    batch = np.zeros((full, *pixels.shape[1:]), np.uint8)
+    batch[:count] = pixels
+    return batch
+
+
+def _on_device(pixels: NDArray[np.uint8], device: str) -> torch.Tensor:
+    batch = torch.from_numpy(pixels)
+    if device.startswith("cuda"):  # from pinned memory the copy does not wait, nor do we
+        return batch.pin_memory().to(device, non_blocking=True)
+    return batch.to(device)
 
 
 def _warnings(image: Decoded, pre: Preprocessing) -> tuple[Notice, ...]:

@@ -31,6 +31,7 @@ def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
         size=(preprocessing.height, preprocessing.width),
         channels=preprocessing.channels,
         invert=None if border is None else InvertRule(border=border),
+        look_at_border=False,
     )
 
 

@@ -117,6 +117,11 @@ class Evaluation(_Record):
     parity: Parity | None = Field(
         None, description="null: the images were not there any more, or it was judged before."
     )
+    parity_bf16: Parity | None = Field(
+        None,
+        description="The same in bfloat16: where it passed, `/predict` computes so. null: the "
+        "machine that trained does not do so natively.",
+    )
 
 
 def write(folder: Path, evaluation: Evaluation) -> None:
@@ -141,6 +146,15 @@ def read_temperature(folder: Path) -> float | None:
         return None
     except (KeyError, TypeError) as error:
         raise ValueError("no temperature in it") from error
+
+
+def proves_bf16(folder: Path) -> bool:
+    """Whether its labels were found to be the same in bfloat16. False for what cannot be read."""
+    try:
+        proof = json.loads((folder / EVALUATION).read_bytes())["parity_bf16"]
+        return proof is not None and proof["passed"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def read(folder: Path) -> Evaluation | None:

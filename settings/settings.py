@@ -84,9 +84,37 @@ class Settings(BaseSettings):
         description="How training processes start. auto: forkserver on Linux, spawn elsewhere.",
     )
     predict_device: str = Field(
-        default="cpu",
-        pattern=r"^(cpu|cuda(:\d+)?|mps)$",
-        description="Device that predictions are computed on: cpu, cuda, cuda:1, mps.",
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="Device that predictions are computed on: cpu, cuda, cuda:1, mps. auto: a GPU "
+        "that no job holds, else the CPU.",
+    )
+    predict_precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="auto: bf16 where the device computes so natively and the job has proved that "
+        "its model's labels stay the same.",
+    )
+    predict_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that compute predictions on the CPU; 0: one for each core, up to 4.",
+    )
+    predict_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Weights of models that stay loaded, together; 0: a quarter of the memory.",
+    )
+    predict_idle_seconds: float = Field(
+        default=3600.0, gt=0, description="A model that nobody asks for so long is unloaded."
+    )
+    predict_queue: int = Field(
+        default=256, ge=1, description="Predictions that may wait; more are answered with 429."
+    )
+    predict_preload: Words = Field(
+        default=("*",),
+        description="Aliases whose models are loaded when the server starts, with commas between; "
+        "`*`: all of them.",
     )
     max_image_bytes: int = Field(
         default=25_000_000, ge=1, description="Largest image in a request."
@@ -125,7 +153,7 @@ class Settings(BaseSettings):
         """A home is the same folder wherever a program was started."""
         return None if value is None else value.expanduser().absolute()
 
-    @field_validator("allowed_hosts", "cors_origins", "mirror", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "mirror", "predict_preload", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):

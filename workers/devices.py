@@ -7,6 +7,7 @@ import os
 
 import torch
 
+from models_store import reduced
 from models_store.fields import Computed, Device, Precision
 from problems import Problem
 from workers import heap
@@ -60,7 +61,7 @@ def precision(wanted: Precision, device: torch.device) -> Computed:
         )
     if wanted != "auto":
         return wanted
-    return "bf16" if _has_bf16(device) else "fp32"
+    return "bf16" if reduced.is_native(device) else "fp32"
 
 
 def repeat_to_the_bit() -> None:
@@ -84,12 +85,3 @@ def set_up(computed: Computed, device: torch.device, *, deterministic: bool = Fa
         rounding = "tf32" if computed == "tf32" else "ieee"
         torch.backends.cuda.matmul.fp32_precision = rounding
         torch.backends.cudnn.conv.fp32_precision = rounding  # type: ignore[attr-defined]
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        has = torch.cpu.get_capabilities()
-        return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-    return False

@@ -22,6 +22,7 @@ from models_store.fields import Recipe
 from models_store.report import Evaluation, Mistake, Parity
 from problems import Problem
 from workers import parity, training
+from workers.parity import Proofs
 from workers.reporter import Stopped
 from workers.split import Split
 from workers.training import Metrics, Run, Samples
@@ -74,15 +75,16 @@ class Judge:
         measured = self._pass(network, self._judged, tally)
         said = self._report(manifest.id, tally, fitted_count)
         report.write(best, said)  # also for the classifier of the proof, which reads it
-        proof = self._prove(best, labels)
-        report.write(best, said.model_copy(update={"parity": proof}))
-        return Judged(None if self.parts.test is None else measured, proof)
+        proofs = self._prove(best, labels)
+        found = {"parity": proofs.parity, "parity_bf16": proofs.parity_bf16}
+        report.write(best, said.model_copy(update=found))
+        return Judged(None if self.parts.test is None else measured, proofs.parity)
 
     @property
     def _judged(self) -> Samples:
         return self.parts.validation if self.parts.test is None else self.parts.test
 
-    def _prove(self, best: Path, labels: Labels) -> Parity | None:
+    def _prove(self, best: Path, labels: Labels) -> Proofs:
         chosen = parity.choose(len(labels.given))
         rows = self.parts.validation.index[chosen].tolist()
         held_out = self.recipe.validation
@@ -90,7 +92,7 @@ class Judge:
         try:
             files = parity.files(self.data, self.datasets, part, rows)
         except (Problem, OSError, KeyError):  # somebody has taken them away meanwhile
-            return None
+            return Proofs()
         return parity.prove(best, files, [labels.given[one] for one in chosen], run=self.run)
 
     def _pass(

@@ -6,6 +6,7 @@ Bounded in images and in time (docs/decisions/0042). Knows no rows.
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from data_store import arrays
 from data_store.parts import DataSet
-from models_store.classifier import Classified, Classifier
+from models_store import reduced
+from models_store.classifier import Classified, Classifier, Precision
 from models_store.report import Parity
 from problems import Problem
 from workers.reporter import Stopped
@@ -48,6 +50,16 @@ def files(data: DataSet, root: Path, part: str, rows: Sequence[int]) -> Iterator
     return arrays.each_bytes(data.name, root, part, [places[row] for row in rows])
 
 
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """Of float32, and of bfloat16 where the device computes in it natively; None where no image
+    could be read any more.
+    """
+
+    parity: Parity | None = None
+    parity_bf16: Parity | None = None
+
+
 def prove(
     folder: Path,
     images: Iterator[bytes | None],
@@ -55,30 +67,62 @@ def prove(
     *,
     run: Run,
     seconds: float = SECONDS,
-) -> Parity | None:
-    """Compares the labels that the checkpoint in `folder` gives these files with `labels`; None
-    where no image could be read any more.
+) -> Proofs:
+    """Compares the labels that the checkpoint in `folder` gives these files with `labels`.
 
     Raises `Stopped`, and `Problem` checkpoint_damaged, out_of_memory.
     """
     ends = time.monotonic() + seconds
-    classifier = None
+    comparisons: list[_Comparison] = []
     pairs = ((file, label) for file, label in zip(images, labels, strict=True) if file is not None)
-    count, margins = 0, list[float]()
     while batch := list(islice(pairs, _BATCH)):
-        classifier = classifier or Classifier.load(folder, device=str(run.device))
-        answers = _classified(classifier, [file for file, _ in batch], run)
-        count += len(batch)
-        margins += [
-            _margin(answer)
-            for answer, (_, label) in zip(answers, batch, strict=True)
-            if _label(answer) != label
-        ]
+        comparisons = comparisons or _comparisons(folder, run)
+        for one in comparisons:
+            one.compare(batch, run)
         if run.stopped():
             raise Stopped
         if time.monotonic() > ends:
             break
-    return _judged(count, margins) if count else None
+    return Proofs(*[one.judged() for one in comparisons])
+
+
+@dataclass
+class _Comparison:
+    """A classifier, and the margins of the images whose labels differ."""
+
+    classifier: Classifier
+    count: int = 0
+    margins: list[float] = field(default_factory=list)
+
+    def compare(self, batch: Sequence[tuple[bytes, int]], run: Run) -> None:
+        """Files and the labels that they are to get."""
+        answers = _classified(self.classifier, [file for file, _ in batch], run)
+        self.count += len(batch)
+        self.margins += [
+            _margin(answer)
+            for answer, (_, label) in zip(answers, batch, strict=True)
+            if _label(answer) != label
+        ]
+
+    def judged(self) -> Parity:
+        """What came of it."""
+        allowed = max(1, int(self.count * _SHARE))
+        close = all(margin < _CLOSE for margin in self.margins)
+        return Parity(
+            passed=len(self.margins) <= allowed and close,
+            count=self.count,
+            different=len(self.margins),
+            allowed=allowed,
+            largest_margin=max(self.margins, default=None),
+        )
+
+
+def _comparisons(folder: Path, run: Run) -> list[_Comparison]:
+    device = str(run.device)
+    precisions: list[Precision] = ["fp32", "bf16"] if reduced.is_native(run.device) else ["fp32"]
+    return [
+        _Comparison(Classifier.load(folder, device=device, precision=one)) for one in precisions
+    ]
 
 
 def told(checkpoint_id: str, proof: Parity) -> str:
@@ -100,18 +144,6 @@ def _classified(
         return [answer for files in slices for answer in classifier.classify(files)]
 
     return run.judging.compute(len(batch), attempt)
-
-
-def _judged(count: int, margins: Sequence[float]) -> Parity:
-    """From the margins of the images whose labels differ."""
-    allowed = max(1, int(count * _SHARE))
-    return Parity(
-        passed=len(margins) <= allowed and all(margin < _CLOSE for margin in margins),
-        count=count,
-        different=len(margins),
-        allowed=allowed,
-        largest_margin=max(margins, default=None),
-    )
 
 
 def _label(answer: Classified | Problem) -> int | None:

@@ -208,7 +208,7 @@ def delete_checkpoint(checkpoint_id: CheckpointId, held: Held) -> None:
         _refuse_if_needed(session, checkpoints.get(session, checkpoint_id))
         checkpoints.remove(session, checkpoint_id)
     held.models.forget()
-    held.predictor.forget(checkpoint_id)
+    held.predictor.pool.forget(checkpoint_id)
     files.remove(held.settings.checkpoints / checkpoint_id)
 
 

@@ -372,7 +372,7 @@ def delete_job(job_id: JobId, held: Held) -> None:
         saved = jobs.remove(session, job_id)
     held.models.forget()
     for checkpoint_id in saved:
-        held.predictor.forget(checkpoint_id)
+        held.predictor.pool.forget(checkpoint_id)
         files.remove(held.settings.checkpoints / checkpoint_id)
     files.remove(held.settings.runs / job_id)
 

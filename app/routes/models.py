@@ -74,7 +74,7 @@ def get_model(alias: Alias, session: Reading, held: Held) -> ModelRead:
     ),
     dependencies=[Warm],
 )
-def put_model(
+async def put_model(
     alias: Alias, target: Annotated[Target, Body()], held: Held, owner: Owner
 ) -> ModelRead:
     """Answers once the checkpoint is loaded and the alias points at it; until then requests are
@@ -89,7 +89,7 @@ def put_model(
             "with a letter or digit.",
             errors=[{"loc": ["path", "alias"], "msg": "not a name for an alias"}],
         )
-    return aliases.point(held, alias, target.checkpoint, by=owner)
+    return await aliases.point(held, alias, target.checkpoint, by=owner)
 
 
 @router.delete(

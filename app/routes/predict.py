@@ -1,35 +1,54 @@
 """`POST /predict`: images in, labelled probabilities out.
 
-Reads the upload and finds the model; decoding and computing happen in threads.
+Reads the upload and finds the checkpoint; decoding and computing are `app.predictor`'s to see to.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 
-from app import explanations, predictions, uploads, validation
-from app.dependencies import Held, Warm
+from app import explanations, uploads, validation
 from app.errors import responses
 from app.models import Meant
 from app.operation import Operation
 from app.predictions import AnswerRead
+from app.predictor import Asked
 from app.resources import Resources
 from app.uploads import Limits, Upload
 from problems import Problem
 
-if TYPE_CHECKING:
-    from models_store.classifier import Classifier
+# Of queries that are remembered: how many, and how long.
+_QUERIES, _QUERY_BYTES = 1000, 500
+# After which it is looked whether the client is still there.
+_PATIENCE_SECONDS = 0.25
 
-router = APIRouter(tags=["Prediction"])
 
-_WAITING_AT_MOST = 256  # requests; more are told to come back
+class _Route(APIRoute):
+    """Remembers what FastAPI made of a query: working it out anew takes longer than a small network
+    does, and the queries of an app are few.
+    """
 
-Result = TypeVar("Result")
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What is called for each request."""
+        at_first = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            options = _known.get(request.scope["query_string"])
+            return await (at_first(request) if options is None else _answer(request, options))
+
+        return handle
+
+
+router = APIRouter(tags=["Prediction"], route_class=_Route)
 
 
 class Options(BaseModel):
@@ -55,6 +74,7 @@ class Options(BaseModel):
 
 
 _FIELDS = list(Options.model_fields)
+_known: OrderedDict[bytes, Options] = OrderedDict()
 _BINARY = {"type": "string", "format": "binary"}
 # Written by hand: FastAPI describes many files in a way that Swagger UI shows no file picker for.
 # The options are taken as form fields too, but not listed: it would fill them in and send them.
@@ -106,6 +126,7 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/predict",
     summary="Classify images",
+    response_model=AnswerRead,
     openapi_extra={"requestBody": _BODY},
     responses={
         200: {
@@ -125,11 +146,8 @@ _BODY: dict[str, Any] = {
             *("no_feature_map", "overloaded", "not_ready", "too_slow"),
         ),
     },
-    dependencies=[Warm],
 )
-async def predict(
-    request: Request, response: Response, held: Held, options: Annotated[Options, Query()]
-) -> AnswerRead:
+async def predict(request: Request, options: Annotated[Options, Query()]) -> Response:
     """Three kinds of body: a multipart form with 1 to 64 parts named `file`
     (`curl -F file=@7.png`), one image as it is, whatever its Content-Type
     (`curl --data-binary @7.png`), or JSON with `image_base64`. At most 25 MB and 100 megapixels an
@@ -139,23 +157,106 @@ async def predict(
     `error` of its own and the response is 200. No address and no path is ever fetched. The options
     may come as fields of the form instead.
     """
+    query = request.scope["query_string"]
+    if len(query) <= _QUERY_BYTES:
+        if len(_known) >= _QUERIES:
+            _known.popitem(last=False)
+        _known[query] = options
+    return await _answer(request, options)
+
+
+async def _answer(request: Request, options: Options) -> Response:
     began = time.perf_counter()
+    held: Resources = request.app.state.resources
     settings = held.settings
-    upload = await uploads.read(
-        request, Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
-    )
-    options = _merged(request, options, upload)
-    explanations.check_count(options.explain, len(upload.images))
+    limits = Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
+    upload = await uploads.read(request, limits)
+    if upload.fields or options.explain:
+        options = _merged(request, options, upload)
+        explanations.check_count(options.explain, len(upload.images))
+    if len(upload.images) == 1 and isinstance(upload.images[0].data, Problem):
+        raise upload.images[0].data
     read = time.perf_counter()
     try:
-        answer = await _in_time(held, lambda: _answer(held, upload, options))
+        meant, predictions = await _while_connected(request, _predicted(held, upload, options))
     except Problem as problem:
         raise _explained(request, problem) from None
     done = time.perf_counter()
-    response.headers["Server-Timing"] = (
-        f"read;dur={1000 * (read - began):.1f}, predict;dur={1000 * (done - read):.1f}"
-    )
-    return answer
+    timing = f"read;dur={1000 * (read - began):.1f}, predict;dur={1000 * (done - read):.1f}"
+    about = {
+        "checkpoint_id": meant.checkpoint_id,
+        "job_id": meant.job_id,
+        "model": options.model,
+    }
+    content = to_json(about)[:-1] + b',"predictions":' + predictions + b"}"
+    return Response(content, media_type="application/json", headers={"Server-Timing": timing})
+
+
+async def _predicted(held: Resources, upload: Upload, options: Options) -> tuple[Meant, bytes]:
+    """The checkpoint that is meant, and the answers of it."""
+
+    def asked(meant: Meant) -> Asked:
+        return Asked(
+            meant.checkpoint_id,
+            [image.filename for image in upload.images],
+            [image.data for image in upload.images],
+            top_k=options.top_k,
+            threshold=options.threshold,
+            explain=options.explain,
+        )
+
+    meant = await _meant(held, options.model)
+    try:
+        return meant, await held.predictor.classify(asked(meant))
+    except Problem as problem:
+        if problem.code not in ("checkpoint_not_found", "checkpoint_damaged"):
+            raise
+    # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
+    held.models.forget()
+    meant = await _meant(held, options.model)
+    return meant, await held.predictor.classify(asked(meant))
+
+
+async def _meant(held: Resources, model: str | None) -> Meant:
+    if known := held.models.known(model):
+        return known
+    return await anyio.to_thread.run_sync(held.models.meant, model)
+
+
+async def _while_connected(
+    request: Request, work: Coroutine[Any, Any, tuple[Meant, bytes]]
+) -> tuple[Meant, bytes]:
+    """The result of `work`, which is cancelled when the client goes away. That is looked for once
+    it takes longer than most: looking costs as much as a small network. Raises `ClientDisconnect`.
+    """
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    watch: asyncio.Task[None] | None = None
+    gone = False
+
+    async def notice() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if this is not None:
+            this.cancel()
+
+    def look() -> None:
+        nonlocal watch
+        watch = asyncio.create_task(notice())
+
+    timer = loop.call_later(_PATIENCE_SECONDS, look)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        raise ClientDisconnect from None
+    finally:
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
 def _merged(request: Request, options: Options, upload: Upload) -> Options:
@@ -177,20 +278,6 @@ def _merged(request: Request, options: Options, upload: Upload) -> Options:
         raise validation.problem(Operation({}, {}), found) from None
 
 
-async def _in_time(held: Resources, work: Callable[[], Result]) -> Result:
-    """The result of `work`, done in a thread. Raises `Problem` overloaded and too_slow."""
-    if held.predicting.statistics().tasks_waiting >= _WAITING_AT_MOST:
-        raise Problem("overloaded", "Too many images wait to be classified.")
-    seconds = held.settings.predict_timeout_seconds
-    try:
-        with anyio.fail_after(seconds):
-            return await anyio.to_thread.run_sync(
-                work, abandon_on_cancel=True, limiter=held.predicting
-            )
-    except TimeoutError:
-        raise Problem("too_slow", f"It took longer than {seconds:g} seconds.") from None
-
-
 def _explained(request: Request, problem: Problem) -> Problem:
     """Bytes that `curl -d` sent were an image before it took the line ends out of them."""
     by_form = request.headers.get("content-type") == "application/x-www-form-urlencoded"
@@ -198,46 +285,3 @@ def _explained(request: Request, problem: Problem) -> Problem:
         hint = "With curl use --data-binary @image.jpg: -d changes the bytes."
         return Problem(problem.code, problem.detail, hint=hint)
     return problem
-
-
-def _serving(held: Resources, model: str | None) -> tuple[Meant, "Classifier"]:
-    """The checkpoint that is meant, and its classifier."""
-    meant = held.models.meant(model)
-    try:
-        return meant, held.predictor.classifier(meant.checkpoint_id)
-    except Problem as problem:
-        if problem.code not in ("checkpoint_not_found", "checkpoint_damaged"):
-            raise
-    # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
-    held.models.forget()
-    meant = held.models.meant(model)
-    return meant, held.predictor.classifier(meant.checkpoint_id)
-
-
-def _answer(held: Resources, upload: Upload, options: Options) -> AnswerRead:
-    meant, classifier = _serving(held, options.model)
-    readable = [image.data for image in upload.images if isinstance(image.data, bytes)]
-    classified = iter(classifier.classify(readable))
-    found = [
-        image.data if isinstance(image.data, Problem) else next(classified)
-        for image in upload.images
-    ]
-    if len(found) == 1 and isinstance(found[0], Problem):
-        raise found[0]
-    pictures = explanations.of(options.explain, upload.images, found, classifier)
-    return AnswerRead(
-        checkpoint_id=meant.checkpoint_id,
-        job_id=meant.job_id,
-        model=options.model,
-        predictions=[
-            predictions.answer(
-                image.filename,
-                one,
-                classes=classifier.manifest.classes,
-                top_k=options.top_k,
-                threshold=options.threshold,
-                explanation=picture,
-            )
-            for image, one, picture in zip(upload.images, found, pictures, strict=True)
-        ],
-    )

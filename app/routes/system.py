@@ -41,7 +41,7 @@ class ReadinessRead(Read):
     status: Literal["ready"]
     database: Literal["ok"]
     worker: Literal["ok", "none"]
-    models: Literal["ok"] = Field(description="torch is loaded.")
+    models: Literal["ok"] = Field(description="torch and the models of aliases are loaded.")
 
 
 class ProcessRead(Read):
@@ -93,12 +93,16 @@ async def get_health() -> HealthRead:
 )
 def get_readiness(held: Held) -> ReadinessRead | Response:
     """503 while torch loads (seconds) or the database does not answer; the body says which."""
-    models = held.warmup.state
+    states = (held.warmup.state, held.preloading.state)
+    models = next((one for one in states if one != "ok"), "ok")
     database, worker = _database(held)
     if models == "ok" and database == "ok":
         return ReadinessRead(status="ready", database=database, worker=worker, models=models)
     state = {"database": database, "worker": worker, "models": models}
-    reasons = {"loading": "torch is still being loaded.", "failed": "torch cannot be loaded."}
+    reasons = {
+        "loading": "torch and models are still being loaded.",
+        "failed": "torch cannot be loaded.",
+    }
     reason = "The database does not answer." if database != "ok" else reasons[models]
     return ProblemResponse(Problem("not_ready", reason), extra=state)
 
@@ -115,13 +119,13 @@ def get_system(session: Reading, held: Held) -> SystemRead:
         datasets_dir=str(settings.datasets),
         versions=_versions(),
         cpus=os.cpu_count() or 1,
-        devices=_devices(alive, settings.predict_device),
-        predict_device=settings.predict_device,
+        devices=_devices(alive, held.predict_device()),
+        predict_device=held.predict_device(),
         memory=_memory(),
         disk=SpaceRead(total=usage.total, free=usage.free),
         queue=dict(Counter(str(job.state) for job in active)),
         processes=[ProcessRead.model_validate(row) for row in alive],
-        warm_models=held.predictor.warm(),
+        warm_models=[one.checkpoint_id for one in held.predictor.pool.warm()],
     )
 
 

@@ -80,7 +80,7 @@ def test_the_same_labels_are_a_proof(save: Callable[..., Path]) -> None:
     expected = labels(folder, files)
     assert set(expected) == {0, 1, 2}
 
-    proof = parity.prove(folder, iter(files), expected, run=run())
+    proof = parity.prove(folder, iter(files), expected, run=run()).parity
 
     assert proof is not None
     assert (proof.passed, proof.count, proof.different, proof.allowed) == (True, 100, 0, 1)
@@ -95,7 +95,7 @@ def test_a_network_that_cannot_tell_keeps_its_labels_at_a_million_degrees(
     expected = labels(folder, files)
     (folder / report.EVALUATION).write_text('{"calibration": {"temperature": 1e6}}')
 
-    proof = parity.prove(folder, iter(files), expected, run=run())
+    proof = parity.prove(folder, iter(files), expected, run=run()).parity
 
     assert set(expected) == {0, 1, 2}
     assert proof is not None
@@ -113,7 +113,7 @@ def test_one_image_may_differ_if_it_is_undecided(
     for one in range(wrong):
         expected[one] = (expected[one] + 1) % 3
 
-    proof = parity.prove(folder, iter(files), expected, run=run())
+    proof = parity.prove(folder, iter(files), expected, run=run()).parity
 
     assert proof is not None
     assert (proof.passed, proof.different) == (passed, wrong)
@@ -128,12 +128,12 @@ def test_a_file_that_is_refused_differs_and_one_that_is_gone_says_nothing(
     folder, files = save(), images(3)
     expected = labels(folder, files)
 
-    proof = parity.prove(folder, iter([files[0], None, b"no image"]), expected, run=run())
+    proof = parity.prove(folder, iter([files[0], None, b"no image"]), expected, run=run()).parity
 
     assert proof is not None
     assert (proof.passed, proof.count, proof.different) == (False, 2, 1)
     assert proof.largest_margin == 1
-    assert parity.prove(folder, iter([None] * 3), expected, run=run()) is None
+    assert parity.prove(folder, iter([None] * 3), expected, run=run()).parity is None
 
 
 def test_it_is_done_in_parts_where_there_is_no_room(
@@ -148,7 +148,7 @@ def test_it_is_done_in_parts_where_there_is_no_room(
         return plain(self, inputs)
 
     monkeypatch.setattr(nn.Linear, "forward", tight)
-    proof = parity.prove(folder, iter(files), expected, run=run())
+    proof = parity.prove(folder, iter(files), expected, run=run()).parity
 
     assert proof is not None
     assert (proof.passed, proof.count) == (True, 40)
@@ -157,7 +157,7 @@ def test_it_is_done_in_parts_where_there_is_no_room(
 def test_time_ends_it_after_a_batch(save: Callable[..., Path]) -> None:
     folder, files = save(), images(100)
 
-    proof = parity.prove(folder, iter(files), labels(folder, files), run=run(), seconds=0)
+    proof = parity.prove(folder, iter(files), labels(folder, files), run=run(), seconds=0).parity
 
     assert proof is not None
     assert 0 < proof.count < 100

@@ -1,0 +1,341 @@
+"""The inference processes of a server, and which checkpoints each has loaded.
+
+A checkpoint is loaded once, however many ask for it at the same time; in a second process where the
+first has more to do than it can; and it is let go where nobody uses it or the memory is wanted.
+Lives in the server's event loop. Knows nothing of requests.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.inference.entry import Plan
+from app.inference.link import Link, Method
+from problems import Problem
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 10.0  # after which a process that should have answered is taken to hang
+_START_SECONDS = 20.0
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What predictions may take."""
+
+    processes: int
+    memory_bytes: int  # of the weights that are loaded, all processes together
+    idle_seconds: float
+    seconds: float  # of one request
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint that is warm, in so many processes."""
+
+    checkpoint_id: str
+    processes: int
+    device: str
+    precision: str
+    memory_bytes: int
+
+
+@dataclass(slots=True)
+class Held:
+    """A checkpoint in a process."""
+
+    memory_bytes: int
+    precision: str
+    used: float
+
+
+@dataclass(eq=False, slots=True)
+class Process:
+    """One process, and what it has and does."""
+
+    device: str
+    link: Link = field(init=False)
+    started: asyncio.Future[int] = field(init=False)  # GPUs that it sees
+    heard: float = field(default_factory=time.monotonic)
+    warm: dict[str, Held] = field(default_factory=dict)
+    loading: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    unwanted: set[str] = field(default_factory=set)  # to be let go of once it is loaded
+    requests: dict[int, str] = field(default_factory=dict)  # their checkpoints
+    images: int = 0  # of those requests
+
+    def take(self, number: int, checkpoint_id: str, images: int) -> None:
+        """Notes a request that it is given now."""
+        now = time.monotonic()
+        if not (self.requests or self.loading):
+            self.heard = now
+        self.warm[checkpoint_id].used = now
+        self.requests[number] = checkpoint_id
+        self.images += images
+
+    def give_back(self, number: int, images: int) -> None:
+        """Notes that a request is none of its any more."""
+        if self.requests.pop(number, None) is not None:
+            self.images -= images
+
+    def uses(self, checkpoint_id: str) -> bool:
+        """Whether it has something to do with it just now."""
+        return checkpoint_id in self.loading or checkpoint_id in self.requests.values()
+
+
+class Pool:
+    """`heard` is given what processes say of requests, `ended` a process that is no more."""
+
+    def __init__(
+        self, plan: Plan, bounds: Bounds, *, method: Method, device: Callable[[], str]
+    ) -> None:
+        self._plan = plan
+        self._bounds = bounds
+        self._method = method
+        self._device = device
+        self._processes: list[Process] = []
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._spreads: dict[str, asyncio.Task[None]] = {}
+        self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
+        self.heard: Callable[[Process, dict[str, Any], bytes], None] = lambda *_: None
+        self.ended: Callable[[Process], None] = lambda _: None
+        self.loaded: Callable[[str], None] = lambda _: None
+
+    async def start(self) -> int:
+        """The first process, once it can load; returns the GPUs that it sees."""
+        self._loop = asyncio.get_running_loop()
+        return await asyncio.shield((await self._one()).started)
+
+    async def load(self, checkpoint_id: str) -> None:
+        """Returns once a process has it. Raises `Problem` checkpoint_not_found, checkpoint_damaged,
+        not_ready where no process can be had, and internal where one ends over it.
+        """
+        while not self.having(checkpoint_id):
+            load = self._loads.get(checkpoint_id)
+            if load is None:
+                load = self._loads[checkpoint_id] = asyncio.create_task(self._load(checkpoint_id))
+                load.add_done_callback(lambda _: self._loads.pop(checkpoint_id, None))
+            await asyncio.shield(load)
+
+    def having(self, checkpoint_id: str) -> list[Process]:
+        """The processes that have a checkpoint loaded, on the device that is to be used now."""
+        device = self._device()
+        return [
+            one for one in self._processes if checkpoint_id in one.warm and one.device == device
+        ]
+
+    def spread(self, checkpoint_id: str) -> None:
+        """Loads a checkpoint in one more process, soon, if there is one that has less to do."""
+        if checkpoint_id not in self._spreads and self._room_beside(checkpoint_id):
+            task = asyncio.create_task(self._spread(checkpoint_id))
+            self._spreads[checkpoint_id] = task
+            task.add_done_callback(lambda _: self._spreads.pop(checkpoint_id, None))
+
+    def forget(self, checkpoint_id: str) -> None:
+        """Lets go of a checkpoint; requests that use it now still end well. From any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the server has stopped meanwhile
+                self._loop.call_soon_threadsafe(self._forget, checkpoint_id)
+
+    def warm(self) -> list[Loaded]:
+        """What is loaded now, by checkpoint. From any thread."""
+        found: dict[str, list[tuple[str, Held]]] = {}
+        for process in tuple(self._processes):
+            for checkpoint_id, held in tuple(process.warm.items()):
+                found.setdefault(checkpoint_id, []).append((process.device, held))
+        return [
+            Loaded(
+                checkpoint_id,
+                processes=len(at),
+                device=at[0][0],
+                precision=at[0][1].precision,
+                memory_bytes=sum(held.memory_bytes for _, held in at),
+            )
+            for checkpoint_id, at in sorted(found.items())
+        ]
+
+    def has_room(self, checkpoint_id: str) -> bool:
+        """Whether it can be loaded without letting go of another."""
+        return self._taken() + self._size(checkpoint_id) <= self._bounds.memory_bytes
+
+    def pids(self) -> list[tuple[int, str]]:
+        """Of the processes, with their devices. From any thread."""
+        return [(process.link.pid, process.device) for process in tuple(self._processes)]
+
+    def tidy(self) -> None:
+        """Lets go of what is idle, and ends processes that hang: to be called now and then."""
+        now = time.monotonic()
+        for process in tuple(self._processes):
+            patience = self._bounds.seconds + _GRACE_SECONDS
+            if (process.requests or process.loading) and now - process.heard > patience:
+                log.error("inference process %s hangs and is ended", process.link.pid)
+                process.link.kill()
+            for checkpoint_id, held in tuple(process.warm.items()):
+                idle = now - held.used > self._bounds.idle_seconds
+                if idle and not process.uses(checkpoint_id):
+                    self._unload(process, checkpoint_id)
+
+    async def close(self) -> None:
+        """Ends the processes; what they have not answered is not answered any more."""
+        self._closing = True
+        for task in (*self._loads.values(), *self._spreads.values()):
+            task.cancel()
+        async with self._starting:
+            for process in tuple(self._processes):
+                await process.link.close()
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def _usable(self) -> list[Process]:
+        device = self._device()
+        return [one for one in self._processes if one.device == device]
+
+    async def _one(self, *, more: bool = False) -> Process:
+        """The process with the least to do, of those on the device; with `more` another one, as
+        long as there may be one. Raises `Problem` not_ready.
+        """
+        async with self._starting:
+            usable = self._usable()
+            most = self._bounds.processes if self._device() == "cpu" else 1
+            if usable and not (more and len(usable) < most):
+                return min(usable, key=lambda one: (one.images, len(one.loading), len(one.warm)))
+            return await self._start(self._device())
+
+    async def _start(self, device: str) -> Process:
+        if self._closing:
+            raise Problem("not_ready", "The server is stopping.")
+        process = Process(device)
+        process.started = asyncio.get_running_loop().create_future()
+        plan = self._plan.on(device)
+        try:
+            process.link = await Link.start(
+                plan,
+                self._method,
+                heard=lambda said, data: self._hear(process, said, data),
+                ended=lambda: self._end(process),
+            )
+        except (OSError, EOFError) as error:
+            raise Problem("not_ready", f"No process can be started: {error}.") from error
+        self._processes.append(process)
+        return process
+
+    def _hear(self, process: Process, said: dict[str, Any], data: bytes) -> None:
+        process.heard = time.monotonic()
+        match said["did"]:
+            case "start":
+                process.started.set_result(said["gpus"])
+            case "load":
+                self._heard_of_load(process, said)
+            case _:
+                self.heard(process, said, data)
+
+    def _end(self, process: Process) -> None:
+        """It died, or was ended."""
+        if process in self._processes:
+            self._processes.remove(process)
+        if not self._closing:
+            log.error("inference process %s has ended", process.link.pid)
+        lost = Problem("internal", "The process that was to load the model has ended.")
+        for load in process.loading.values():
+            _fail(load, lost)
+        _fail(process.started, lost)
+        self.ended(process)
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    async def _load(self, checkpoint_id: str) -> None:
+        await self._load_in(await self._one(), checkpoint_id)
+
+    async def _load_in(self, process: Process, checkpoint_id: str) -> None:
+        await self._begun(process)
+        self._make_room(checkpoint_id)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not (process.requests or process.loading):
+            process.heard = time.monotonic()
+        process.loading[checkpoint_id] = future
+        process.link.say({"do": "load", "checkpoint": checkpoint_id})
+        await future
+
+    async def _begun(self, process: Process) -> None:
+        """Raises `Problem` not_ready for one that takes long, as where torch is not cached."""
+        try:
+            await asyncio.wait_for(asyncio.shield(process.started), _START_SECONDS)
+        except TimeoutError:
+            raise Problem("not_ready", "What computes predictions is still starting.") from None
+
+    def _heard_of_load(self, process: Process, said: dict[str, Any]) -> None:
+        checkpoint_id = said["checkpoint"]
+        future = process.loading.pop(checkpoint_id)
+        if "problem" in said:
+            _fail(future, Problem(**said["problem"]))
+            return
+        held = Held(said["bytes"], said["precision"], time.monotonic())
+        process.warm[checkpoint_id] = held
+        future.set_result(None)
+        log.info("%s is loaded in %.2f s, %s", checkpoint_id, said["seconds"], held.precision)
+        self.loaded(checkpoint_id)
+        if checkpoint_id in process.unwanted:
+            process.unwanted.remove(checkpoint_id)
+            self._unload(process, checkpoint_id)
+
+    def _room_beside(self, checkpoint_id: str) -> bool:
+        """Whether there is, or may be, a process without this checkpoint that has less to do."""
+        usable = self._usable()
+        most = self._bounds.processes if self._device() == "cpu" else 1
+        busy = min((one.images for one in usable if checkpoint_id in one.warm), default=0)
+        return len(usable) < most or any(
+            2 * one.images < busy and checkpoint_id not in one.warm for one in usable
+        )
+
+    async def _spread(self, checkpoint_id: str) -> None:
+        process = await self._one(more=True)
+        if checkpoint_id not in process.warm and checkpoint_id not in process.loading:
+            with contextlib.suppress(Problem):  # who asks next hears of it
+                await self._load_in(process, checkpoint_id)
+
+    def _forget(self, checkpoint_id: str) -> None:
+        for process in self._processes:
+            if checkpoint_id in process.warm:
+                self._unload(process, checkpoint_id)
+            elif checkpoint_id in process.loading:
+                process.unwanted.add(checkpoint_id)
+
+    def _unload(self, process: Process, checkpoint_id: str) -> None:
+        """After what the process was asked before."""
+        del process.warm[checkpoint_id]
+        process.link.say({"do": "unload", "checkpoint": checkpoint_id})
+
+    def _make_room(self, checkpoint_id: str) -> None:
+        """Lets go of what was used least lately, until one more fits."""
+        while not self.has_room(checkpoint_id):
+            free = [
+                (held.used, process, one)
+                for process in self._processes
+                for one, held in process.warm.items()
+                if not process.uses(one)
+            ]
+            if not free:
+                return
+            _, process, oldest = min(free, key=lambda one: one[0])
+            self._unload(process, oldest)
+
+    def _size(self, checkpoint_id: str) -> int:
+        try:
+            return (self._plan.root / checkpoint_id / _WEIGHTS).stat().st_size
+        except OSError:  # who loads it will say what is wrong
+            return 0
+
+    def _taken(self) -> int:
+        return sum(held.memory_bytes for one in self._processes for held in one.warm.values())
+
+
+def _fail(future: asyncio.Future[Any], problem: Problem) -> None:
+    if not future.done():
+        future.set_exception(problem)
+        future.exception()  # nobody may be waiting for it
