@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.install_documentation()
     errors.install(app)
     # The last one added is the outermost.
+    app.add_middleware(predict.Direct, handlers=app.exception_handlers)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Door, settings=settings)
     app.add_middleware(LastResort)

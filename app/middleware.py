@@ -5,10 +5,12 @@ Plain ASGI; knows no endpoint but those whose bodies carry uploads. Who may come
 """
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
 from http import HTTPStatus
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -44,9 +46,17 @@ SAFE_HEADERS = {
 _FROM_OTHER_ORIGINS = (b"cross-origin-resource-policy", b"cross-origin")
 
 
+_PROCESS = secrets.token_hex(5)
+_numbers = itertools.count()
+
+
 def new_request_id() -> str:
-    """An id of ours."""
-    return f"req_{secrets.token_hex(8)}"
+    """An id of ours, which no other process has: a label for logs, and no secret.
+
+    Counted: asking the system for random bytes hands the interpreter to another thread, which may
+    keep it for milliseconds.
+    """
+    return f"req_{_PROCESS}{next(_numbers):08x}"
 
 
 def predict_body_bytes(settings: Settings) -> int:
@@ -191,12 +201,13 @@ class BodyLimit:
             await ProblemResponse(_too_large(most))(scope, receive, send)
             return
         received, complete = 0, False
+        in_time = _InTime(receive, self._pause_seconds)
 
         async def receive_some() -> Message:
             nonlocal received, complete
             if complete:  # what comes now is the end of the connection, which may be far away
                 return await receive()
-            message = await self._in_time(receive)
+            message = await in_time()
             complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > most:
@@ -221,13 +232,36 @@ class BodyLimit:
             return self._most_with_archive
         return self._most
 
-    async def _in_time(self, receive: Receive) -> Message:
+
+class _InTime:
+    """The next message of a body, or `Problem` request_too_slow when none comes for so long.
+
+    What `asyncio.timeout` does, at a third of its price: most bodies are there already.
+    """
+
+    def __init__(self, receive: Receive, seconds: float) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self._late = False
+
+    async def __call__(self) -> Message:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        timer = loop.call_later(self._seconds, self._expire, task)
         try:
-            async with asyncio.timeout(self._pause_seconds):
-                return await receive()
-        except TimeoutError:
-            detail = f"Nothing of the body has come for {self._pause_seconds:g} s."
+            return await self._receive()
+        except asyncio.CancelledError:
+            if not self._late or task is None or task.uncancel():
+                raise
+            detail = f"Nothing of the body has come for {self._seconds:g} s."
             raise Problem("request_too_slow", detail) from None
+        finally:
+            timer.cancel()
+
+    def _expire(self, task: asyncio.Task[Any] | None) -> None:
+        self._late = True
+        if task is not None:
+            task.cancel()
 
 
 def _too_large(most: int) -> Problem:

@@ -1,10 +1,12 @@
 """Which checkpoint a request means when it names a model, or names none. Knows rows, not files."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import anyio.to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import aliases, checkpoints, ids, jobs
@@ -26,7 +28,7 @@ class Meant:
 
 
 class Models:
-    """What names of models mean, as of at most FRESH_SECONDS ago; threads may share it."""
+    """What names of models mean, as of at most FRESH_SECONDS ago."""
 
     def __init__(
         self, sessions: sessionmaker[Session], *, clock: Callable[[], float] = time.monotonic
@@ -34,20 +36,33 @@ class Models:
         self._sessions = sessions
         self._clock = clock
         self._known: dict[str | None, tuple[float, Meant]] = {}
+        self._looks: dict[tuple[str | None, int], asyncio.Future[Meant]] = {}
         self._changes = 0
         self._lock = threading.Lock()
 
-    def known(self, model: str | None) -> Meant | None:
-        """What it means, if that is remembered: without a look into the database."""
+    async def find(self, model: str | None) -> Meant:
+        """Raises what `wanted` raises, each time anew. Whoever asks while an answer is looked for
+        shares it, and what is known is looked for again before it is too old: nobody waits then.
+        """
         known = self._known.get(model)
-        fresh = known is not None and self._clock() - known[0] < FRESH_SECONDS
-        return known[1] if known is not None and fresh else None
+        if known is None or (age := self._clock() - known[0]) >= FRESH_SECONDS:
+            return await asyncio.shield(self._looking(model))
+        if age >= FRESH_SECONDS / 2:
+            self._looking(model).add_done_callback(_heed)
+        return known[1]
+
+    def _looking(self, model: str | None) -> asyncio.Future[Meant]:
+        key = (model, self._changes)
+        task = self._looks.get(key)
+        if task is None:
+            task = asyncio.ensure_future(anyio.to_thread.run_sync(self.meant, model))
+            self._looks[key] = task
+            task.add_done_callback(lambda _: self._looks.pop(key, None))
+        return task
 
     def meant(self, model: str | None) -> Meant:
-        """Raises what `wanted` raises, each time anew."""
+        """Looks into the database. Raises what `wanted` raises."""
         began, changes = self._clock(), self._changes
-        if known := self.known(model):
-            return known
         with self._sessions() as session:
             row = wanted(session, model)
             found = Meant(row.id, row.job_id)
@@ -63,6 +78,12 @@ class Models:
         with self._lock:
             self._changes += 1
             self._known.clear()
+
+
+def _heed(look: asyncio.Future[Meant]) -> None:
+    """What it raises is raised for who asks next."""
+    if not look.cancelled():
+        look.exception()
 
 
 def wanted(session: Session, model: str | None) -> Checkpoint:

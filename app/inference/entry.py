@@ -15,6 +15,9 @@ from app import triton
 
 MOST = 64
 """Images that go through a network together, at most."""
+# Behind the server, which hands on what they are to do and answers whoever asks for its health;
+# before jobs that train, which have 10.
+_NICE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ def work(channel: socket.socket, plan: Plan) -> None:
     # What was imported before the fork is shared until somebody writes there, as a collection does
     # to every object it looks at.
     gc.freeze()
+    os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server drains first, and hangs up then
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=plan.log_level.upper(), format="%(levelname)s %(message)s")

@@ -6,17 +6,17 @@ Reads the upload and finds the checkpoint; decoding and computing are `app.predi
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Annotated, Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
-from app import explanations, uploads, validation
+from app import explanations, root_path, uploads, validation
 from app.errors import responses
 from app.models import Meant
 from app.operation import Operation
@@ -32,23 +32,7 @@ _QUERIES, _QUERY_BYTES = 1000, 500
 _PATIENCE_SECONDS = 0.25
 
 
-class _Route(APIRoute):
-    """Remembers what FastAPI made of a query: working it out anew takes longer than a small network
-    does, and the queries of an app are few.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What is called for each request."""
-        at_first = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            options = _known.get(request.scope["query_string"])
-            return await (at_first(request) if options is None else _answer(request, options))
-
-        return handle
-
-
-router = APIRouter(tags=["Prediction"], route_class=_Route)
+router = APIRouter(tags=["Prediction"])
 
 
 class Options(BaseModel):
@@ -165,6 +149,31 @@ async def predict(request: Request, options: Annotated[Options, Query()]) -> Res
     return await _answer(request, options)
 
 
+class Direct:
+    """Answers `POST /predict` before FastAPI looks for its route, where it has worked out the same
+    query before: that takes longer than a small network does, and the queries of an app are few.
+    """
+
+    def __init__(self, app: ASGIApp, *, handlers: Mapping[Any, ExceptionHandler]) -> None:
+        self.app = app
+        self._direct = ExceptionMiddleware(_direct, handlers=handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        is_ours = (
+            scope["type"] == "http"
+            and scope["method"] == "POST"
+            and root_path.rest(scope) == "/predict"
+            and scope["query_string"] in _known
+        )
+        await (self._direct if is_ours else self.app)(scope, receive, send)
+
+
+async def _direct(scope: Scope, receive: Receive, send: Send) -> None:
+    response = await _answer(Request(scope, receive, send), _known[scope["query_string"]])
+    await response(scope, receive, send)
+
+
 async def _answer(request: Request, options: Options) -> Response:
     began = time.perf_counter()
     held: Resources = request.app.state.resources
@@ -205,7 +214,7 @@ async def _predicted(held: Resources, upload: Upload, options: Options) -> tuple
             explain=options.explain,
         )
 
-    meant = await _meant(held, options.model)
+    meant = await held.models.find(options.model)
     try:
         return meant, await held.predictor.classify(asked(meant))
     except Problem as problem:
@@ -213,14 +222,8 @@ async def _predicted(held: Resources, upload: Upload, options: Options) -> tuple
             raise
     # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
     held.models.forget()
-    meant = await _meant(held, options.model)
+    meant = await held.models.find(options.model)
     return meant, await held.predictor.classify(asked(meant))
-
-
-async def _meant(held: Resources, model: str | None) -> Meant:
-    if known := held.models.known(model):
-        return known
-    return await anyio.to_thread.run_sync(held.models.meant, model)
 
 
 async def _while_connected(
