@@ -66,8 +66,12 @@ _TAGS: list[dict[str, Any]] = [
 ]
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The server's application. Touches nothing until its lifespan begins."""
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The server's application. Touches nothing until its lifespan begins.
+
+    Without settings those of the environment: `uvicorn app.main:create_app --factory --workers 4`.
+    """
+    settings = settings or Settings()
     app = DocumentedApp(
         title="danlu",
         summary="Train and serve image classifiers",
