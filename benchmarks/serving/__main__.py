@@ -1,0 +1,148 @@
+"""How fast does danlu predict, beside the servers that people write and beside its own limit?
+
+    python -m benchmarks.serving --data FOLDER [--parts small …] [--litserve-python PYTHON]
+        [--work FOLDER --page docs/performance.md]
+
+`FOLDER` of the data holds `cifar10-jpeg` as folders of JPEGs below train/ and test/. The load is
+made by wrk. Every server runs in processes of its own on this machine; they get the same load in
+turns, round by round, and ratios are taken within a round. Labels are compared before anything is
+timed. Exit code 1 if a promise is not kept. Wants the machine for itself.
+
+`small` and `large` are an image of 958 bytes and one of 100 kB on `cifar10_net`, `resnet18` is one
+of 15 kB on ResNet-18 at 224 pixels.
+
+What is measured stays in the folder `--work`, so that parts may be run by themselves, and with
+`--more` rounds or other numbers of connections are added to those that are there; `--page` renews
+the section of the page by all that is there, also with no part at all after `--parts`.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page
+from benchmarks.listeners import say
+from benchmarks.serving import load, rounds, table
+from benchmarks.serving.cases import CASES, CONNECTIONS, OURS, RIVALS
+from benchmarks.serving.rounds import Plan, Record
+
+PARTS = list(CASES)
+HEADING = """\
+## Serving
+
+How fast `POST /predict` is beside the servers that people write, with the same network, image and
+machine. Made by `make bench-serve`. wrk posts one image as a multipart form again and again over so
+many connections, on the same cores as the server; servers take turns, round by round, and ratios
+are taken within a round. Before anything is timed each has given the same labels to other images.
+Milliseconds are wrk's; `failed` counts answers other than 200 and requests without any.
+
+"""
+TITLES = {
+    "small": "A JPEG of 958 bytes, `cifar10_net`",
+    "large": "A JPEG of 100 kB (640 by 480), `cifar10_net`",
+    "resnet18": "A JPEG of 15 kB (224 by 224), ResNet-18",
+}
+MADE = "Measured on {date}, on {hardware}, rounds: {count}{settings}."
+
+
+def main() -> int:
+    """Measures and prints, and renews the section if there is to be one."""
+    given = _arguments()
+    load.check()
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        work = (given.work or Path(folder)).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        plan = Plan(
+            data=given.data.resolve(),
+            work=work,
+            connections=given.connections,
+            rounds=given.rounds,
+            litserve=given.litserve_python,
+            contenders=given.contenders,
+        )
+        for part in given.parts:
+            kept, text = _measure(part, plan, more=given.more)
+            good = good and kept
+            (work / f"{part}.md").write_text(text, encoding="utf-8")
+            say(f"\n{text}")
+        if given.page:
+            files = [work / f"{part}.md" for part in PARTS]
+            named = "".join(f"- **{name}**: {what}\n" for name, what in _contenders().items())
+            texts = [file.read_text("utf-8") for file in files if file.exists()]
+            page.renew(given.page, "\n".join([HEADING + named, *texts]))
+    return 0 if good else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--connections", nargs="+", type=int, default=CONNECTIONS)
+    parser.add_argument("--contenders", nargs="+", choices=["danlu", *RIVALS], default=list(RIVALS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--more", action="store_true", help="add to what is in the folder")
+    parser.add_argument("--litserve-python", type=Path, default=_python(), help="one that has it")
+    parser.add_argument("--work", type=Path, help="folder of results, networks and homes, kept")
+    parser.add_argument("--page", type=Path, help="renew its section by what is in the folder")
+    return parser.parse_args()
+
+
+def _python() -> Path | None:
+    """This one, if it has litserve."""
+    return Path(sys.executable) if importlib.util.find_spec("litserve") else None
+
+
+def _contenders() -> dict[str, str]:
+    return {"danlu": OURS, **RIVALS}
+
+
+def _measure(part: str, plan: Plan, *, more: bool) -> tuple[bool, str]:
+    """Whether a part's promises are kept, and its text."""
+    file = plan.work / f"{part}.jsonl"
+    records = _read(file) if more else []
+    first = 1 + max((one["round"] for one in records), default=-1)
+    with file.open("a" if more else "w", encoding="utf-8") as lines:
+        for record in rounds.run(part, plan, first):
+            lines.write(json.dumps(record) + "\n")
+            lines.flush()
+            records.append(record)
+    compared, good = table.ratios(part, records)
+    title = f"### {TITLES[part]}\n\n{_made(records)}\n"
+    if not any(one["contender"] == "litserve" for one in records):
+        title += "\nlitserve: not measured.\n"
+    parts = [title, table.times(records), table.alone(records, rounds.cores()), compared]
+    return good, "\n".join(filter(None, parts))
+
+
+def _read(file: Path) -> list[Record]:
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _made(records: list[Record]) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in rounds.variables().items())
+    return MADE.format(
+        date=datetime.now(UTC).date().isoformat(),
+        hardware=rounds.hardware(),
+        count=_most_rounds(records),
+        settings=f", {given}" if given else "",
+    )
+
+
+def _most_rounds(records: list[dict[str, Any]]) -> int:
+    """Rounds of the contender that has most at one number of connections."""
+    counts: dict[tuple[str, int], int] = {}
+    for one in records:
+        key = one["contender"], one["connections"]
+        counts[key] = counts.get(key, 0) + 1
+    return max(counts.values(), default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

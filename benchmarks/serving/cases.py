@@ -1,0 +1,94 @@
+"""What is served, to whom, and what is promised of it.
+
+Knows nothing of how it is measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.serving import networks, pictures
+
+CONNECTIONS = [1, 8, 32, 128]
+RIVALS = {
+    "plain (def)": "FastAPI, PyTorch and Pillow as people write them: a `def` endpoint, which "
+    "runs in a pool of threads",
+    "plain (async def)": "the same as an `async def` endpoint, which blocks the event loop",
+    "litserve": "LitServe with batches: at most 32, a wait of 2 ms, decoding in its worker, two "
+    "processes that listen, ZeroMQ; the best of the settings tried",
+    "echo": "FastAPI with an endpoint that takes the upload and does nothing: the ceiling",
+}
+OURS = "`danlu serve` with one checkpoint, as it comes"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network and an image; `ours` are danlu's servers with their settings, by name. `bare`: the
+    network alone in a loop is measured too. Measured for `seconds` after `warm_seconds`.
+    """
+
+    network: str
+    picture: str
+    ours: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {"danlu": {}})
+    bare: bool = False
+    seconds: int = 3
+    warm_seconds: int = 1
+
+
+CASES = {
+    "small": Case(networks.CIFAR10, pictures.SMALL),
+    "large": Case(networks.CIFAR10, pictures.LARGE),
+    "resnet18": Case(
+        networks.RESNET18,
+        pictures.PHOTO,
+        {
+            "danlu bf16": {"PREDICT_PRECISION": "bf16"},
+            "danlu fp32": {"PREDICT_PRECISION": "fp32"},
+        },
+        bare=True,
+        seconds=6,
+        warm_seconds=2,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Of a case at so many connections: the quantity of `first`, divided by that of `second`, is at
+    least, or at most, `bound`; a network alone has no connections.
+    """
+
+    case: str
+    connections: int
+    first: tuple[str, str]  # contender and quantity
+    second: tuple[str, str]
+    bound: float
+    least: bool = True
+
+    def kept(self, ratio: float) -> bool:
+        return ratio >= self.bound if self.least else ratio <= self.bound
+
+    def limit(self) -> str:
+        return f"at {'least' if self.least else 'most'} {self.bound:.2f}"
+
+
+_BY_HAND = ["plain (def)", "plain (async def)"]
+_RIVALS = [*_BY_HAND, "litserve"]
+PROMISES = [
+    *(Promise("small", 32, ("danlu", "rate"), (name, "rate"), 5.0) for name in _RIVALS),
+    Promise("small", 32, ("danlu", "rate"), ("echo", "rate"), 0.5),
+    *(
+        Promise("small", 32, ("danlu", "p99_ms"), (name, "p50_ms"), 1.0, least=False)
+        for name in _RIVALS
+    ),
+    *(
+        Promise("small", 1, ("danlu", "p50_ms"), (name, "p50_ms"), 1.0, least=False)
+        for name in _BY_HAND
+    ),
+    *(Promise("large", 32, ("danlu", "rate"), (name, "rate"), 2.2) for name in _RIVALS),
+    *(
+        Promise("large", 1, ("danlu", "p50_ms"), (name, "p50_ms"), 1.0, least=False)
+        for name in _BY_HAND
+    ),
+    Promise("resnet18", 32, ("danlu bf16", "rate"), ("bare bf16", "rate"), 0.75),
+    Promise("resnet18", 32, ("danlu fp32", "rate"), ("bare fp32", "rate"), 0.88),
+]

@@ -1,0 +1,139 @@
+"""What was measured, as tables: medians over the rounds, and ratios within each round.
+
+Knows nothing of how it was measured.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.serving.cases import PROMISES, Promise
+from benchmarks.training.table import word
+
+Records = Sequence[Mapping[str, Any]]
+WORDS = {"rate": "requests/s", "p50_ms": "p50", "p99_ms": "p99"}
+
+
+def times(records: Records) -> str:
+    """Of each contender at each number of connections."""
+    text = (
+        "| connections | contender | requests/s: median | min | max | p50, ms | p99, ms "
+        "| failed | its CPU, ms a request |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
+    for connections in _distinct(records, "connections"):
+        at = [one for one in records if one["connections"] == connections and connections]
+        for name in _distinct(at, "contender"):
+            found = [one for one in at if one["contender"] == name]
+            rates = [one["rate"] for one in found]
+            cpu = [1000 * one["server_cpu_seconds"] / max(one["requests"], 1) for one in found]
+            cells = (
+                f"{connections}",
+                name,
+                *(f"{value:,.0f}" for value in (statistics.median(rates), min(rates), max(rates))),
+                f"{_median(found, 'p50_ms'):,.1f}",
+                f"{_median(found, 'p99_ms'):,.1f}",
+                f"{sum(one['bad'] + one['lost'] for one in found)}",
+                f"{statistics.median(cpu):.2f}",
+            )
+            text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
+def ratios(part: str, records: Records) -> tuple[str, bool]:
+    """Of danlu's requests a second to each other's, and of all that is promised; and whether the
+    medians keep what is.
+    """
+    text = (
+        "| connections | ratio | median | min | max | promised | |\n|---|---|---|---|---|---|---|\n"
+    )
+    good = True
+    for one in _wanted(part, records):
+        found = _within(one, records)
+        if not found:
+            continue
+        middle = statistics.median(found)
+        kept = one.kept(middle)
+        promised = one in PROMISES
+        good = good and (kept or not promised)
+        cells = (
+            f"{one.connections}",
+            f"{_said(one.first)} : {_said(one.second)}",
+            *(f"{value:.2f}" for value in (middle, min(found), max(found))),
+            *((one.limit(), word(kept)) if promised else ("", "")),
+        )
+        text += f"| {' | '.join(cells)} |\n"
+    return text, good
+
+
+def alone(records: Records, cores: int) -> str:
+    """Of the network without a server: its rate, and the share of it that is left when decoding and
+    taking requests in, as the echo does, need their part of the same cores.
+    """
+    text = (
+        "| network alone | images/s: median | min | max | batch, layout | decoding, ms of a core "
+        "| taking in, ms of a core | ceiling, of the network alone |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+    )
+    echoes = [one for one in records if one["contender"] == "echo" and one["connections"] == 32]
+    taken = [(one["server_cpu_seconds"] + one["cpu_seconds"]) / one["requests"] for one in echoes]
+    taking = statistics.median(taken) if taken else 0.0
+    bare = [one for one in records if one["connections"] == 0]
+    for name in _distinct(bare, "contender"):
+        found = [one for one in bare if one["contender"] == name]
+        rates = [one["rate"] for one in found]
+        middle, decoding = statistics.median(rates), _median(found, "decode_seconds")
+        ceiling = 1 / (1 + middle * (decoding + taking) / cores)
+        cells = (
+            name,
+            *(f"{value:,.1f}" for value in (middle, min(rates), max(rates))),
+            ", ".join(sorted({f"{one['batch']} {one['layout']}" for one in found})),
+            f"{1000 * decoding:.2f}",
+            f"{1000 * taking:.2f}" if taken else "not measured",
+            f"{ceiling:.0%}",
+        )
+        text += f"| {' | '.join(cells)} |\n"
+    return text if bare else ""
+
+
+def _wanted(part: str, records: Records) -> list[Promise]:
+    """The promises, and each other ratio of requests a second."""
+    promised = [one for one in PROMISES if one.case == part]
+    known = {(one.connections, one.first, one.second) for one in promised}
+    more = []
+    for connections in _distinct(records, "connections"):
+        at = [one for one in records if one["connections"] == connections and connections]
+        names = _distinct(at, "contender")
+        ours = [name for name in names if name.startswith("danlu")]
+        for pair in ((mine, other) for mine in ours for other in names if other not in ours):
+            first, second = ((name, "rate") for name in pair)
+            if (connections, first, second) not in known:
+                more.append(Promise(part, connections, first, second, 0.0))
+    return promised + more
+
+
+def _within(one: Promise, records: Records) -> list[float]:
+    """The ratio in each round that has both."""
+    firsts, seconds = (_by_round(one, what, records) for what in (one.first, one.second))
+    return [firsts[number] / seconds[number] for number in firsts if seconds.get(number)]
+
+
+def _by_round(one: Promise, what: tuple[str, str], records: Records) -> dict[int, float]:
+    name, quantity = what
+    connections = 0 if name.startswith("bare") else one.connections
+    return {
+        record["round"]: record[quantity]
+        for record in records
+        if record["contender"] == name and record["connections"] == connections
+    }
+
+
+def _said(what: tuple[str, str]) -> str:
+    return f"{what[0]}, {WORDS[what[1]]}"
+
+
+def _distinct(records: Records, column: str) -> list[Any]:
+    return list(dict.fromkeys(one[column] for one in records))
+
+
+def _median(records: Records, column: str) -> float:
+    return float(statistics.median(one[column] for one in records))
