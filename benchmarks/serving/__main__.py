@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks import page
 from benchmarks.listeners import say
 from benchmarks.serving import load, rounds, table
-from benchmarks.serving.cases import CASES, CONNECTIONS, OURS, RIVALS
+from benchmarks.serving.cases import CASES, CONNECTIONS, CONTENDERS
 from benchmarks.serving.rounds import Plan, Record
 
 PARTS = list(CASES)
@@ -73,7 +73,7 @@ def main() -> int:
             say(f"\n{text}")
         if given.page:
             files = [work / f"{part}.md" for part in PARTS]
-            named = "".join(f"- **{name}**: {what}\n" for name, what in _contenders().items())
+            named = "".join(f"- **{name}**: {what}\n" for name, what in CONTENDERS.items())
             texts = [file.read_text("utf-8") for file in files if file.exists()]
             page.renew(given.page, "\n".join([HEADING + named, *texts]))
     return 0 if good else 1
@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--connections", nargs="+", type=int, default=CONNECTIONS)
-    parser.add_argument("--contenders", nargs="+", choices=["danlu", *RIVALS], default=list(RIVALS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--more", action="store_true", help="add to what is in the folder")
     parser.add_argument("--litserve-python", type=Path, default=_python(), help="one that has it")
@@ -96,10 +96,6 @@ def _arguments() -> argparse.Namespace:
 def _python() -> Path | None:
     """This one, if it has litserve."""
     return Path(sys.executable) if importlib.util.find_spec("litserve") else None
-
-
-def _contenders() -> dict[str, str]:
-    return {"danlu": OURS, **RIVALS}
 
 
 def _measure(part: str, plan: Plan, *, more: bool) -> tuple[bool, str]:

@@ -36,7 +36,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
 
     def decode_request(self, request: Request) -> Any:
         """Of one request: its form comes over from the server's process."""
-        return self.model.decode(request["file"].file.read())  # type: ignore[index]
+        return self.model.decode(request["file"].file.read())
 
     def predict(self, x: Any) -> Any:
         """A batch."""

@@ -106,7 +106,8 @@ def _train(network: nn.Module, folder: Path, classes: list[str]) -> None:
     labels = torch.cat([torch.full((len(one),), place) for place, one in enumerate(files)])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.002)
     for _ in range(_EPOCHS):
-        for batch in torch.randperm(len(inputs)).split(64):
+        for batch in torch.chunk(torch.randperm(len(inputs)), len(inputs) // 64):
             optimizer.zero_grad()
-            functional.cross_entropy(network(inputs[batch]), labels[batch]).backward()
+            loss = functional.cross_entropy(network(inputs[batch]), labels[batch])
+            torch.autograd.backward(loss)
             optimizer.step()

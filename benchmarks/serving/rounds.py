@@ -15,13 +15,13 @@ from typing import Any
 
 from benchmarks.listeners import say
 from benchmarks.serving import load, networks, pictures, servers
-from benchmarks.serving.cases import CASES, RIVALS, Case
+from benchmarks.serving.cases import CASES, Case
 from benchmarks.serving.servers import Server
 from danlu import environment
 
 Record = dict[str, Any]
 _FORMS = {"plain (def)": "def", "plain (async def)": "async", "echo": "echo"}
-_CHECKED = 40  # images whose labels must agree before anything is timed
+_CHECKED = 20  # images whose labels must agree before anything is timed
 _UNSURE = 0.05  # two probabilities that are nearer may change places where numbers are rounded
 
 
@@ -35,10 +35,6 @@ class Plan:
     rounds: int
     litserve: Path | None
     contenders: Sequence[str]
-
-    def wants(self, name: str) -> bool:
-        """danlu's servers are all called danlu."""
-        return name.partition(" ")[0] in self.contenders or name in self.contenders
 
 
 def run(name: str, plan: Plan, first: int) -> Iterator[Record]:
@@ -57,7 +53,7 @@ def run(name: str, plan: Plan, first: int) -> Iterator[Record]:
             for connections in plan.connections:
                 for one in order:
                     yield tell(measure(one, case, body, connections), name, number)
-            if case.bare:
+            if case.bare and "bare" in plan.contenders:
                 yield from bare(name, case, plan, number)
 
 
@@ -118,12 +114,14 @@ def running(case: Case, plan: Plan) -> Iterator[list[Server]]:
     checkpoint = networks.checkpoint(case.network, plan.data, plan.work)
     with ExitStack() as stack:
         started = []
-        for name, settings in case.ours.items():
+        for name, settings in case.ours.items() if "danlu" in plan.contenders else ():
             home = plan.work / "homes" / name.replace(" ", "-")
             networks.home(home, [checkpoint])
             server = servers.danlu(name, home, data=plan.work / "datasets", settings=settings)
             started.append(stack.enter_context(server))
-        for name in filter(plan.wants, RIVALS):
+        for name in plan.contenders:
+            if name in ("danlu", "bare"):
+                continue
             if name != "litserve":
                 started.append(
                     stack.enter_context(servers.plain(name, _FORMS[name], checkpoint, plan.work))
