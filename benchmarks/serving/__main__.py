@@ -9,7 +9,7 @@ turns, round by round, and ratios are taken within a round. Labels are compared 
 timed. Exit code 1 if a promise is not kept. Wants the machine for itself.
 
 `small` and `large` are an image of 958 bytes and one of 100 kB on `cifar10_net`, `resnet18` is one
-of 15 kB on ResNet-18 at 224 pixels.
+of 15 kB on ResNet-18 at 224 pixels; with `-training` the same while a job trains beside it.
 
 What is measured stays in the folder `--work`, so that parts may be run by themselves, and with
 `--more` rounds or other numbers of connections are added to those that are there; `--page` renews
@@ -27,11 +27,11 @@ from typing import Any
 
 from benchmarks import page
 from benchmarks.listeners import say
-from benchmarks.serving import load, rounds, table
+from benchmarks.serving import beside, load, rounds, table
 from benchmarks.serving.cases import CASES, CONNECTIONS, CONTENDERS
 from benchmarks.serving.rounds import Plan, Record
 
-PARTS = list(CASES)
+PARTS = [*CASES, *(name + rounds.TRAINING for name in CASES)]
 HEADING = """\
 ## Serving
 
@@ -109,11 +109,20 @@ def _measure(part: str, plan: Plan, *, more: bool) -> tuple[bool, str]:
             lines.flush()
             records.append(record)
     compared, good = table.ratios(part, records)
-    title = f"### {TITLES[part]}\n\n{_made(records)}\n"
+    texts = [table.times(records), table.alone(records, rounds.cores()), compared]
+    if part.endswith(rounds.TRAINING):
+        lost, kept = beside.table(records, rounds.cores())
+        good, texts = good and kept, [table.times(records), lost]
+    return good, "\n".join(filter(None, [_title(part, records), *texts]))
+
+
+def _title(part: str, records: list[Record]) -> str:
+    text = TITLES[part.removesuffix(rounds.TRAINING)]
+    text += ", beside a training job" if part.endswith(rounds.TRAINING) else ""
+    text = f"### {text}\n\n{_made(records)}\n"
     if not any(one["contender"] == "litserve" for one in records):
-        title += "\nlitserve: not measured.\n"
-    parts = [title, table.times(records), table.alone(records, rounds.cores()), compared]
-    return good, "\n".join(filter(None, parts))
+        text += "\nlitserve: not measured.\n"
+    return text
 
 
 def _read(file: Path) -> list[Record]:

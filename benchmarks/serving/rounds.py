@@ -5,21 +5,23 @@ Knows what is measured; neither promises nor tables.
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.listeners import say
-from benchmarks.serving import load, networks, pictures, servers
+from benchmarks.serving import beside, load, networks, pictures, servers
 from benchmarks.serving.cases import CASES, Case
 from benchmarks.serving.servers import Server
 from danlu import environment
 
 Record = dict[str, Any]
+TRAINING = "-training"  # what the name of a part ends with that is measured beside a job
 _FORMS = {"plain (def)": "def", "plain (async def)": "async", "echo": "echo"}
 _CHECKED = 20  # images whose labels must agree before anything is timed
 _UNSURE = 0.05  # two probabilities that are nearer may change places where numbers are rounded
@@ -37,34 +39,65 @@ class Plan:
     contenders: Sequence[str]
 
 
-def run(name: str, plan: Plan, first: int) -> Iterator[Record]:
+def run(part: str, plan: Plan, first: int) -> Iterator[Record]:
     """A record for each contender and number of connections in each round; rounds are counted from
     `first`.
     """
-    case = CASES[name]
+    name = part.removesuffix(TRAINING)
+    case = replace(CASES[name], bare=False, seconds=6) if part.endswith(TRAINING) else CASES[name]
     with running(case, plan) as contenders:
         body = body_of(case, plan)
         agree(case, contenders, plan)
         for one in contenders:
             one.pause()
         for number in range(first, first + plan.rounds):
-            # There and back again: who is first is last in the next round.
-            order = contenders if number % 2 == 0 else contenders[::-1]
-            for connections in plan.connections:
-                for one in order:
-                    yield tell(measure(one, case, body, connections), name, number)
+            found = _beside if part.endswith(TRAINING) else _by_themselves
+            for record in found(case, contenders, body, plan, number):
+                yield tell(record, part, number)
             if case.bare and "bare" in plan.contenders:
-                yield from bare(name, case, plan, number)
+                for record in bare(case, plan):
+                    yield tell(record, part, number)
 
 
-def measure(one: Server, case: Case, body: Path, connections: int) -> Record:
+def _by_themselves(
+    case: Case, contenders: list[Server], body: Path, plan: Plan, number: int
+) -> Iterator[Record]:
+    # There and back again: who is first is last in the next round.
+    order = contenders if number % 2 == 0 else contenders[::-1]
+    for connections in plan.connections:
+        for one in order:
+            yield measure(one, case, body, connections)
+
+
+def _beside(
+    case: Case, contenders: list[Server], body: Path, plan: Plan, number: int
+) -> Iterator[Record]:
+    """danlu's without a job, then all beside one that trains on the first of danlu's."""
+    ours = [one for one in contenders if one.is_danlu]
+    for record in _by_themselves(case, ours, body, plan, number):
+        yield record | {"contender": record["contender"] + beside.IDLE}
+    with beside.job(ours[0]) as job:
+        alone = job.alone()
+        order = contenders if number % 2 == 0 else contenders[::-1]
+        for connections in plan.connections:
+            for one in order:
+                record = measure(one, case, body, connections, job)
+                yield record | {"alone_seconds": alone}
+
+
+def measure(
+    one: Server, case: Case, body: Path, connections: int, job: beside.Job | None = None
+) -> Record:
     """One contender under load, after some of it that is not measured."""
     one.go_on()
     load.run(one.target, body, connections=connections, seconds=case.warm_seconds)
     one.settle()
     before = one.cpu_seconds()
+    if job is not None:
+        job.epochs()
     found = load.run(one.target, body, connections=connections, seconds=case.seconds)
     spent = one.cpu_seconds() - before
+    epochs = job.epochs()[1:] if job is not None else []  # the first began before
     one.settle()
     one.pause()
     return {
@@ -72,6 +105,7 @@ def measure(one: Server, case: Case, body: Path, connections: int) -> Record:
         "connections": connections,
         "rate": found.rate,
         "server_cpu_seconds": spent,
+        "epoch_seconds": statistics.fmean(epochs) if epochs else None,
         **asdict(found),
     }
 
@@ -80,20 +114,16 @@ def tell(record: Record, part: str, number: int) -> Record:
     """Shows it as it comes."""
     record = {"part": part, "round": number, **record}
     failed = record.get("bad", 0) + record.get("lost", 0)
-    times = (
-        f"p50 {record['p50_ms']:7.1f} ms, p99 {record['p99_ms']:7.1f} ms"
-        if "p50_ms" in record
-        else ""
-    )
-    say(
-        f"{number + 1} {part} {record['connections']:4} {record['contender']:18} "
-        f"{record['rate']:8.1f}/s {times}{f', {failed} failed' if failed else ''}"
-    )
+    line = f"{number + 1} {part} {record['connections']:4} {record['contender']:18} "
+    line += f"{record['rate']:8.1f}/s"
+    if "p50_ms" in record:
+        line += f" p50 {record['p50_ms']:7.1f} ms, p99 {record['p99_ms']:7.1f} ms"
+    say(line + (f", {failed} failed" if failed else ""))
     sys.stdout.flush()
     return record
 
 
-def bare(part: str, case: Case, plan: Plan, number: int) -> Iterator[Record]:
+def bare(case: Case, plan: Plan) -> Iterator[Record]:
     """The network alone, in a process of its own."""
     checkpoint = networks.checkpoint(case.network, plan.data, plan.work)
     picture = plan.work / "picture.jpg"
@@ -104,8 +134,7 @@ def bare(part: str, case: Case, plan: Plan, number: int) -> Iterator[Record]:
     found = json.loads(told.stdout)
     seconds = found.pop("decode_seconds")
     for name, what in found.items():
-        record = {"contender": name, "connections": 0, "decode_seconds": seconds, **what}
-        yield tell(record, part, number)
+        yield {"contender": name, "connections": 0, "decode_seconds": seconds, **what}
 
 
 @contextmanager
@@ -117,7 +146,9 @@ def running(case: Case, plan: Plan) -> Iterator[list[Server]]:
         for name, settings in case.ours.items() if "danlu" in plan.contenders else ():
             home = plan.work / "homes" / name.replace(" ", "-")
             networks.home(home, [checkpoint])
-            server = servers.danlu(name, home, data=plan.work / "datasets", settings=settings)
+            server = servers.danlu(
+                name, home, data=beside.data(plan.data, plan.work), settings=settings
+            )
             started.append(stack.enter_context(server))
         for name in plan.contenders:
             if name in ("danlu", "bare"):
