@@ -10,6 +10,8 @@ timed. Exit code 1 if a promise is not kept. Wants the machine for itself.
 
 `small` and `large` are an image of 958 bytes and one of 100 kB on `cifar10_net`, `resnet18` is one
 of 15 kB on ResNet-18 at 224 pixels; with `-training` the same while a job trains beside it.
+`overload`: 512 connections for half a minute; `hundred`: as many checkpoints under a small budget;
+`memory`: of each process, and /healthz while models are loaded.
 
 What is measured stays in the folder `--work`, so that parts may be run by themselves, and with
 `--more` rounds or other numbers of connections are added to those that are there; `--page` renews
@@ -27,11 +29,12 @@ from typing import Any
 
 from benchmarks import page
 from benchmarks.listeners import say
-from benchmarks.serving import beside, load, rounds, table
+from benchmarks.serving import beside, hundred, load, memory, overload, rounds, table
 from benchmarks.serving.cases import CASES, CONNECTIONS, CONTENDERS
 from benchmarks.serving.rounds import Plan, Record
 
-PARTS = [*CASES, *(name + rounds.TRAINING for name in CASES)]
+PROOFS = {"overload": overload.measure, "hundred": hundred.measure, "memory": memory.measure}
+PARTS = [*CASES, *(name + rounds.TRAINING for name in CASES), *PROOFS]
 HEADING = """\
 ## Serving
 
@@ -39,15 +42,20 @@ How fast `POST /predict` is beside the servers that people write, with the same 
 machine. Made by `make bench-serve`. wrk posts one image as a multipart form again and again over so
 many connections, on the same cores as the server; servers take turns, round by round, and ratios
 are taken within a round. Before anything is timed each has given the same labels to other images.
-Milliseconds are wrk's; `failed` counts answers other than 200 and requests without any.
+Milliseconds are wrk's; `failed` counts answers other than 200 and requests without any. What is
+promised beside plain FastAPI is about a `def` endpoint, as FastAPI has it for code that blocks; an
+`async def` one, which lets nothing else be answered meanwhile, is shown beside it.
 
 """
 TITLES = {
     "small": "A JPEG of 958 bytes, `cifar10_net`",
     "large": "A JPEG of 100 kB (640 by 480), `cifar10_net`",
     "resnet18": "A JPEG of 15 kB (224 by 224), ResNet-18",
+    "overload": "Overload",
+    "hundred": "A hundred checkpoints",
+    "memory": "Memory, and staying awake",
 }
-MADE = "Measured on {date}, on {hardware}, rounds: {count}{settings}."
+MADE = "Measured on {date}, on {hardware}{count}{settings}."
 
 
 def main() -> int:
@@ -100,6 +108,9 @@ def _python() -> Path | None:
 
 def _measure(part: str, plan: Plan, *, more: bool) -> tuple[bool, str]:
     """Whether a part's promises are kept, and its text."""
+    if part in PROOFS:
+        good, text = PROOFS[part](plan)
+        return good, f"### {TITLES[part]}\n\n{_made([])}\n\n{text}"
     file = plan.work / f"{part}.jsonl"
     records = _read(file) if more else []
     first = 1 + max((one["round"] for one in records), default=-1)
@@ -135,7 +146,7 @@ def _made(records: list[Record]) -> str:
     return MADE.format(
         date=datetime.now(UTC).date().isoformat(),
         hardware=rounds.hardware(),
-        count=_most_rounds(records),
+        count=f", rounds: {_most_rounds(records)}" if records else "",
         settings=f", {given}" if given else "",
     )
 

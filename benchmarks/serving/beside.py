@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import httpx
 
 from benchmarks.many_jobs import wait_until
 from benchmarks.serving.servers import Server
+from benchmarks.serving.table import connections_of, names_of
 from benchmarks.training.table import word
 
 _DATASET, _IMAGES, _TEST_IMAGES = "beside", 160, 20  # of each class
@@ -107,10 +109,10 @@ def table(records: Records, cores: int) -> tuple[str, bool]:
         f"{MOST_P99:.0f} | failed |\n|---|---|---|---|---|---|---|---|---|---|\n"
     )
     good = True
-    for connections, name in dict.fromkeys(_place(one) for one in records):
+    for connections, name in product(connections_of(records), names_of(records)):
         found = [one for one in records if _place(one) == (connections, name)]
         idle = [one for one in records if _place(one) == (connections, name + IDLE)]
-        if not name.endswith(IDLE):
+        if found and not name.endswith(IDLE):
             cells, kept = _row(found, idle, cores)
             good = good and (kept or not idle)
             text += f"| {connections} | {name} | {' | '.join(cells)} |\n"

@@ -23,6 +23,8 @@ from models_store.manifest import Manifest, Preprocessing
 
 ALIAS = "bench"
 CIFAR10, RESNET18 = "cifar10_net", "resnet18"
+State = Mapping[str, torch.Tensor]
+Change = Callable[[int, State], State]
 _IMAGENET = Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 _TRAINING_IMAGES, _EPOCHS = 500, 3  # of each class
 
@@ -42,42 +44,28 @@ def checkpoint(architecture: str, data: Path, work: Path) -> Path:
     return checkpoints.save(root, network.state_dict(), _manifest(architecture, classes, side))
 
 
-def home(folder: Path, made: Sequence[Path]) -> list[str]:
+def home(folder: Path, made: Sequence[Path], change: Change | None = None) -> list[str]:
     """A home with copies of these checkpoints under new ids, which are returned in order; the alias
-    points at the first.
+    points at the first. `change` makes other weights, of the place in that order and of those there
+    are.
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "checkpoints").mkdir(parents=True)
     url = f"sqlite:///{folder / 'danlu.sqlite3'}"
     engine.migrate(url)
     connected = engine.connect(url)
-    found = [_copy(one, folder / "checkpoints") for one in made]
+    found = []
     with engine.session_factory(connected).begin() as session:
-        for one in found:
-            size = checkpoints.disk_bytes(folder / "checkpoints" / one)
-            rows.add_foreign(session, one, disk_bytes=size)
+        for place, one in enumerate(made):
+            manifest = checkpoints.read_manifest(one).model_copy(update={"id": ids.new("ckpt")})
+            state: State = checkpoints.read_state(one, manifest)
+            state = change(place, state) if change else state
+            saved = checkpoints.save(folder / "checkpoints", state, manifest)
+            rows.add_foreign(session, manifest.id, disk_bytes=checkpoints.disk_bytes(saved))
+            found.append(manifest.id)
         aliases.point(session, ALIAS, found[0], by="benchmark")
     connected.dispose()
     return found
-
-
-def changed(
-    made: Path,
-    folder: Path,
-    change: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]],
-) -> Path:
-    """A checkpoint with other weights, below `folder`."""
-    manifest = checkpoints.read_manifest(made)
-    state = dict(change(checkpoints.read_state(made, manifest)))
-    return checkpoints.save(folder, state, manifest.model_copy(update={"id": ids.new("ckpt")}))
-
-
-def _copy(made: Path, root: Path) -> str:
-    name = ids.new("ckpt")
-    manifest = checkpoints.read_manifest(made)
-    state = checkpoints.read_state(made, manifest)
-    checkpoints.save(root, state, manifest.model_copy(update={"id": name}))
-    return name
 
 
 def _manifest(architecture: str, classes: list[str], side: int) -> Manifest:

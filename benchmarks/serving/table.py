@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.serving.cases import PROMISES, Promise
+from benchmarks.serving.cases import CONTENDERS, PROMISES, Promise
 from benchmarks.training.table import word
 
 Records = Sequence[Mapping[str, Any]]
@@ -20,9 +20,9 @@ def times(records: Records) -> str:
         "| connections | contender | requests/s: median | min | max | p50, ms | p99, ms "
         "| failed | its CPU, ms a request |\n|---|---|---|---|---|---|---|---|---|\n"
     )
-    for connections in _distinct(records, "connections"):
-        at = [one for one in records if one["connections"] == connections and connections]
-        for name in _distinct(at, "contender"):
+    for connections in connections_of(records):
+        at = [one for one in records if one["connections"] == connections]
+        for name in names_of(at):
             found = [one for one in at if one["contender"] == name]
             rates = [one["rate"] for one in found]
             cpu = [1000 * one["server_cpu_seconds"] / max(one["requests"], 1) for one in found]
@@ -53,13 +53,13 @@ def ratios(part: str, records: Records) -> tuple[str, bool]:
             continue
         middle = statistics.median(found)
         kept = one.kept(middle)
-        promised = one in PROMISES
-        good = good and (kept or not promised)
+        good = good and kept is not False
         cells = (
             f"{one.connections}",
             f"{_said(one.first)} : {_said(one.second)}",
             *(f"{value:.2f}" for value in (middle, min(found), max(found))),
-            *((one.limit(), word(kept)) if promised else ("", "")),
+            one.limit(),
+            "" if kept is None else word(kept),
         )
         text += f"| {' | '.join(cells)} |\n"
     return text, good
@@ -78,7 +78,7 @@ def alone(records: Records, cores: int) -> str:
     taken = [(one["server_cpu_seconds"] + one["cpu_seconds"]) / one["requests"] for one in echoes]
     taking = statistics.median(taken) if taken else 0.0
     bare = [one for one in records if one["connections"] == 0]
-    for name in _distinct(bare, "contender"):
+    for name in names_of(bare):
         found = [one for one in bare if one["contender"] == name]
         rates = [one["rate"] for one in found]
         middle, decoding = statistics.median(rates), _median(found, "decode_seconds")
@@ -100,15 +100,15 @@ def _wanted(part: str, records: Records) -> list[Promise]:
     promised = [one for one in PROMISES if one.case == part]
     known = {(one.connections, one.first, one.second) for one in promised}
     more = []
-    for connections in _distinct(records, "connections"):
-        at = [one for one in records if one["connections"] == connections and connections]
-        names = _distinct(at, "contender")
+    for connections in connections_of(records):
+        at = [one for one in records if one["connections"] == connections]
+        names = names_of(at)
         ours = [name for name in names if name.startswith("danlu")]
         for pair in ((mine, other) for mine in ours for other in names if other not in ours):
             first, second = ((name, "rate") for name in pair)
             if (connections, first, second) not in known:
-                more.append(Promise(part, connections, first, second, 0.0))
-    return promised + more
+                more.append(Promise(part, connections, first, second))
+    return sorted(promised + more, key=lambda one: one.connections)
 
 
 def _within(one: Promise, records: Records) -> list[float]:
@@ -131,8 +131,18 @@ def _said(what: tuple[str, str]) -> str:
     return f"{what[0]}, {WORDS[what[1]]}"
 
 
-def _distinct(records: Records, column: str) -> list[Any]:
-    return list(dict.fromkeys(one[column] for one in records))
+def connections_of(records: Records) -> list[int]:
+    """The numbers of connections; 0, of what is no server, is none."""
+    return sorted({one["connections"] for one in records} - {0})
+
+
+def names_of(records: Records) -> list[str]:
+    """Contenders in the order of the list of them, whoever was first in the first round."""
+    places = {name: place for place, name in enumerate(CONTENDERS)}
+    found = dict.fromkeys(one["contender"] for one in records)
+    return sorted(
+        found, key=lambda one: next(places[name] for name in places if one.startswith(name))
+    )
 
 
 def _median(records: Records, column: str) -> float:
