@@ -60,7 +60,13 @@ def _table(
     rows = [
         ("answers by status", statuses, "200 and 429 alone", set(during.statuses) <= ALLOWED),
         ("requests without an answer", f"{during.lost}", "none", not during.lost),
-        ("answers a second, p99", f"{during.rate:,.0f}, {during.p99_ms:,.0f} ms", "", None),
+        ("all answers a second, p99", f"{during.rate:,.0f}, {during.p99_ms:,.0f} ms", "", None),
+        (
+            f"answers of 200 a second; of {_USUAL} connections before",
+            f"{during.statuses.get(200, 0) / during.seconds:,.0f}; {before.rate:,.0f}",
+            "",
+            None,
+        ),
         ("memory before, RSS", f"{mb:.0f} MB, {rss:.0f} MB", "", None),
         ("most in the first ten seconds", f"{then:.0f} MB", "", None),
         (

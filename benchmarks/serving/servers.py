@@ -23,6 +23,7 @@ from benchmarks.serving import networks
 from danlu import environment
 
 _START_SECONDS, _END_SECONDS = 90.0, 30.0
+_ROLES = {"server", "supervisor", "forkserver"}
 # A server that takes less of a core than this has nothing to do any more.
 _IDLE_SHARE, _LOOK_SECONDS, _SETTLE_SECONDS = 0.1, 0.2, 60.0
 
@@ -62,12 +63,13 @@ class Server:
         return self._pids
 
     def roles(self) -> dict[str, int]:
-        """Of danlu: its processes by what they are."""
+        """Of danlu: its processes by what they are, once all have told."""
         deadline = time.monotonic() + _START_SECONDS
         found: dict[str, int] = {}
-        while "server" not in found and time.monotonic() < deadline:
+        while not found.keys() >= _ROLES and time.monotonic() < deadline:
             told = httpx.get(f"{self.url}/system").raise_for_status().json()
             found = {one["role"]: one["pid"] for one in told["processes"]}
+            time.sleep(_LOOK_SECONDS)
         return found
 
     def ask(self, image: bytes) -> str:
