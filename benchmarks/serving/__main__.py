@@ -23,9 +23,9 @@ import importlib.util
 import json
 import sys
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks import page
 from benchmarks.listeners import say
@@ -55,13 +55,13 @@ TITLES = {
     "hundred": "A hundred checkpoints",
     "memory": "Memory, and staying awake",
 }
-MADE = "Measured on {date}, on {hardware}{count}{settings}."
 
 
 def main() -> int:
     """Measures and prints, and renews the section if there is to be one."""
     given = _arguments()
-    load.check()
+    if given.parts:
+        load.check()
     good = True
     with tempfile.TemporaryDirectory() as folder:
         work = (given.work or Path(folder)).resolve()
@@ -75,14 +75,11 @@ def main() -> int:
             contenders=given.contenders,
         )
         for part in given.parts:
-            kept, text = _measure(part, plan, more=given.more)
-            good = good and kept
-            (work / f"{part}.md").write_text(text, encoding="utf-8")
-            say(f"\n{text}")
+            good = _measure(part, plan, more=given.more) and good
+            say(f"\n{_text(part, work)}")
         if given.page:
-            files = [work / f"{part}.md" for part in PARTS]
             named = "".join(f"- **{name}**: {what}\n" for name, what in CONTENDERS.items())
-            texts = [file.read_text("utf-8") for file in files if file.exists()]
+            texts = filter(None, (_text(part, work) for part in PARTS))
             page.renew(given.page, "\n".join([HEADING + named, *texts]))
     return 0 if good else 1
 
@@ -106,34 +103,50 @@ def _python() -> Path | None:
     return Path(sys.executable) if importlib.util.find_spec("litserve") else None
 
 
-def _measure(part: str, plan: Plan, *, more: bool) -> tuple[bool, str]:
-    """Whether a part's promises are kept, and its text."""
+def _measure(part: str, plan: Plan, *, more: bool) -> bool:
+    """Whether a part's promises are kept; what is measured is in its file, line by line."""
+    made = _made()
     if part in PROOFS:
         good, text = PROOFS[part](plan)
-        return good, f"### {TITLES[part]}\n\n{_made([])}\n\n{text}"
+        (plan.work / f"{part}.md").write_text(f"{made}.\n\n{text}", encoding="utf-8")
+        return good
     file = plan.work / f"{part}.jsonl"
-    records = _read(file) if more else []
-    first = 1 + max((one["round"] for one in records), default=-1)
-    with file.open("a" if more else "w", encoding="utf-8") as lines:
+    if not more:
+        file.unlink(missing_ok=True)
+    first = 1 + max((one["round"] for one in _read(file)), default=-1)
+    with file.open("a", encoding="utf-8") as lines:
         for record in rounds.run(part, plan, first):
-            lines.write(json.dumps(record) + "\n")
+            lines.write(json.dumps({"made": made, **record}) + "\n")
             lines.flush()
-            records.append(record)
-    compared, good = table.ratios(part, records)
-    texts = [table.times(records), table.alone(records, rounds.cores()), compared]
+    return _compared(part, _read(file))[0]
+
+
+def _compared(part: str, records: list[Record]) -> tuple[bool, str]:
+    """Whether promises are kept, and the tables."""
     if part.endswith(rounds.TRAINING):
-        lost, kept = beside.table(records, rounds.cores())
-        good, texts = good and kept, [table.times(records), lost]
-    return good, "\n".join(filter(None, [_title(part, records), *texts]))
+        good, text = beside.table(records, rounds.cores())
+        return good, f"{table.times(records)}\n{text}"
+    good, compared = table.ratios(part, records)
+    tables = table.times(records), table.alone(records, rounds.cores()), compared
+    return good, "\n".join(filter(None, tables))
 
 
-def _title(part: str, records: list[Record]) -> str:
-    text = TITLES[part.removesuffix(rounds.TRAINING)]
-    text += ", beside a training job" if part.endswith(rounds.TRAINING) else ""
-    text = f"### {text}\n\n{_made(records)}\n"
-    if not any(one["contender"] == "litserve" for one in records):
-        text += "\nlitserve: not measured.\n"
-    return text
+def _text(part: str, work: Path) -> str:
+    """What has been measured of a part, "" if nothing."""
+    file, text = work / f"{part}.md", ""
+    if part in PROOFS:
+        text = file.read_text("utf-8") if file.exists() else ""
+    elif records := _read(file.with_suffix(".jsonl")):
+        counts = Counter((one["contender"], one["connections"]) for one in records).values()
+        made = "; ".join(dict.fromkeys(one["made"] for one in records))
+        count = "" if min(counts) == max(counts) else f"{min(counts)} to "
+        text = f"{made}. Rounds: {count}{max(counts)}."
+        if not any(one["contender"] == "litserve" for one in records):
+            text += " litserve: not measured."
+        text += f"\n\n{_compared(part, records)[1]}"
+    title = TITLES[part.removesuffix(rounds.TRAINING)]
+    title += ", beside a training job" if part.endswith(rounds.TRAINING) else ""
+    return text and f"### {title}\n\n{text}"
 
 
 def _read(file: Path) -> list[Record]:
@@ -141,23 +154,11 @@ def _read(file: Path) -> list[Record]:
     return [json.loads(line) for line in lines]
 
 
-def _made(records: list[Record]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in rounds.variables().items())
-    return MADE.format(
-        date=datetime.now(UTC).date().isoformat(),
-        hardware=rounds.hardware(),
-        count=f", rounds: {_most_rounds(records)}" if records else "",
-        settings=f", {given}" if given else "",
-    )
-
-
-def _most_rounds(records: list[dict[str, Any]]) -> int:
-    """Rounds of the contender that has most at one number of connections."""
-    counts: dict[tuple[str, int], int] = {}
-    for one in records:
-        key = one["contender"], one["connections"]
-        counts[key] = counts.get(key, 0) + 1
-    return max(counts.values(), default=0)
+def _made() -> str:
+    """When and on what, and with which settings from outside."""
+    given = [f", {name}={value}" for name, value in rounds.variables().items()]
+    date = datetime.now(UTC).date().isoformat()
+    return f"Measured on {date}, on {rounds.hardware()}{''.join(given)}"
 
 
 if __name__ == "__main__":

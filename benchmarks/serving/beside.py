@@ -98,10 +98,10 @@ def job(server: Server) -> Iterator[Job]:
                 wait_until(http, begun._path, state="cancelled")
 
 
-def table(records: Records, cores: int) -> tuple[str, bool]:
-    """Of each contender how much slower the job was, beside the share of the cores that serving
-    took, wrk included; of danlu also p99 beside that without a job. And whether danlu's keep what
-    is promised.
+def table(records: Records, cores: int) -> tuple[bool, str]:
+    """Whether danlu's keep what is promised; and of each contender how much slower the job was,
+    beside the share of the cores that serving took, wrk included; of danlu also p99 beside that
+    without a job.
     """
     text = (
         "| connections | contender | an epoch, s | alone, s | slower by "
@@ -116,7 +116,7 @@ def table(records: Records, cores: int) -> tuple[str, bool]:
             cells, kept = _row(found, idle, cores)
             good = good and (kept or not idle)
             text += f"| {connections} | {name} | {' | '.join(cells)} |\n"
-    return text, good
+    return good, text
 
 
 def _row(found: Records, idle: Records, cores: int) -> tuple[list[str], bool]:

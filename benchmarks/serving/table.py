@@ -39,9 +39,9 @@ def times(records: Records) -> str:
     return text
 
 
-def ratios(part: str, records: Records) -> tuple[str, bool]:
-    """Of danlu's requests a second to each other's, and of all that is promised; and whether the
-    medians keep what is.
+def ratios(part: str, records: Records) -> tuple[bool, str]:
+    """Whether the medians keep what is promised; and ratios of that, and of danlu's requests a
+    second to each other's.
     """
     text = (
         "| connections | ratio | median | min | max | promised | |\n|---|---|---|---|---|---|---|\n"
@@ -62,7 +62,7 @@ def ratios(part: str, records: Records) -> tuple[str, bool]:
             "" if kept is None else word(kept),
         )
         text += f"| {' | '.join(cells)} |\n"
-    return text, good
+    return good, text
 
 
 def alone(records: Records, cores: int) -> str:
