@@ -5,10 +5,10 @@ DOCKER ?= docker
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Arguments for the server: make run ARGS="--port 9000"
 ARGS ?=
-# Folder of data sets, for make bench
+# Folder of data sets, for make bench and make bench-serve
 DATA ?= data
 
-.PHONY: setup demo run test faults wire zoo bench bench-gpu check fix lock openapi image clean
+.PHONY: setup demo run test faults wire zoo bench bench-gpu bench-serve check fix lock openapi image clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -58,6 +58,11 @@ bench: setup
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training --data $(DATA) --device cuda $(ARGS)
+
+# Predictions beside the servers that people write; wants wrk (apt-get install wrk), and for one of
+# them litserve: ARGS="--litserve-python PYTHON", or .venv/bin/uv pip install -e ".[bench]".
+bench-serve: setup
+	$(BIN)/python -m benchmarks.serving --data $(DATA) --page docs/performance.md $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

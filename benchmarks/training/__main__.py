@@ -12,7 +12,7 @@ costs) and `accuracy` (ten epochs with three seeds; an hour); `files` is of `job
 Exit code 1 if a promise is not kept. Wants the machine for itself.
 
 Each part leaves its text in the folder `--work`, so that parts may be run by themselves; `--page`
-puts all of them together, also with no part at all after `--parts`.
+puts all of them together, also with no part at all after `--parts`; other sections stay.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import page
 from benchmarks.listeners import say
 from benchmarks.training import fast, rounds, starts, table
 from benchmarks.training.cases import CASES
@@ -73,7 +74,7 @@ def main() -> int:
             files = [work / _file(part, device) for device in ("cpu", "cuda") for part in PARTS]
             texts = [file.read_text("utf-8") for file in files if file.exists()]
             named = "".join(f"- **{name}**: {what}\n" for name, what in CONTENDERS.items())
-            given.page.write_text("\n".join([HEADING + named, *texts]), encoding="utf-8")
+            page.renew(given.page, "\n".join([HEADING + named, *texts]))
     return 0 if good else 1
 
 

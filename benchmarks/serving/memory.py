@@ -1,0 +1,147 @@
+"""What danlu's processes hold with one small model, and whether the server stays awake while it
+loads others under load.
+"""
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from benchmarks.imports import rss_mb
+from benchmarks.listeners import percentile, watch_health
+from benchmarks.serving import load, networks, pictures, servers
+from benchmarks.serving.rounds import Plan
+from benchmarks.serving.servers import Server
+from benchmarks.training.table import word
+
+MOST_MB, MOST_HEALTH_MS = 450.0, 50.0
+_SMALL, _LARGE = 20, 3  # models that are loaded under load
+_CONNECTIONS, _SECONDS = 32, 12
+_NOT_TO_BE = "torchvision"
+
+
+def measure(plan: Plan) -> tuple[bool, str]:
+    """Whether all is as promised, and the text."""
+    small = networks.checkpoint(networks.CIFAR10, plan.data, plan.work)
+    large = networks.checkpoint(networks.RESNET18, plan.data, plan.work)
+    image = pictures.picture(pictures.SMALL, plan.data)
+    body = plan.work / "body"
+    body.write_bytes(load.form([image]))
+    home = plan.work / "homes" / "memory"
+    others = networks.home(home, [small, *[small] * _SMALL, *[large] * _LARGE])[1:]
+    with servers.danlu("danlu", home) as server:
+        server.wait().ask(image)
+        good, text = _processes(server)
+        times, loading = _health(server, body, image, others)
+    middle, late = percentile(times, 0.5), percentile(times, 0.99)
+    awake = late < MOST_HEALTH_MS
+    text += (
+        f"\n`/healthz`, {len(times):,} times while {_CONNECTIONS} connections predict and "
+        f"{len(others)} models are loaded (of which {_LARGE} ResNet-18) in {loading:.1f} s: "
+        f"p50 {middle:.1f} ms, p99 {late:.1f} ms, most {max(times):.1f} ms. "
+        f"Promised: p99 under {MOST_HEALTH_MS:.0f} ms: {word(awake)}.\n"
+    )
+    return good and awake, text
+
+
+def _processes(server: Server) -> tuple[bool, str]:
+    """With one small model that has answered."""
+    text = (
+        f"| process | private anonymous memory, MB | RSS, MB | {_NOT_TO_BE} | promised | |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    good = True
+    for role, pid in {"parent": server.process.pid, **server.roles()}.items():
+        megabytes, imported = anonymous_mb(pid), maps(pid, _NOT_TO_BE)
+        cells = [role, f"{megabytes:.0f}", f"{rss_mb(pid):.0f}", "imported" if imported else "no"]
+        if role == "server":
+            good = megabytes < MOST_MB and not imported
+            cells += [f"under {MOST_MB:.0f} MB, no {_NOT_TO_BE}", word(good)]
+        text += f"| {' | '.join([*cells, '', ''][:6])} |\n"
+    return good, text
+
+
+def _health(
+    server: Server, body: Path, image: bytes, others: list[str]
+) -> tuple[list[float], float]:
+    """Milliseconds of each look, and the seconds that loading the other models took."""
+    ours, theirs = multiprocessing.Pipe()
+    watching = multiprocessing.get_context("spawn").Process(
+        target=watch_health, args=(server.url, theirs), daemon=True
+    )
+    watching.start()
+    asking = threading.Thread(
+        target=load.run,
+        args=(server.target, body),
+        kwargs={"connections": _CONNECTIONS, "seconds": _SECONDS},
+    )
+    asking.start()
+    time.sleep(2)
+    began = time.perf_counter()
+    for one in others:
+        files = {"file": ("image.jpg", image, "image/jpeg")}
+        httpx.post(f"{server.url}/predict?model={one}", files=files, timeout=60).raise_for_status()
+    loading = time.perf_counter() - began
+    asking.join()
+    ours.send("stop")
+    times: list[float] = ours.recv()
+    watching.join()
+    return times, loading
+
+
+def anonymous_mb(pid: int) -> float:
+    """Private anonymous memory of a process; what it shares with others since a fork counts in
+    parts. 0 of one that is gone.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def maps(pid: int, library: str) -> bool:
+    """Whether files of that library are in the process."""
+    with suppress(OSError):
+        return library in Path(f"/proc/{pid}/maps").read_text()
+    return False
+
+
+class Curve:
+    """Use as a context: looks at a number every so often, and keeps them with the seconds since it
+    began.
+    """
+
+    def __init__(self, look: Callable[[], float], *, every_seconds: float = 0.5) -> None:
+        self.seen: list[tuple[float, float]] = []
+        self._look, self._every = look, every_seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def most(self, *, after: float = 0.0) -> float:
+        """The largest, from so many seconds on."""
+        return max((value for seconds, value in self.seen if seconds >= after), default=0.0)
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while not self._over.wait(self._every):
+            self.seen.append((time.monotonic() - began, self._look()))
