@@ -63,6 +63,8 @@ class Resources:
                     requests=settings.predict_queue,
                     request_bytes=_WAITING_BYTES,
                     seconds=settings.predict_timeout_seconds,
+                    processes=pool.most,
+                    processes_beside=devices.beside_server(pool.most),
                 ),
             ),
             predict_device=device,

@@ -54,6 +54,11 @@ def bounds(settings: Settings) -> Bounds:
     )
 
 
+def beside_server(processes: int) -> int:
+    """Of so many processes those that leave a core to the server, but one at least."""
+    return max(1, min(processes, cores() - 1))
+
+
 def threads(processes: int) -> int:
     """That one network computes with."""
     return max(1, cores() // processes)

@@ -107,6 +107,11 @@ class Pool:
         self.ended: Callable[[Process], None] = lambda _: None
         self.loaded: Callable[[str], None] = lambda _: None
 
+    @property
+    def most(self) -> int:
+        """Processes that there may be on the CPU."""
+        return self._bounds.processes
+
     async def start(self) -> int:
         """The first process, once it can load; returns the GPUs that it sees."""
         self._loop = asyncio.get_running_loop()
