@@ -53,7 +53,7 @@ def find(  # noqa: PLR0913 - the filters of the list
 def counts(session: Session) -> dict[State, int]:
     """How many jobs are in each state; states that no job is in are left out."""
     found = session.execute(select(Job.state, func.count()).group_by(Job.state))
-    return dict(found.tuples().all())
+    return {row[0]: row[1] for row in found}
 
 
 def _place(sort: str, job: Job) -> Place:
