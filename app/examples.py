@@ -207,3 +207,9 @@ SYSTEM: dict[str, Any] = {
     ],
     "warm_models": [_CHECKPOINT_ID],
 }  # fmt: skip
+
+METRICS = """\
+# HELP danlu_warm_models Checkpoints that are loaded.
+# TYPE danlu_warm_models gauge
+danlu_warm_models 1.0
+"""

@@ -19,7 +19,7 @@ from app import imports as imports_of_datasets
 from app.documentation import DocumentedApp
 from app.door import Door
 from app.heads import Heads
-from app.middleware import BodyLimit, Cors, LastResort, RequestIds, SafeHeaders
+from app.middleware import BodyLimit, Cors, Counted, LastResort, RequestIds, SafeHeaders
 from app.resources import Resources
 from app.root_path import RootPath
 from app.routes import (
@@ -98,6 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Door, settings=settings)
     app.add_middleware(LastResort)
+    app.add_middleware(Counted, requests=app.state.resources.requests)
     app.add_middleware(Heads)
     if settings.cors_origins:
         app.add_middleware(Cors, settings=settings)

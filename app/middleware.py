@@ -9,6 +9,8 @@ import itertools
 import logging
 import re
 import secrets
+import time
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs, root_path
 from app.errors import ProblemResponse
+from app.tallies import GONE, Requests
 from problems import Problem
 from settings import Settings
 
@@ -146,6 +149,38 @@ class Cors(CORSMiddleware):
             return answer
         problem = Problem("origin_refused", f"{bytes(answer.body).decode()}.")
         return ProblemResponse(problem, headers={"Vary": answer.headers["Vary"]})
+
+
+class Counted:
+    """Counts answers, and the seconds from a request's head to that of its response: what follows
+    takes as long as the client takes to read. `HEAD` counts as the GET that it is answered as.
+    """
+
+    def __init__(self, app: ASGIApp, *, requests: Requests) -> None:
+        self.app = app
+        self._requests = requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        answered = False
+
+        # No coroutine of its own: every microsecond here is one of every prediction.
+        def send_counted(message: Message) -> Awaitable[None]:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                # By now the scope has the route; the door's refusals come before there is one.
+                seconds = time.perf_counter() - began
+                self._requests.answered(scope, message["status"], seconds)
+            return send(message)
+
+        await self.app(scope, receive, send_counted)
+        if not answered:
+            self._requests.answered(scope, GONE, 0.0)
 
 
 class LastResort:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from app.inference.entry import MOST
 from app.inference.pool import Loaded, Pool, Process
+from app.tallies import Predictions
 from problems import Problem
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class Predictor:
         self._waiting: dict[str, deque[_Pending]] = {}
         self._pending: dict[int, _Pending] = {}
         self._figures: dict[str, Figures] = {}
+        self.tally = Predictions()
         self._number = 0
         self._requests = self._request_bytes = 0
         pool.heard, pool.ended, pool.loaded = self._hear, self._lose, self._pump
@@ -127,11 +129,18 @@ class Predictor:
         size = sum(len(image) for image in asked.images if isinstance(image, bytes))
         large = self._request_bytes + size > self._bounds.request_bytes
         if self._requests >= self._bounds.requests or (large and self._requests):
+            self.tally.ended("overloaded")
             raise Problem("overloaded", "Too many images wait to be classified.")
         self._requests += 1
         self._request_bytes += size
         try:
-            return await self._classified(asked)
+            answers = await self._classified(asked)
+        except BaseException as error:
+            self.tally.ended(_result(error))
+            raise
+        else:
+            self.tally.ended("answered")
+            return answers
         finally:
             self._requests -= 1
             self._request_bytes -= size
@@ -275,6 +284,7 @@ class Predictor:
         lately = said["seconds"] / max(1, said["images"])
         figures.seconds_per_image += _HEED * (lately - figures.seconds_per_image)
         figures.batches[said["images"]] += 1
+        self.tally.batch(said["images"], said["seconds"])
 
     def _lose(self, process: Process) -> None:
         """Asks elsewhere what a process has not answered before it ended. One that was asked alone
@@ -290,6 +300,13 @@ class Predictor:
             self._waiting.setdefault(pending.asked.checkpoint_id, deque()).append(pending)
         for checkpoint_id in {one.asked.checkpoint_id for one in lost}:
             self._pump(checkpoint_id)
+
+
+def _result(error: BaseException) -> str:
+    """What became of a question that was not answered."""
+    if isinstance(error, Problem):
+        return error.code
+    return "dropped" if isinstance(error, asyncio.CancelledError) else "internal"
 
 
 def _fail(pending: _Pending, error: BaseException) -> None:

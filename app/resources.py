@@ -19,6 +19,7 @@ from app.inference.pool import Pool
 from app.models import Models
 from app.predictor import Bounds, Predictor
 from app.preloading import Preloading
+from app.tallies import Requests
 from app.warmup import Warmup
 from database import engine
 from settings import Settings
@@ -43,6 +44,8 @@ class Resources:
     drawing: anyio.CapacityLimiter
     receiving: anyio.CapacityLimiter
     feed: Feed
+    requests: Requests
+    measuring: anyio.CapacityLimiter
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -75,6 +78,9 @@ class Resources:
             # Each takes a process with a torch of its own.
             receiving=anyio.CapacityLimiter(1),
             feed=Feed(reading),
+            requests=Requests(),
+            # However many look at once; and not behind those that wait for the database.
+            measuring=anyio.CapacityLimiter(1),
         )
 
 

@@ -32,7 +32,7 @@ from database.claims import (
     tell_end,
     tell_state,
 )
-from database.listing import find
+from database.listing import counts, find
 from database.queue import LANES, first, is_waiting
 from database.queue import positions as queue_positions
 from database.tables import (
@@ -62,6 +62,7 @@ __all__ = [
     "cancel",
     "change",
     "claim",
+    "counts",
     "describe",
     "ended",
     "enqueue",

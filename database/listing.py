@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from database.pages import Page, Place, cursor_to, place_of
@@ -48,6 +48,12 @@ def find(  # noqa: PLR0913 - the filters of the list
     rows = list(session.scalars(found))
     more = len(rows) > limit
     return Page(rows[:limit], cursor_to(sort, _place(sort, rows[limit - 1])) if more else None)
+
+
+def counts(session: Session) -> dict[State, int]:
+    """How many jobs are in each state; states that no job is in are left out."""
+    found = session.execute(select(Job.state, func.count()).group_by(Job.state))
+    return {row[0]: row[1] for row in found}
 
 
 def _place(sort: str, job: Job) -> Place:

@@ -103,6 +103,7 @@ class Pool:
         self._starting = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
+        self.lost = 0  # processes that ended, or were ended because they hung
         self.heard: Callable[[Process, dict[str, Any], bytes], None] = lambda *_: None
         self.ended: Callable[[Process], None] = lambda _: None
         self.loaded: Callable[[str], None] = lambda _: None
@@ -245,6 +246,7 @@ class Pool:
         if process in self._processes:
             self._processes.remove(process)
         if not self._closing:
+            self.lost += 1
             log.error("inference process %s has ended", process.link.pid)
         lost = Problem("internal", "The process that was to load the model has ended.")
         for load in process.loading.values():

@@ -170,6 +170,7 @@ class Direct:
 
 
 async def _direct(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["route"] = router.routes[0]
     response = await _answer(Request(scope, receive, send), _known[scope["query_string"]])
     await response(scope, receive, send)
 

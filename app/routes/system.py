@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import examples
+from app import examples, metrics
 from app.dependencies import Held, Reading
 from app.errors import ProblemResponse, responses
 from app.resources import Resources
@@ -24,6 +25,7 @@ from problems import Problem
 
 router = APIRouter(tags=["System"])
 
+_TEXT = {"schema": {"type": "string"}}
 _PACKAGES = ("danlu", "torch", "torchvision", "fastapi", "numpy", "pillow", "sqlalchemy")
 
 
@@ -105,6 +107,31 @@ def get_readiness(held: Held) -> ReadinessRead | Response:
     }
     reason = "The database does not answer." if database != "ok" else reasons[models]
     return ProblemResponse(Problem("not_ready", reason), extra=state)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="What Prometheus collects",
+    responses={
+        200: {
+            "content": {
+                metrics.PLAIN: {**_TEXT, "example": examples.METRICS},
+                metrics.OPEN_METRICS: _TEXT,
+            }
+        },
+        **responses(),
+    },
+)
+async def get_metrics(request: Request, held: Held) -> Response:
+    """Counters, gauges and histograms of this server process since it started: requests,
+    predictions, warm models, jobs. As OpenMetrics when `Accept` asks for it. Needs the key like any
+    other address: `authorization` in Prometheus' scrape configuration.
+    """
+    text, media_type = await anyio.to_thread.run_sync(
+        metrics.page, held, request.headers.get("accept", ""), limiter=held.measuring
+    )
+    return Response(text, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
 @router.get("/system", summary="Versions, devices, space and processes", responses=responses())

@@ -9,7 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from app import errors
-from app.middleware import BodyLimit
+from app.middleware import BodyLimit, Counted
+from app.tallies import GONE, Requests
 from settings import Settings
 
 
@@ -217,3 +218,46 @@ def test_a_database_that_does_not_answer(server, problem, caplog):
         assert secret not in response.text
     assert "no such table: jobs" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+# Counting
+
+
+async def _count(app, kind: str = "http") -> Requests:
+    requests = Requests()
+    scope = {"type": kind, "method": "GET", "query_string": b"", "path": "/"}
+
+    async def send(_message: object) -> None:
+        """Nobody listens."""
+
+    await Counted(app, requests=requests)(scope, None, send)
+    return requests
+
+
+async def _answer_404(_scope: object, _receive: object, send) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _go_away(_scope: object, _receive: object, _send: object) -> None:
+    """As the last resort does when the client went away."""
+
+
+@pytest.mark.parametrize(("app", "status"), [(_answer_404, 404), (_go_away, GONE)])
+def test_an_answer_is_counted_once_and_its_absence_too(app, status):
+    [found] = asyncio.run(_count(app)).read()
+    assert (found.status, found.count) == (status, 1)
+
+
+def test_a_websocket_is_no_request():
+    assert asyncio.run(_count(_go_away, "websocket")).read() == []
+
+
+def test_what_nobody_foresaw_is_counted(server):
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    server.app.add_api_route("/boom", fail)
+    server.get("/boom")
+    [found] = server.app.state.resources.requests.read()
+    assert (found.route, found.status, found.count) == ("/boom", 500, 1)

@@ -75,6 +75,7 @@ def test_every_operation_is_called(server, train, png):
         ("GET", "/recipes", "/recipes", {}, 200),
         ("GET", "/system", "/system", {}, 200),
         ("GET", "/healthz", "/healthz", {}, 200),
+        ("GET", "/metrics", "/metrics", {}, 200),
         ("GET", "/readyz", "/readyz", {}, 200),
     ]
     document = server.get("/openapi.json").json()

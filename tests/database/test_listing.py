@@ -103,3 +103,13 @@ def test_every_list_is_led_by_an_index(sessions: Sessions, filters: dict[str, ob
     for step in searches:
         assert "USING INDEX" in step or "USING COVERING INDEX" in step
     assert searches == plans or "tag" in filters, "few jobs have a tag: those are sorted"
+
+
+def test_jobs_are_counted_by_state(sessions: Sessions, enqueue: Callable[..., jobs.Job]) -> None:
+    with sessions.begin() as session:
+        assert jobs.counts(session) == {}
+    made = [enqueue() for _ in range(3)]
+    with sessions.begin() as session:
+        jobs.cancel(session, made[0].id)
+    with sessions.begin() as session:
+        assert jobs.counts(session) == {State.queued: 2, State.cancelled: 1}
