@@ -28,6 +28,7 @@ _CROWD = 4
 # as much to do with each, and processes that took its core from it made the whole slower: 3,300
 # requests a second by two in place of 4,200 by one, on two cores.
 _LONG = 0.0005
+_REFUSED_SECONDS = 0.5
 _HEED = 0.1  # of the latest batch, in the mean
 
 
@@ -128,9 +129,8 @@ class Predictor:
         """
         size = sum(len(image) for image in asked.images if isinstance(image, bytes))
         large = self._request_bytes + size > self._bounds.request_bytes
-        if self._requests >= self._bounds.requests or (large and self._requests):
-            self.tally.ended("overloaded")
-            raise Problem("overloaded", "Too many images wait to be classified.")
+        if self.is_full or (large and self._requests):
+            raise self._overloaded()
         self._requests += 1
         self._request_bytes += size
         try:
@@ -144,6 +144,26 @@ class Predictor:
         finally:
             self._requests -= 1
             self._request_bytes -= size
+
+    async def room(self) -> None:
+        """For a request whose body was not read yet: returns if there is room soon. Raises
+        `Problem` overloaded.
+
+        Who is refused is let wait a while for it: clients that come again at once, thousands of
+        times a second, would take the server's time from those whose turn it is.
+        """
+        await asyncio.sleep(_REFUSED_SECONDS)
+        if self.is_full:
+            raise self._overloaded()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more requests may wait."""
+        return self._requests >= self._bounds.requests
+
+    def _overloaded(self) -> Problem:
+        self.tally.ended("overloaded")
+        return Problem("overloaded", "Too many images wait to be classified.")
 
     @property
     def requests(self) -> int:

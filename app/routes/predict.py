@@ -178,6 +178,8 @@ async def _direct(scope: Scope, receive: Receive, send: Send) -> None:
 async def _answer(request: Request, options: Options) -> Response:
     began = time.perf_counter()
     held: Resources = request.app.state.resources
+    if held.predictor.is_full:
+        await held.predictor.room()
     settings = held.settings
     limits = Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
     upload = await uploads.read(request, limits)
