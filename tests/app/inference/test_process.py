@@ -175,10 +175,8 @@ def test_weights_that_are_no_numbers(asking, settings, train, png):
 
 def _until_answered(asking, count):
     heard = []
-    while (
-        sum(said["did"] == "classify" for said, _ in heard) < count
-        or (heard[-1][0]["did"] == ("classify")
-        and "problem" not in heard[-1][0])
+    while sum(said["did"] == "classify" for said, _ in heard) < count or (
+        heard[-1][0]["did"] == ("classify") and "problem" not in heard[-1][0]
     ):
         heard.append(asking.hear())
     return heard
