@@ -147,7 +147,13 @@ ANSWER: dict[str, Any] = {
 MODEL: dict[str, Any] = {
     "alias": "production", "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID,
     "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], "input": "1x28x28",
-    "accuracy": 0.944, "warm": True, "updated_at": "2026-11-23T08:00:10Z", "updated_by": "lin",
+    "accuracy": 0.944, "warm": True,
+    "serving": {
+        "processes": 1, "device": "cpu", "precision": "bf16", "memory_bytes": 2025604,
+        "requests": 5120, "images": 5632, "seconds": 3.41,
+        "batches": {"1": 212, "8": 301, "16": 172},
+    },
+    "updated_at": "2026-11-23T08:00:10Z", "updated_by": "lin",
     "history": [
         {
             "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID,

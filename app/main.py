@@ -86,8 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.resources = Resources.of(settings)
     for module in (
-        # The first is found the fastest, and is asked for the most.
-        *(predict, train, jobs, models, checkpoints, exports, foreign, datasets, imports),
+        *(train, jobs, predict, models, checkpoints, exports, foreign, datasets, imports),
         *(architectures, recipes, system),
     ):
         app.include_router(module.router)

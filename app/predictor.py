@@ -212,8 +212,9 @@ class Predictor:
         """Of a request that has ended, in whatever way, nothing is to be done any more."""
         del self._pending[pending.number]
         if pending.at is not None:
-            pending.at.link.say({"do": "drop", "number": pending.number})
-            self._take_back(pending)
+            pending.at.drop(pending.number, len(pending.asked.images))
+            pending.at = None
+            self._pump(pending.asked.checkpoint_id)
         elif waiting := self._waiting.get(pending.asked.checkpoint_id):
             with contextlib.suppress(ValueError):
                 waiting.remove(pending)
@@ -293,6 +294,7 @@ class Predictor:
         self._take_back(pending)
         if "problem" in said:
             _fail(pending, Problem(**said["problem"]))
+            self._pump(pending.asked.checkpoint_id)  # it may have gone through no network
         elif not pending.answer.done():
             pending.answer.set_result(data)
 
@@ -307,13 +309,13 @@ class Predictor:
         self.tally.batch(said["images"], said["seconds"])
 
     def _lose(self, process: Process) -> None:
-        """Asks elsewhere what a process has not answered before it ended. One that was asked alone
-        is what ended it; of a batch it could be any, so each is asked alone.
+        """Asks elsewhere what a process has not answered before it ended. If the first of it was
+        asked alone, that is what ended it; of a batch it could be any, so each is asked alone.
         """
-        lost = [one for one in self._pending.values() if one.at is process]
-        for number, pending in enumerate(lost):
+        lost = [self._pending[number] for number in process.requests]
+        for pending in lost:
             pending.at = None
-            if pending.alone and number == 0:
+            if pending.alone and pending is lost[0]:
                 _fail(pending, Problem("internal", "The process that computed it has ended."))
                 continue
             pending.alone = True

@@ -81,7 +81,8 @@ class Settings(BaseSettings):
     )
     start_method: Literal["auto", "forkserver", "spawn"] = Field(
         default="auto",
-        description="How training processes start. auto: forkserver on Linux, spawn elsewhere.",
+        description="How processes that train or predict start. auto: forkserver on Linux, spawn "
+        "elsewhere.",
     )
     predict_device: str = Field(
         default="auto",

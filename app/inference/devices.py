@@ -20,19 +20,19 @@ class Device:
     def __init__(self, wanted: str) -> None:
         self._wanted = wanted
         self._held: frozenset[str] = frozenset()
-        self.gpus = 0
+        self.gpus: int | None = None  # nobody has told yet
 
     def __call__(self) -> str:
         """A name that PyTorch knows."""
         if self._wanted != "auto":
             return self._wanted
-        free = [f"cuda:{number}" for number in range(self.gpus)]
+        free = [f"cuda:{number}" for number in range(self.gpus or 0)]
         free = [one for one in free if one not in self._held]
         return free[-1] if free else "cpu"  # jobs begin with the first
 
     def look(self, held: Callable[[], frozenset[str]]) -> None:
         """Asks again which devices jobs hold, where there is a choice. From any thread."""
-        if self._wanted == "auto" and self.gpus:
+        if self._wanted == "auto" and self.gpus != 0:
             self._held = held()
 
 

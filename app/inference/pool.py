@@ -24,6 +24,10 @@ _START_SECONDS = 20.0
 _WEIGHTS = "model.safetensors"
 
 
+class Lost(Problem):
+    """The process has ended that something was asked of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What predictions may take."""
@@ -66,14 +70,24 @@ class Process:
     loading: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     unwanted: set[str] = field(default_factory=set)  # to be let go of once it is loaded
     requests: dict[int, str] = field(default_factory=dict)  # their checkpoints
+    dropped: set[int] = field(default_factory=set)  # of those, what it has not acknowledged yet
     images: int = 0  # of those requests
+    is_gone: bool = False
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is to be heard of it."""
+        return bool(self.requests or self.dropped or self.loading)
+
+    def expect(self) -> None:
+        """Notes that something is asked of it now."""
+        if not self.owes:
+            self.heard = time.monotonic()
 
     def take(self, number: int, checkpoint_id: str, images: int) -> None:
         """Notes a request that it is given now."""
-        now = time.monotonic()
-        if not (self.requests or self.loading):
-            self.heard = now
-        self.warm[checkpoint_id].used = now
+        self.expect()
+        self.warm[checkpoint_id].used = time.monotonic()
         self.requests[number] = checkpoint_id
         self.images += images
 
@@ -81,6 +95,12 @@ class Process:
         """Notes that a request is none of its any more."""
         if self.requests.pop(number, None) is not None:
             self.images -= images
+
+    def drop(self, number: int, images: int) -> None:
+        """Tells it that a request is to be answered no more; what hangs does not hear that."""
+        self.give_back(number, images)
+        self.dropped.add(number)
+        self.link.say({"do": "drop", "number": number})
 
     def uses(self, checkpoint_id: str) -> bool:
         """Whether it has something to do with it just now."""
@@ -101,6 +121,7 @@ class Pool:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._spreads: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
+        self._once_more = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self.lost = 0  # processes that ended, or were ended because they hung
@@ -115,7 +136,6 @@ class Pool:
 
     async def start(self) -> int:
         """The first process, once it can load; returns the GPUs that it sees."""
-        self._loop = asyncio.get_running_loop()
         return await asyncio.shield((await self._one()).started)
 
     async def load(self, checkpoint_id: str) -> None:
@@ -179,13 +199,14 @@ class Pool:
         now = time.monotonic()
         for process in tuple(self._processes):
             patience = self._bounds.seconds + _GRACE_SECONDS
-            if (process.requests or process.loading) and now - process.heard > patience:
+            if process.owes and now - process.heard > patience:
                 log.error("inference process %s hangs and is ended", process.link.pid)
                 process.link.kill()
             for checkpoint_id, held in tuple(process.warm.items()):
                 idle = now - held.used > self._bounds.idle_seconds
                 if idle and not process.uses(checkpoint_id):
                     self._unload(process, checkpoint_id)
+        self._make_room(0)  # what was in use when another was loaded
 
     async def close(self) -> None:
         """Ends the processes; what they have not answered is not answered any more."""
@@ -216,6 +237,7 @@ class Pool:
     async def _start(self, device: str) -> Process:
         if self._closing:
             raise Problem("not_ready", "The server is stopping.")
+        self._loop = asyncio.get_running_loop()
         process = Process(device)
         process.started = asyncio.get_running_loop().create_future()
         plan = self._plan.on(device)
@@ -228,6 +250,8 @@ class Pool:
             )
         except (OSError, EOFError) as error:
             raise Problem("not_ready", f"No process can be started: {error}.") from error
+        if process.is_gone:
+            raise Problem("not_ready", "A process has ended as soon as it was started.")
         self._processes.append(process)
         return process
 
@@ -238,17 +262,20 @@ class Pool:
                 process.started.set_result(said["gpus"])
             case "load":
                 self._heard_of_load(process, said)
+            case "drop":
+                process.dropped.discard(said["number"])
             case _:
                 self.heard(process, said, data)
 
     def _end(self, process: Process) -> None:
         """It died, or was ended."""
+        process.is_gone = True
         if process in self._processes:
             self._processes.remove(process)
-        if not self._closing:
-            self.lost += 1
-            log.error("inference process %s has ended", process.link.pid)
-        lost = Problem("internal", "The process that was to load the model has ended.")
+            if not self._closing:
+                self.lost += 1
+                log.error("inference process %s has ended", process.link.pid)
+        lost = Lost("internal", "The process that was to load the model has ended.")
         for load in process.loading.values():
             _fail(load, lost)
         _fail(process.started, lost)
@@ -257,14 +284,23 @@ class Pool:
     # -- checkpoints ----------------------------------------------------------------------------
 
     async def _load(self, checkpoint_id: str) -> None:
-        await self._load_in(await self._one(), checkpoint_id)
+        """Once more where the process ends meanwhile, which another model may be to blame for: one
+        after the other then, so that the second time it is this one.
+        """
+        try:
+            await self._load_in(await self._one(), checkpoint_id)
+        except Lost:
+            async with self._once_more:
+                await self._load_in(await self._one(), checkpoint_id)
 
     async def _load_in(self, process: Process, checkpoint_id: str) -> None:
         await self._begun(process)
-        self._make_room(checkpoint_id)
+        if (present := process.loading.get(checkpoint_id)) is not None:
+            await asyncio.shield(present)
+            return
+        self._make_room(self._size(checkpoint_id))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not (process.requests or process.loading):
-            process.heard = time.monotonic()
+        process.expect()
         process.loading[checkpoint_id] = future
         process.link.say({"do": "load", "checkpoint": checkpoint_id})
         await future
@@ -279,17 +315,22 @@ class Pool:
     def _heard_of_load(self, process: Process, said: dict[str, Any]) -> None:
         checkpoint_id = said["checkpoint"]
         future = process.loading.pop(checkpoint_id)
+        is_wanted = checkpoint_id not in process.unwanted
+        process.unwanted.discard(checkpoint_id)
         if "problem" in said:
             _fail(future, Problem(**said["problem"]))
+            return
+        if not is_wanted:
+            process.link.say({"do": "unload", "checkpoint": checkpoint_id})
+            gone = f"{checkpoint_id} was deleted while it was being loaded."
+            _fail(future, Problem("checkpoint_not_found", gone))
             return
         held = Held(said["bytes"], said["precision"], time.monotonic())
         process.warm[checkpoint_id] = held
         future.set_result(None)
         log.info("%s is loaded in %.2f s, %s", checkpoint_id, said["seconds"], held.precision)
         self.loaded(checkpoint_id)
-        if checkpoint_id in process.unwanted:
-            process.unwanted.remove(checkpoint_id)
-            self._unload(process, checkpoint_id)
+        self._make_room(0, beside=checkpoint_id)  # where several were loaded at the same time
 
     def _room_beside(self, checkpoint_id: str) -> bool:
         """Whether there is, or may be, a process without this checkpoint that has less to do."""
@@ -301,9 +342,9 @@ class Pool:
         )
 
     async def _spread(self, checkpoint_id: str) -> None:
-        process = await self._one(more=True)
-        if checkpoint_id not in process.warm and checkpoint_id not in process.loading:
-            with contextlib.suppress(Problem):  # who asks next hears of it
+        with contextlib.suppress(Problem):  # who asks next hears of it
+            process = await self._one(more=True)
+            if checkpoint_id not in process.warm:
                 await self._load_in(process, checkpoint_id)
 
     def _forget(self, checkpoint_id: str) -> None:
@@ -318,14 +359,14 @@ class Pool:
         del process.warm[checkpoint_id]
         process.link.say({"do": "unload", "checkpoint": checkpoint_id})
 
-    def _make_room(self, checkpoint_id: str) -> None:
-        """Lets go of what was used least lately, until one more fits."""
-        while not self.has_room(checkpoint_id):
+    def _make_room(self, size: int, *, beside: str | None = None) -> None:
+        """Lets go of what was used least lately, until so many bytes more fit."""
+        while self._taken() + size > self._bounds.memory_bytes:
             free = [
                 (held.used, process, one)
                 for process in self._processes
                 for one, held in process.warm.items()
-                if not process.uses(one)
+                if one != beside and not process.uses(one)
             ]
             if not free:
                 return
@@ -339,7 +380,12 @@ class Pool:
             return 0
 
     def _taken(self) -> int:
-        return sum(held.memory_bytes for one in self._processes for held in one.warm.values())
+        """By what is loaded, and by what is being loaded."""
+        return sum(
+            sum(held.memory_bytes for held in process.warm.values())
+            + sum(map(self._size, process.loading))
+            for process in self._processes
+        )
 
 
 def _fail(future: asyncio.Future[Any], problem: Problem) -> None:

@@ -44,6 +44,7 @@ class _Asked:
     checkpoint_id: str
     filenames: list[str | None]
     images: list[bytes | Problem]  # a problem: the server did not take it
+    model: _Model | None  # as it was loaded when it was asked
     wanted: Wanted
     alone: bool  # it may be what ended a process
 
@@ -80,10 +81,12 @@ class _Loop:
         for said, data in self._reader.feed(piece):
             match said["do"]:
                 case "classify":
-                    self._waiting.append(_asked(said, data))
+                    model = self._models.get(said["checkpoint"])
+                    self._waiting.append(_asked(said, data, model))
                 case "drop":
                     waiting = (one for one in self._waiting if one.number != said["number"])
                     self._waiting = deque(waiting)
+                    self._send({"did": "drop", "number": said["number"]})
                 case "load":
                     self._load(said["checkpoint"])
                 case "unload":
@@ -128,8 +131,8 @@ class _Loop:
     def _answer_some(self) -> None:
         """The first that waits, and what else waits for the same model."""
         first = self._waiting[0]
-        model = self._models.get(first.checkpoint_id)
-        if model is None:  # unloaded meanwhile
+        model = first.model
+        if model is None:
             self._waiting.popleft()
             self._refuse(first, Problem("checkpoint_not_found", "The model is not loaded."))
             return
@@ -151,11 +154,7 @@ class _Loop:
         """
         if first.alone:
             return [self._waiting.popleft()]
-        same = [
-            one
-            for one in self._waiting
-            if one.checkpoint_id == first.checkpoint_id and not one.alone
-        ]
+        same = [one for one in self._waiting if one.model is first.model and not one.alone]
         images = sum(len(one.images) for one in same)
         most = min(images, largest)
         full = 1 << (most - 1).bit_length()
@@ -198,7 +197,7 @@ class _Loop:
         self._send({"did": "classify", "number": asked.number, "problem": _said(problem)})
 
 
-def _asked(said: dict[str, Any], data: bytes) -> _Asked:
+def _asked(said: dict[str, Any], data: bytes, model: _Model | None) -> _Asked:
     images: list[bytes | Problem] = []
     start = 0
     for size in said["sizes"]:
@@ -212,6 +211,7 @@ def _asked(said: dict[str, Any], data: bytes) -> _Asked:
         checkpoint_id=said["checkpoint"],
         filenames=said["filenames"],
         images=images,
+        model=model,
         wanted=Wanted(said["top_k"], said["threshold"], said["explain"]),
         alone=said["alone"],
     )

@@ -1,8 +1,8 @@
 """A server in this process, spoken to over HTTP, and a home with trained checkpoints in it."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +19,12 @@ from PIL import Image
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.inference import pool
+from app.inference.entry import Plan
+from app.inference.link import start_method
+from app.inference.pool import Pool
 from app.main import create_app
+from app.predictor import Bounds, Predictor
 from database import checkpoints as rows
 from database import engine, ids, jobs
 from database.tables import State
@@ -205,6 +210,34 @@ def problem() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def serve() -> Callable[[Settings], AbstractContextManager[Server]]:
     return serving
+
+
+@asynccontextmanager
+async def _predicting(checkpoints: Path, **given: Any) -> AsyncIterator[Predictor]:
+    """A predictor with processes of its own; the bounds are wide where none are given."""
+    plan = Plan(
+        checkpoints,
+        device="cpu",
+        precision=given.pop("precision", "fp32"),
+        threads=1,
+        log_level="error",
+    )
+    bounds = {"processes": 1, "memory_bytes": 1 << 40, "idle_seconds": 3600.0, "seconds": 30.0}
+    requests = {"requests": 1000, "request_bytes": 1 << 40}
+    device = given.pop("device", lambda: "cpu")
+    requests |= {name: given.pop(name) for name in requests.keys() & given.keys()}
+    held = Pool(plan, pool.Bounds(**(bounds | given)), method=start_method("auto"), device=device)
+    seconds = given.get("seconds", bounds["seconds"])
+    try:
+        yield Predictor(held, Bounds(seconds=seconds, **requests))
+    finally:
+        await held.close()
+
+
+@pytest.fixture(scope="session")
+def predicting() -> Callable[..., Any]:
+    """A predictor of the checkpoints in a folder: `async with predicting(folder) as predictor`."""
+    return _predicting
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from functools import partial
 
 import pytest
 
@@ -10,18 +11,23 @@ from database import aliases as rows
 from problems import Problem
 
 
+def point(server, checkpoint_id, *, by="lin"):
+    held = server.app.state.resources
+    return server.portal.call(partial(aliases.point, held, "production", checkpoint_id, by=by))
+
+
 def test_a_checkpoint_is_loaded_before_the_alias_points_at_it(server, train, monkeypatch):
     held = server.app.state.resources
     first, second = train(server.settings).checkpoint_ids
-    aliases.point(held, "production", first, by="lin")
-    load, seen = held.predictor.classifier, []
+    point(server, first)
+    load, seen = held.predictor.pool.load, []
 
-    def loading(checkpoint_id):
+    async def loading(checkpoint_id):
         seen.append(held.models.meant("production").checkpoint_id)
-        return load(checkpoint_id)
+        await load(checkpoint_id)
 
-    monkeypatch.setattr(held.predictor, "classifier", loading)
-    made = aliases.point(held, "production", second, by="wei")
+    monkeypatch.setattr(held.predictor.pool, "load", loading)
+    made = point(server, second, by="wei")
     assert seen == [first]
     assert (made.checkpoint_id, made.warm, made.updated_by) == (second, True, "wei")
     assert held.models.meant("production").checkpoint_id == second
@@ -30,10 +36,10 @@ def test_a_checkpoint_is_loaded_before_the_alias_points_at_it(server, train, mon
 def test_what_cannot_be_loaded_changes_nothing(server, train):
     held = server.app.state.resources
     first, second = train(server.settings).checkpoint_ids
-    aliases.point(held, "production", first, by="lin")
+    point(server, first)
     (server.settings.checkpoints / second / "model.safetensors").write_bytes(b"?")
     with pytest.raises(Problem) as caught:
-        aliases.point(held, "production", second, by="lin")
+        point(server, second)
     assert caught.value.code == "checkpoint_damaged"
     assert held.models.meant("production").checkpoint_id == first
 
@@ -41,8 +47,9 @@ def test_what_cannot_be_loaded_changes_nothing(server, train):
 def test_damaged_files_do_not_hide_an_alias(server, train):
     held = server.app.state.resources
     [one] = train(server.settings, epochs=1).checkpoint_ids
-    made = aliases.point(held, "production", one, by="lin")
+    made = point(server, one)
     assert (len(made.classes), made.input) == (10, "1x28x28")
+    assert (made.serving.processes, made.serving.device, made.serving.requests) == (1, "cpu", 0)
     shutil.rmtree(server.settings.checkpoints / one)
     with held.reading() as session:
         [found] = aliases.read(held, session, rows.find(session).items)
@@ -52,13 +59,13 @@ def test_damaged_files_do_not_hide_an_alias(server, train):
 def test_swaps_under_load_fail_no_request(server, train, png):
     """Each answer names the old or the new checkpoint, and has that one's probabilities."""
     first, second = train(server.settings).checkpoint_ids
-    held, image = server.app.state.resources, png()
+    image = png()
     right = {
         one: server.post(f"/predict?model={one}", content=image).json()["predictions"]
         for one in (first, second)
     }
     assert right[first] != right[second]
-    aliases.point(held, "production", first, by="lin")
+    point(server, first)
     over, answers = threading.Event(), []
 
     def ask():
@@ -69,7 +76,7 @@ def test_swaps_under_load_fail_no_request(server, train, png):
     for thread in threads:
         thread.start()
     for turn in range(50):
-        aliases.point(held, "production", (second, first)[turn % 2], by="lin")
+        point(server, (second, first)[turn % 2])
     over.set()
     for thread in threads:
         thread.join()

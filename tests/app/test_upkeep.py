@@ -15,14 +15,16 @@ def alive(server) -> list[str]:
 
 def test_the_server_is_listed_while_it_runs(settings, serve):
     with serve(settings) as server:
-        assert alive(server) == ["server"]
+        assert set(alive(server)) - {"predictor"} == {"server"}
     with serve(settings) as again:
-        assert alive(again) == ["server"]
+        assert set(alive(again)) - {"predictor"} == {"server"}
 
 
 def test_it_says_goodbye(server):
+    held = server.app.state.resources
+
     async def briefly() -> None:
-        async with upkeep.running(server.sessions, Watch(server.sessions, server.sessions)):
+        async with upkeep.running(held, Watch(server.sessions, server.sessions)):
             pass
 
     server.portal.call(briefly)

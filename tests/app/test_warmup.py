@@ -9,7 +9,7 @@ from problems import Problem
 
 
 def test_who_waits_goes_on_when_it_is_loaded():
-    warmup = Warmup(device="cpu")
+    warmup = Warmup()
     assert warmup.state == "loading"
     warmup.start()
     warmup.start()
@@ -20,5 +20,5 @@ def test_who_waits_goes_on_when_it_is_loaded():
 
 def test_who_waits_too_long_is_told_so():
     with pytest.raises(Problem, match="loading") as caught:
-        asyncio.run(Warmup(device="cpu").wait(seconds=0.01))
+        asyncio.run(Warmup().wait(seconds=0.01))
     assert caught.value.code == "not_ready"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from models_store import preprocess
+from models_store import preprocess, reduced
 from models_store.checkpoints import MANIFEST
 from models_store.classifier import Classified, Classifier
 from models_store.manifest import Manifest
@@ -356,6 +356,84 @@ class TestCalibration:
         with pytest.raises(Problem, match=r"evaluation\.json") as caught:
             Classifier.load(folder)
         assert caught.value.code == "checkpoint_damaged"
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(
+        ("native", "proof", "precision"),
+        [
+            (True, '{"passed": true}', "bf16"),
+            (True, '{"passed": false}', "fp32"),
+            (True, "null", "fp32"),
+            (False, '{"passed": true}', "fp32"),
+        ],
+    )
+    def test_half_the_bits_where_that_was_proved_and_is_fast(
+        self,
+        native: bool,
+        proof: str,
+        precision: str,
+        manifest: Make,
+        saved: Save,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(reduced, "is_native", lambda _: native)
+        folder = saved(manifest())
+        report = f'{{"calibration": null, "parity_bf16": {proof}}}'
+        (folder / "evaluation.json").write_text(report)
+        assert Classifier.load(folder, precision="auto").precision == precision
+        assert Classifier.load(folder).precision == "fp32"
+
+    def test_one_that_was_not_judged_computes_in_float32(self, manifest: Make, saved: Save) -> None:
+        assert Classifier.load(saved(manifest()), precision="auto").precision == "fp32"
+
+    def test_it_takes_half_the_memory_and_agrees(
+        self, manifest: Make, saved: Save, digits: Pixels, encode: Encode
+    ) -> None:
+        folder = saved(manifest())
+        whole = Classifier.load(folder)
+        half = Classifier.load(folder, precision="bf16")
+        assert half.weight_bytes < 0.55 * whole.weight_bytes
+        exact, found = (one.probabilities(digits[..., None]) for one in (whole, half))
+        np.testing.assert_allclose(found, exact, atol=0.01)
+        assert found.dtype == np.float64
+        picture = half.explain([encode(digits[0])], [3], "gradcam")[0]
+        assert picture.startswith(b"\x89PNG")
+
+    @pytest.mark.skipif(not reduced.is_native(torch.device("cpu")), reason="slow there")
+    def test_the_batch_makes_no_difference_in_it_either(
+        self, manifest: Make, saved: Save, digits: Pixels
+    ) -> None:
+        half = Classifier.load(saved(manifest()), precision="bf16")
+        alone = np.concatenate([half.probabilities(one[None, ..., None]) for one in digits])
+        for size in (2, 7, 40):
+            pieces = [digits[start : start + size, ..., None] for start in range(0, 40, size)]
+            together = np.concatenate([half.probabilities(one) for one in pieces])
+            np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+class TestWarmUp:
+    def test_it_ends_at_the_most_or_before_what_takes_too_long(
+        self, classifier: Classifier
+    ) -> None:
+        assert classifier.warm_up(most=64, seconds=1000) == 64
+        assert classifier.warm_up(most=50, seconds=1000) == 32
+        assert classifier.warm_up(most=64, seconds=0) == 1
+
+    def test_batches_are_filled_up_to_powers_of_two(
+        self, classifier: Classifier, digits: Pixels, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+        plain = preprocess.to_input
+
+        def noted(batch: torch.Tensor, *rest: Any) -> torch.Tensor:
+            sizes.append(len(batch))
+            return plain(batch, *rest)
+
+        monkeypatch.setattr(preprocess, "to_input", noted)
+        for count in (1, 2, 3, 5, 40):
+            assert len(classifier.probabilities(digits[:count, ..., None])) == count
+        assert sizes == [1, 2, 4, 8, 64]
 
 
 def calibrate(folder: Path, calibration: str) -> None:

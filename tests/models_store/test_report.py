@@ -70,3 +70,21 @@ def test_a_damaged_report_is_said_to_be(tmp_path: Path, damaged: bytes) -> None:
         report.read(tmp_path)
     with pytest.raises(ValueError):  # noqa: PT011 - of pydantic, json or ours
         report.read_temperature(tmp_path)
+
+
+PROOF = {"passed": True, "count": 9, "different": 0, "allowed": 1, "largest_margin": None}
+
+
+@pytest.mark.parametrize(
+    ("proof", "proves"), [(PROOF, True), ({**PROOF, "passed": False}, False), (None, False)]
+)
+def test_a_proof_in_half_the_bits(tmp_path: Path, proof: Any, proves: bool) -> None:
+    report.write(tmp_path, made(parity_bf16=proof))
+    assert report.proves_bf16(tmp_path) is proves
+
+
+@pytest.mark.parametrize("written", [None, "", "{}", "[]", '{"parity_bf16": {"passed": "yes"}}'])
+def test_what_cannot_be_read_proves_nothing(tmp_path: Path, written: str | None) -> None:
+    if written is not None:
+        (tmp_path / "evaluation.json").write_text(written)
+    assert report.proves_bf16(tmp_path) is False

@@ -21,7 +21,7 @@ def test_defaults() -> None:
     assert settings.home.name == "danlu"
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.start_method == "auto"
-    assert settings.predict_device == "cpu"
+    assert settings.predict_device == "auto"
     assert settings.max_image_bytes == 25_000_000
     assert settings.max_files == 64
     assert settings.predict_timeout_seconds == 30
@@ -57,6 +57,8 @@ def test_data_sets_and_database_may_lie_elsewhere(tmp_path: Path) -> None:
         ("DANLU_START_METHOD", "spawn", "start_method", "spawn"),
         ("DANLU_MAX_FILES", "2", "max_files", 2),
         ("DANLU_PREDICT_TIMEOUT_SECONDS", "0.5", "predict_timeout_seconds", 0.5),
+        ("DANLU_PREDICT_PRELOAD", "production, beta", "predict_preload", ("production", "beta")),
+        ("DANLU_PREDICT_MEMORY_MB", "500", "predict_memory_mb", 500),
         ("DANLU_LOG_LEVEL", "debug", "log_level", "debug"),
         ("DANLU_PARENT_FD", "7", "parent_fd", 7),
         ("DANLU_ALLOWED_HOSTS", "lab, .example.org,", "allowed_hosts", ("lab", ".example.org")),

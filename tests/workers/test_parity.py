@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from data_store.parts import DataSet, Part
-from models_store import architectures, checkpoints, report
+from models_store import architectures, checkpoints, reduced, report
+from models_store.classifier import Classifier
 from models_store.manifest import Manifest, Preprocessing
 from workers import parity
 from workers.reporter import Stopped
@@ -120,6 +122,34 @@ def test_one_image_may_differ_if_it_is_undecided(
     assert proof.largest_margin is not None
     assert (proof.largest_margin < 0.01) == (scale == 0)
     assert f"{wrong} of 40" in parity.told(folder.name, proof)
+
+
+@pytest.mark.parametrize(("native", "wrong"), [(True, 0), (True, 2), (False, 0)])
+def test_half_the_bits_are_proved_apart_where_they_are_native(
+    save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, native: bool, wrong: int
+) -> None:
+    """Rounded weights round some labels the other way; then /predict keeps to float32."""
+    monkeypatch.setattr(reduced, "is_native", lambda _: native)
+    folder, files = save(), images(40)
+    expected = labels(folder, files)
+    load = Classifier.load
+
+    def rounded(*args: Any, **given: Any) -> Classifier:
+        loaded = load(*args, **given)
+        if loaded.precision == "bf16" and wrong:  # as on a device that rounds too much
+            loaded._network[1].bias += torch.tensor([1e4, 0, 0])
+        return loaded
+
+    monkeypatch.setattr(Classifier, "load", rounded)
+    found = parity.prove(folder, iter(files), expected, run=run())
+
+    assert found.parity is not None
+    assert (found.parity.passed, found.parity.count) == (True, 40)
+    assert (found.parity_bf16 is not None) == native
+    if found.parity_bf16 is not None:
+        assert found.parity_bf16.count == 40
+        assert found.parity_bf16.passed == (wrong == 0)
+        assert (found.parity_bf16.different > 1) == (wrong > 0)
 
 
 def test_a_file_that_is_refused_differs_and_one_that_is_gone_says_nothing(

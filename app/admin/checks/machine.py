@@ -112,7 +112,7 @@ def _is_there(device: str, seen: dict[str, Any]) -> bool:
     kind, _, number = device.partition(":")
     if kind == "cuda":
         return int(number or 0) < len(seen["cuda"])
-    return kind == "cpu" or bool(seen["mps"])
+    return kind in ("auto", "cpu") or bool(seen["mps"])
 
 
 def _has_nvidia() -> bool:

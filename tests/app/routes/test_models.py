@@ -1,6 +1,7 @@
 """Aliases over HTTP: put, listed, rolled back, deleted, and what is refused."""
 
 import shutil
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -24,7 +25,7 @@ def test_an_alias_from_nothing_to_nothing(server, train, put, png, problem):
     assert made.status_code == 200
     answer = made.json()
     assert set(answer) == {
-        *("alias", "checkpoint_id", "job_id", "classes", "input", "accuracy", "warm"),
+        *("alias", "checkpoint_id", "job_id", "classes", "input", "accuracy", "warm", "serving"),
         *("updated_at", "updated_by", "history"),
     }
     assert (answer["alias"], answer["checkpoint_id"], answer["warm"]) == ("production", first, True)
@@ -119,9 +120,9 @@ def test_what_another_server_moved_and_deleted_is_not_asked_for(server, train, p
     """This one believes for a moment that the alias still points at what is gone."""
     first, second = train(server.settings).checkpoint_ids
     held = server.app.state.resources
-    point(held, "production", first, by="lin")
-    held.models.meant("production")
-    held.predictor.forget(first)
+    server.portal.call(partial(point, held, "production", first, by="lin"))
+    server.portal.call(held.models.find, "production")
+    server.portal.call(held.predictor.pool._forget, first)
     with server.sessions.begin() as session:
         rows.point(session, "production", second, by="wei")
     shutil.rmtree(server.settings.checkpoints / first)

@@ -1,14 +1,21 @@
 """`POST /predict`: the three kinds of body, many files, and everything that can be wrong."""
 
+import asyncio
 import base64
+import contextlib
 import io
+import os
+import signal
+import time
 import zlib
 from concurrent.futures import wait as wait_for
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import ClientDisconnect
 
+from app import upkeep
 from models_store.classifier import Classifier
 from settings import Settings
 from tests import heic
@@ -343,6 +350,102 @@ def test_a_prediction_that_takes_too_long(tmp_path, train, png, problem, serve):
     train(settings)
     with serve(settings) as server:
         problem(server.post("/predict", files={"file": png()}), 504, "too_slow")
+
+
+@pytest.fixture
+def stopped():
+    """Stops the processes that predict, as if that took long; they go on at the end."""
+    held = []
+
+    def stop(server):
+        for pid, _ in server.app.state.resources.predictor.pool.pids():
+            os.kill(pid, signal.SIGSTOP)
+            held.append(pid)
+
+    yield stop
+    for pid in held:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_more_than_may_wait(tmp_path, train, png, problem, serve, stopped):
+    settings = Settings(home=tmp_path / "full", predict_queue=2)
+    train(settings)
+    with serve(settings) as server:
+        server.post("/predict", content=png())
+        stopped(server)
+        sent = [server.soon("POST", "/predict", content=png()) for _ in range(2)]
+        predictor = server.app.state.resources.predictor
+        deadline = time.monotonic() + 10
+        while predictor.requests < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        refused = server.post("/predict", content=png())
+        problem(refused, 429, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        assert server.get("/healthz").status_code == 200
+        for pid, _ in predictor.pool.pids():
+            os.kill(pid, signal.SIGCONT)
+        assert {one.result(10).status_code for one in sent} == {200}
+
+
+@pytest.mark.parametrize("query", [b"", b"top_k=7"])
+def test_a_client_that_went_away_is_not_computed_for(server, train, png, stopped, query):
+    """Without a query the request goes past FastAPI's routing, with a new one through it."""
+    train(server.settings)
+    server.post("/predict", content=png())
+    predictor = server.app.state.resources.predictor
+    before = predictor.serving()[0].images
+    stopped(server)
+    sent = []
+
+    async def leave():
+        came = [{"type": "http.request", "body": png(), "more_body": False}]
+
+        async def receive():
+            if came:
+                return came.pop()
+            await asyncio.sleep(0.1)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+            "scheme": "http", "path": "/predict", "raw_path": b"/predict", "root_path": "",
+            "query_string": query, "headers": [(b"host", b"127.0.0.1")],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+        with contextlib.suppress(ClientDisconnect):
+            await server.app(scope, receive, send)
+
+    server.portal.call(leave)
+    assert predictor.requests == 0
+    for pid, _ in predictor.pool.pids():
+        os.kill(pid, signal.SIGCONT)
+    assert server.post("/predict", content=png()).status_code == 200
+    assert predictor.serving()[0].images == before + 1
+    assert not [one for one in sent if one.get("status") == 200]
+
+
+def test_process_and_model_are_told_of(server, train, png):
+    made = train(server.settings)
+    server.request("PUT", "/models/production", json={"checkpoint": made.best})
+    server.post("/predict?model=production", files=[("file", png(n)) for n in range(3)])
+    [model] = server.get("/models").json()["items"]
+    told = model["serving"]
+    assert (told["requests"], told["images"], told["batches"]) == (1, 3, {"3": 1})
+    assert told["seconds"] > 0
+    upkeep._once(server.app.state.resources, NoWatch())
+    [one] = [p for p in server.get("/system").json()["processes"] if p["role"] == "predictor"]
+    pids = [pid for pid, _ in server.app.state.resources.predictor.pool.pids()]
+    assert [one["pid"]] == pids
+    assert one["device"] == "cpu"
+
+
+class NoWatch:
+    def give_up_silent(self):
+        return []
 
 
 def _animated() -> bytes:

@@ -94,7 +94,14 @@ def test_a_gpu_that_pytorch_does_not_see(
 
 @pytest.mark.parametrize(
     ("device", "there"),
-    [("cpu", True), ("cuda", True), ("cuda:0", True), ("cuda:1", False), ("mps", False)],
+    [
+        ("auto", True),
+        ("cpu", True),
+        ("cuda", True),
+        ("cuda:0", True),
+        ("cuda:1", False),
+        ("mps", False),
+    ],
 )
 def test_the_device_for_predictions(settings: Settings, device: str, there: bool) -> None:
     asked = Settings(home=settings.home, predict_device=device)

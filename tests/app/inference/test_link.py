@@ -1,0 +1,73 @@
+"""A process that is started, spoken to and ended."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from app.inference.entry import Plan
+from app.inference.link import Link, start_method
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.skipif(sys.platform != "linux", reason="forkserver")
+def test_it_answers_and_ends_when_we_hang_up(tmp_path, method):
+    plan = Plan(tmp_path, "cpu", "fp32", threads=1, log_level="error")
+
+    async def talk():
+        heard: asyncio.Queue = asyncio.Queue()
+        ended = asyncio.Event()
+        link = await Link.start(
+            plan, method, heard=lambda said, _: heard.put_nowait(said), ended=ended.set
+        )
+        assert (await heard.get())["did"] == "start"
+        for number in range(3):
+            link.say({"do": "load", "checkpoint": f"ckpt_{number}"})
+        told = [await heard.get() for _ in range(3)]
+        assert [said["checkpoint"] for said in told] == ["ckpt_0", "ckpt_1", "ckpt_2"]
+        assert os.getpriority(os.PRIO_PROCESS, link.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        await link.close()
+        assert ended.is_set()
+        with pytest.raises(ProcessLookupError):
+            os.kill(link.pid, 0)
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_its_end_is_heard_of(tmp_path):
+    plan = Plan(tmp_path, "cpu", "fp32", threads=1, log_level="error")
+
+    async def talk():
+        ended = asyncio.Event()
+        link = await Link.start(plan, start_method("auto"), heard=lambda *_: None, ended=ended.set)
+        link.kill()
+        await asyncio.wait_for(ended.wait(), 20)
+        link.say({"do": "load", "checkpoint": "ckpt_1"})  # into the void
+        await link.close()
+
+    asyncio.run(talk())
+
+
+def test_one_that_hangs_is_ended_when_we_close(tmp_path):
+    plan = Plan(tmp_path, "cpu", "fp32", threads=1, log_level="error")
+
+    async def talk():
+        link = await Link.start(
+            plan, start_method("auto"), heard=lambda *_: None, ended=lambda: None
+        )
+        os.kill(link.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        await link.close()
+        assert time.monotonic() - began < 10
+        with pytest.raises(ProcessLookupError):
+            os.kill(link.pid, 0)
+
+    asyncio.run(talk())
+
+
+def test_ways_to_start():
+    assert start_method("spawn") == "spawn"
+    assert start_method("auto") == ("forkserver" if sys.platform == "linux" else "spawn")

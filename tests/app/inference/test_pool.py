@@ -1,0 +1,217 @@
+"""Real processes: what they have loaded, within which bounds, and what becomes of it."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from app.inference import pool
+from problems import Problem
+
+
+def pid_of(predictor) -> int:
+    [(pid, _)] = predictor.pool.pids()
+    return pid
+
+
+def warm(predictor) -> list[str]:
+    return [one.checkpoint_id for one in predictor.pool.warm()]
+
+
+async def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def blocked(folder) -> None:
+    """Whoever loads it waits for a writer that never comes."""
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    os.mkfifo(weights)
+
+
+def test_one_is_loaded_once_however_many_ask(settings, train, predicting, caplog):
+    made = train(settings)
+
+    async def ask():
+        async with predicting(settings.checkpoints, processes=4) as predictor:
+            await asyncio.gather(*(predictor.pool.load(made.best) for _ in range(20)))
+            [found] = predictor.pool.warm()
+            return found
+
+    with caplog.at_level("INFO"):
+        found = asyncio.run(ask())
+    assert caplog.text.count("is loaded") == 1
+    assert (found.checkpoint_id, found.processes, found.device) == (made.best, 1, "cpu")
+    assert found.precision == "fp32"
+    size = (settings.checkpoints / made.best / "model.safetensors").stat().st_size
+    assert size / 2 < found.memory_bytes <= size
+
+
+def test_the_least_recently_used_is_let_go_when_the_memory_is_wanted(settings, train, predicting):
+    ids = train(settings, epochs=4).checkpoint_ids
+    size = (settings.checkpoints / ids[0] / "model.safetensors").stat().st_size
+
+    async def ask():
+        async with predicting(settings.checkpoints, memory_bytes=int(2.5 * size)) as predictor:
+            for one in ids[:3]:
+                await predictor.pool.load(one)
+            assert warm(predictor) == sorted(ids[1:3])
+            assert not predictor.pool.has_room(ids[0])
+            await asyncio.gather(*map(predictor.pool.load, ids))
+            return sum(one.memory_bytes for one in predictor.pool.warm())
+
+    assert size < asyncio.run(ask()) <= 2.5 * size
+
+
+def test_what_is_idle_is_unloaded(settings, train, predicting):
+    first, second = train(settings).checkpoint_ids
+
+    async def ask():
+        async with predicting(settings.checkpoints, idle_seconds=0.5) as predictor:
+            await predictor.pool.load(first)
+            predictor.pool.tidy()
+            assert warm(predictor) == [first]
+            await asyncio.sleep(0.6)
+            await predictor.pool.load(second)
+            predictor.pool.tidy()
+            assert warm(predictor) == [second]
+
+    asyncio.run(ask())
+
+
+def test_what_is_forgotten_while_it_is_loaded_does_not_stay(settings, train, predicting):
+    first, second = train(settings).checkpoint_ids
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.load(first)
+            os.kill(pid_of(predictor), signal.SIGSTOP)
+            load = asyncio.create_task(predictor.pool.load(second))
+            await asyncio.sleep(0.05)
+            predictor.pool.forget(first)
+            predictor.pool.forget(second)
+            await until(lambda: warm(predictor) == [])
+            os.kill(pid_of(predictor), signal.SIGCONT)
+            with pytest.raises(Problem) as caught:
+                await load
+            assert caught.value.code == "checkpoint_not_found"
+            assert warm(predictor) == []
+            await predictor.pool.load(second)  # it can be had again
+            assert warm(predictor) == [second]
+
+    asyncio.run(ask())
+
+
+def test_what_cannot_be_loaded_is_tried_again(settings, train, predicting):
+    made = train(settings, epochs=1)
+    folder = settings.checkpoints / made.best
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            away = folder.rename(folder.with_name("away"))
+            for _ in range(2):
+                with pytest.raises(Problem) as caught:
+                    await predictor.pool.load(made.best)
+                assert caught.value.code == "checkpoint_not_found"
+            assert caught.value.hint
+            away.rename(folder)
+            (folder / "evaluation.json").write_text("?")
+            with pytest.raises(Problem) as caught:
+                await predictor.pool.load(made.best)
+            assert caught.value.code == "checkpoint_damaged"
+            (folder / "evaluation.json").unlink()
+            await predictor.pool.load(made.best)
+            assert warm(predictor) == [made.best]
+
+    asyncio.run(ask())
+
+
+def test_one_that_ends_its_process_takes_no_other_with_it(settings, train, predicting):
+    """Loading it twice ends a process each time; what is loaded beside it is loaded in the next."""
+    bad, good = train(settings).checkpoint_ids
+    blocked(settings.checkpoints / bad)
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.start()
+            load = asyncio.create_task(predictor.pool.load(bad))
+            await asyncio.sleep(0.05)
+            beside = asyncio.create_task(predictor.pool.load(good))
+            await asyncio.sleep(0.05)
+            killed = pid_of(predictor)
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: predictor.pool.pids() and pid_of(predictor) != killed)
+            await asyncio.sleep(0.3)
+            os.kill(pid_of(predictor), signal.SIGKILL)
+            with pytest.raises(Problem) as caught:
+                await load
+            assert caught.value.code == "internal"
+            await beside
+            assert warm(predictor) == [good]
+
+    asyncio.run(ask())
+
+
+def test_a_process_that_hangs_is_ended(settings, train, predicting, monkeypatch):
+    monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.1)
+    bad, good = train(settings).checkpoint_ids
+    blocked(settings.checkpoints / bad)
+
+    async def ask():
+        async with predicting(settings.checkpoints, seconds=0.3) as predictor:
+            await predictor.pool.load(good)
+            load = asyncio.create_task(predictor.pool.load(bad))
+            await asyncio.sleep(0.05)
+            predictor.pool.tidy()
+            assert warm(predictor) == [good]
+            hanging = pid_of(predictor)
+            while not load.done():  # in the next process it hangs too
+                predictor.pool.tidy()
+                await asyncio.sleep(0.05)
+            assert isinstance(load.exception(), Problem)
+            await predictor.pool.load(good)
+            assert pid_of(predictor) != hanging
+
+    asyncio.run(ask())
+
+
+def test_another_device_is_another_process(settings, train, predicting):
+    """`meta` computes nothing: what is loaded there is not what is asked here."""
+    made = train(settings, epochs=1)
+    device = "cpu"
+
+    async def ask():
+        nonlocal device
+        async with predicting(settings.checkpoints, device=lambda: device) as predictor:
+            await predictor.pool.load(made.best)
+            device = "meta"
+            assert predictor.pool.having(made.best) == []
+            with pytest.raises(Problem):
+                await predictor.pool.load(made.best)
+            assert sorted(name for _, name in predictor.pool.pids()) == ["cpu", "meta"]
+            device = "cpu"
+            await predictor.pool.load(made.best)
+            assert len(predictor.pool.having(made.best)) == 1
+
+    asyncio.run(ask())
+
+
+def test_a_pool_that_was_closed_starts_nothing(settings, train, predicting):
+    made = train(settings, epochs=1)
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.start()
+            pid = pid_of(predictor)
+        with pytest.raises(Problem) as caught:
+            await predictor.pool.load(made.best)
+        assert caught.value.code == "not_ready"
+        return pid
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(asyncio.run(ask()), 0)

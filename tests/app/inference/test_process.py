@@ -1,0 +1,182 @@
+"""What a process makes of what it is told, in a thread of this one, through its socket."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from app.inference import process
+from app.inference.entry import Plan
+from app.inference.messages import Reader, pack
+from models_store import checkpoints
+
+
+class Asking:
+    """The server's end of the socket."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self._heard = self._messages()
+
+    def _messages(self):
+        reader = Reader()
+        while piece := self.channel.recv(1000):
+            yield from reader.feed(piece)
+
+    def say(self, *messages) -> None:
+        packed = [pack(said, data) for said, data in messages]
+        self.channel.sendall(b"".join(piece for pieces in packed for piece in pieces))
+
+    def hear(self):
+        return next(self._heard)
+
+
+@pytest.fixture
+def asking(settings) -> Iterator[Asking]:
+    ours, theirs = socket.socketpair()
+    plan = Plan(settings.checkpoints, "cpu", "auto", threads=1, log_level="error")
+    threads = torch.get_num_threads()
+    working = threading.Thread(target=process.run, args=(theirs, plan))
+    working.start()
+    with theirs, ours:
+        ours.settimeout(30)
+        yield Asking(ours)
+        ours.shutdown(socket.SHUT_RDWR)
+        working.join(30)
+    torch.set_num_threads(threads)
+    assert not working.is_alive(), "it ends when the server hangs up"
+
+
+def classify(number, checkpoint_id, *images, alone=False, explain=None):
+    said = {
+        "do": "classify",
+        "number": number,
+        "checkpoint": checkpoint_id,
+        "filenames": [None] * len(images),
+        "sizes": [len(one) for one in images],
+        "top_k": 1,
+        "threshold": 0,
+        "explain": explain,
+        "alone": alone,
+    }
+    return said, images
+
+
+def load(checkpoint_id):
+    return {"do": "load", "checkpoint": checkpoint_id}, ()
+
+
+def test_it_tells_what_it_sees_and_loads(asking, settings, train):
+    made = train(settings)
+    assert asking.hear() == ({"did": "start", "gpus": torch.cuda.device_count()}, b"")
+    asking.say(load(made.best), load("ckpt_9"))
+    said, _ = asking.hear()
+    assert (said["did"], said["checkpoint"]) == ("load", made.best)
+    assert (said["precision"], said["bytes"] > 1_000_000) == ("fp32", True)
+    said, _ = asking.hear()
+    assert said["problem"]["code"] == "checkpoint_not_found"
+
+
+def test_what_waits_fills_powers_of_two_well(asking, settings, train, png):
+    """Of 10 images 8 go first: 16 would be filled up with nothing. 13 go at once."""
+    made = train(settings)
+    asking.say(load(made.best))
+    for count, batches in ((10, [8, 2]), (13, [13]), (5, [4, 1])):
+        asking.say(*[classify(number, made.best, png(number)) for number in range(count)])
+        heard = [said for said, _ in _until_answered(asking, count)]
+        assert [said["images"] for said in heard if said["did"] == "batch"] == batches
+
+
+def test_one_at_a_time_where_one_may_end_the_process(asking, settings, train, png):
+    made = train(settings)
+    asking.say(load(made.best), *[classify(n, made.best, png(n), alone=n < 2) for n in range(5)])
+    heard = [said for said, _ in _until_answered(asking, 5)]
+    assert [said["images"] for said in heard if said["did"] == "batch"] == [1, 1, 3]
+
+
+def test_of_a_batch_that_fails_each_is_answered_for_itself(asking, settings, train, png):
+    """A network that takes no even number of images at a time stands for one that has no room."""
+    made = train(settings)
+    asking.say(load(made.best))
+    asking.hear(), asking.hear()
+    plain = torch.nn.Conv2d.forward
+
+    def tight(self, inputs):
+        if len(inputs) > 1:
+            raise MemoryError
+        return plain(self, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.Conv2d, "forward", tight)
+        asking.say(
+            classify(1, made.best, png(1)),
+            classify(2, made.best, png(2), png(3)),
+            classify(3, made.best, png(3)),
+        )
+        heard = {said["number"]: (said, data) for said, data in _until_answered(asking, 3)
+                 if said["did"] == "classify"}  # fmt: skip
+    assert heard[2][0]["problem"]["code"] == "overloaded"
+    assert all(json.loads(heard[number][1])[0]["label"] for number in (1, 3))
+
+
+def test_what_is_dropped_is_not_computed_and_what_was_asked_before_is(asking, settings, train, png):
+    made = train(settings)
+    asking.say(
+        load(made.best),
+        classify(1, made.best, png(1)),
+        classify(2, made.best, png(2)),
+        ({"do": "drop", "number": 1}, ()),
+        ({"do": "unload", "checkpoint": made.best}, ()),
+        classify(3, made.best, png(3)),
+    )
+    heard = [asking.hear() for _ in range(6)]
+    assert [said["did"] for said, _ in heard[:3]] == ["start", "load", "drop"]
+    answered = {said["number"]: said for said, _ in heard[3:] if said["did"] == "classify"}
+    assert set(answered) == {2, 3}
+    assert "problem" not in answered[2]
+    assert answered[3]["problem"]["code"] == "checkpoint_not_found"
+
+
+def test_a_network_without_a_map_of_the_image(asking, settings, train, png):
+    import shutil
+
+    made = train(settings)
+    folder = settings.checkpoints / made.best
+    flat = {"layers": [{"type": "Flatten"}, {"type": "Linear"}]}
+    manifest = checkpoints.read_manifest(folder).model_copy(update={"architecture": flat})
+    shutil.rmtree(folder)
+    weights = {"model.1.weight": torch.zeros(10, 784), "model.1.bias": torch.zeros(10)}
+    checkpoints.save(folder.parent, weights, manifest)
+    asking.say(load(made.best), classify(1, made.best, png(1), png(2), explain="gradcam"))
+    [said] = [said for said, _ in _until_answered(asking, 1) if said["did"] == "classify"]
+    assert said["problem"]["code"] == "no_feature_map"
+    asking.say(classify(2, made.best, png(1), explain="input"))
+    [data] = [data for said, data in _until_answered(asking, 1) if said["did"] == "classify"]
+    assert json.loads(data)[0]["explanation"]["method"] == "input"
+
+
+def test_weights_that_are_no_numbers(asking, settings, train, png):
+    made = train(settings)
+    folder = settings.checkpoints / made.best
+    manifest = checkpoints.read_manifest(folder)
+    state = checkpoints.read_state(folder, manifest)
+    for weights in state.values():
+        weights.fill_(np.nan)
+    other = manifest.model_copy(update={"id": "ckpt_nan"})
+    checkpoints.save(folder.parent, state, other)
+    asking.say(load("ckpt_nan"), classify(1, "ckpt_nan", png()))
+    [data] = [data for said, data in _until_answered(asking, 1) if said["did"] == "classify"]
+    assert json.loads(data)[0]["probability"] is None
+
+
+def _until_answered(asking, count):
+    heard = []
+    while sum(said["did"] == "classify" for said, _ in heard) < count or (
+        heard[-1][0]["did"] == ("classify") and "problem" not in heard[-1][0]
+    ):
+        heard.append(asking.hear())
+    return heard

@@ -1,0 +1,83 @@
+"""Parts of a form, however it is cut into pieces, and what is no form."""
+
+import pytest
+
+from app.parts import Parts, Unreadable, boundary_of
+
+BODY = (
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a \xe7\x8c\xab.png"\r\n'
+    b"Content-Type: image/png\r\n\r\nbytes\r\n--b-\r\nmore\r\n"
+    b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\npets\r\n--b--\r\n'
+)
+
+
+class Taker:
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, str | None, bytes]] = []
+        self.whole = 0
+
+    def begin(self, name: str, filename: str | None) -> None:
+        self.parts.append((name, filename, b""))
+
+    def take(self, data: bytes) -> None:
+        name, filename, before = self.parts[-1]
+        self.parts[-1] = (name, filename, before + data)
+
+    def end(self) -> None:
+        self.whole += 1
+
+
+def read(body: bytes, step: int = 1000) -> Taker:
+    taker = Taker()
+    parts = Parts(b"b", taker)
+    for start in range(0, len(body), step):
+        parts.feed(body[start : start + step])
+    parts.finish()
+    return taker
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 1000])
+def test_pieces_of_any_size(step):
+    taker = read(BODY, step)
+    assert taker.parts == [("file", "a 猫.png", b"bytes\r\n--b-\r\nmore"), ("model", None, b"pets")]
+    assert taker.whole == 2
+
+
+@pytest.mark.parametrize("cut", range(1, len(BODY) - 4, 13))
+def test_a_form_that_ends_anywhere(cut):
+    with pytest.raises(Unreadable):
+        read(BODY[:cut], 10)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (BODY.replace(b'; name="model"', b""), "no name"),
+        (b"--b\r\n\r\nx\r\n--b--\r\n", "no name"),
+        (b"nonsense", "boundary"),
+        (b"--b\r\nno header\r\n\r\nx", "header"),
+    ],
+)
+def test_what_is_no_form(body, said):
+    with pytest.raises(Unreadable, match=f"(?i){said}"):
+        read(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "boundary"),
+    [
+        (None, b""),
+        ("", b""),
+        ("text/plain; boundary=b", b""),
+        ("multipart/form-data", b""),
+        ("multipart/form-data; boundary=b", b"b"),
+        ('Multipart/Form-Data; charset=utf-8; boundary="b c"', b"b c"),
+    ],
+)
+def test_boundaries(kind, boundary):
+    assert boundary_of(kind) == boundary
+
+
+def test_a_boundary_that_is_too_long():
+    with pytest.raises(Unreadable):
+        Parts(b"x" * 2000, Taker())
