@@ -135,8 +135,7 @@ class Classifier:
         shown = list(seen.cpu().numpy())
         if method == "gradcam":
             inputs = preprocess.to_input(seen, pre.normalize)
-            with reduced.computing(self._device, reduced=self.precision == "bf16"):
-                heats = explaining.gradcam(self._network, inputs, classes)
+            heats = explaining.gradcam(self._network, inputs, classes)
             shown = [explaining.heated(*one) for one in zip(shown, heats, strict=True)]
         return [explaining.png(one) for one in shown]
 

@@ -1,6 +1,9 @@
 """A server in this process, spoken to over HTTP, and a home with trained checkpoints in it."""
 
 import io
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -218,18 +221,28 @@ async def _predicting(checkpoints: Path, **given: Any) -> AsyncIterator[Predicto
     plan = Plan(
         checkpoints,
         device="cpu",
-        precision=given.pop("precision", "fp32"),
+        precision=given.get("precision", "fp32"),
         threads=1,
         log_level="error",
     )
-    bounds = {"processes": 1, "memory_bytes": 1 << 40, "idle_seconds": 3600.0, "seconds": 30.0}
-    requests = {"requests": 1000, "request_bytes": 1 << 40}
-    device = given.pop("device", lambda: "cpu")
-    requests |= {name: given.pop(name) for name in requests.keys() & given.keys()}
-    held = Pool(plan, pool.Bounds(**(bounds | given)), method=start_method("auto"), device=device)
-    seconds = given.get("seconds", bounds["seconds"])
+    of_pool = {"processes": 1, "memory_bytes": 1 << 40, "idle_seconds": 3600.0, "seconds": 30.0}
+    of_pool |= {name: given[name] for name in of_pool.keys() & given.keys()}
+    processes = of_pool["processes"]
+    bounds = Bounds(
+        requests=given.get("requests", 1000),
+        request_bytes=given.get("request_bytes", 1 << 40),
+        seconds=of_pool["seconds"],
+        processes=processes,
+        processes_beside=processes,
+    )
+    held = Pool(
+        plan,
+        pool.Bounds(**of_pool),
+        method=start_method("auto"),
+        device=given.get("device", lambda: "cpu"),
+    )
     try:
-        yield Predictor(held, Bounds(seconds=seconds, **requests))
+        yield Predictor(held, bounds)
     finally:
         await held.close()
 
@@ -238,6 +251,20 @@ async def _predicting(checkpoints: Path, **given: Any) -> AsyncIterator[Predicto
 def predicting() -> Callable[..., Any]:
     """A predictor of the checkpoints in a folder: `async with predicting(folder) as predictor`."""
     return _predicting
+
+
+@pytest.fixture(scope="session")
+def suspend() -> Callable[[int], None]:
+    """Stops a process, and returns once it stands still; SIGCONT lets it go on."""
+
+    def suspend(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    return suspend
 
 
 @pytest.fixture

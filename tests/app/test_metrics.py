@@ -217,7 +217,9 @@ def asked(checkpoint_id: str, image: bytes) -> Asked:
 
 def test_what_is_refused(shared, png):
     pool = SimpleNamespace()  # which nobody comes to
-    predictor = Predictor(pool, Bounds(requests=0, request_bytes=0, seconds=1))
+    predictor = Predictor(
+        pool, Bounds(0, request_bytes=0, seconds=1, processes=1, processes_beside=1)
+    )
     with pytest.raises(Problem, match="wait"):
         shared.portal.call(predictor.classify, asked("ckpt_1", png()))
     assert predictor.tally.results == {"overloaded": 1}

@@ -71,5 +71,12 @@ def test_what_the_machine_has(tmp_path, monkeypatch, cores, processes, threads):
     assert 100_000_000 < found.memory_bytes < 1 << 50
 
 
+def test_a_core_is_left_to_the_server(monkeypatch):
+    monkeypatch.setattr(devices, "cores", lambda: 4)
+    assert [devices.beside_server(count) for count in (1, 3, 4, 9)] == [1, 3, 3, 3]
+    monkeypatch.setattr(devices, "cores", lambda: 1)
+    assert devices.beside_server(1) == 1
+
+
 def test_cores_are_counted():
     assert devices.cores() >= 1

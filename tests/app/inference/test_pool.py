@@ -84,13 +84,13 @@ def test_what_is_idle_is_unloaded(settings, train, predicting):
     asyncio.run(ask())
 
 
-def test_what_is_forgotten_while_it_is_loaded_does_not_stay(settings, train, predicting):
+def test_what_is_forgotten_while_it_is_loaded_does_not_stay(settings, train, predicting, suspend):
     first, second = train(settings).checkpoint_ids
 
     async def ask():
         async with predicting(settings.checkpoints) as predictor:
             await predictor.pool.load(first)
-            os.kill(pid_of(predictor), signal.SIGSTOP)
+            suspend(pid_of(predictor))
             load = asyncio.create_task(predictor.pool.load(second))
             await asyncio.sleep(0.05)
             predictor.pool.forget(first)

@@ -353,18 +353,19 @@ def test_a_prediction_that_takes_too_long(tmp_path, train, png, problem, serve):
 
 
 @pytest.fixture
-def stopped():
+def stopped(suspend):
     """Stops the processes that predict, as if that took long; they go on at the end."""
     held = []
 
     def stop(server):
         for pid, _ in server.app.state.resources.predictor.pool.pids():
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             held.append(pid)
 
     yield stop
     for pid in held:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # its server has ended
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_more_than_may_wait(tmp_path, train, png, problem, serve, stopped):
@@ -421,6 +422,7 @@ def test_a_client_that_went_away_is_not_computed_for(server, train, png, stopped
 
     server.portal.call(leave)
     assert predictor.requests == 0
+    assert server.get("/healthz").status_code == 200  # what was to be said is said by then
     for pid, _ in predictor.pool.pids():
         os.kill(pid, signal.SIGCONT)
     assert server.post("/predict", content=png()).status_code == 200
