@@ -18,7 +18,7 @@ from database import checkpoints, events, history, jobs
 from database.jobs import State
 from problems import Problem
 from workers import processes
-from workers.supervisor import MAX_WITHOUT_DEVICE
+from workers.claiming import MAX_WITHOUT_DEVICE
 
 NewWorker = Callable[..., Any]
 Until = Callable[..., Any]

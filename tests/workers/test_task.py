@@ -90,6 +90,6 @@ def test_the_probe_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "probe", lambda *given: got.extend(given))
     _, theirs = Pipe()
 
-    task.probe(theirs, Path("store"), frozenset({"ckpt_1"}))
+    task.probe(Path("store"), frozenset({"ckpt_1"}), theirs)
 
-    assert got == [theirs, Path("store"), {"ckpt_1"}]
+    assert got == [Path("store"), {"ckpt_1"}, theirs]
