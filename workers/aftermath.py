@@ -37,7 +37,9 @@ class Aftermath:
         processes.end_group(one.pid)  # the child itself then, or whatever it had started
         run = self._settings.runs / one.fence.job_id
         record = endings.read(run, one.fence.claim)
-        if record is None and (orphaned or stopping):
+        # Dead already, or nearly, when its job came: the job is not to blame.
+        untouched = one.stood_by and not (run / processes.PROCESS_FILE).exists()
+        if record is None and (orphaned or stopping or untouched):
             record = endings.RELEASED
         record = record or endings.of_exit_code(one.process.exitcode)
         with self._sessions.begin() as session:

@@ -28,7 +28,8 @@ START_SECONDS = 120.0
 @dataclass(slots=True)
 class Child:
     """A process and the claim it works on. `devices` are none while it has given its own up, and of
-    kinds that `need` none. `followers` are the processes that it trains with.
+    kinds that `need` none. `followers` are the processes that it trains with. One that `stood_by`
+    was there before its job.
     """
 
     fence: Fence
@@ -38,6 +39,7 @@ class Child:
     began: float
     need: Need | None
     devices: tuple[str, ...]
+    stood_by: bool = False
     followers: tuple[int, ...] = ()
     waits_for_device: bool = False
     cancelling_since: float | None = None

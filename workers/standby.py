@@ -34,18 +34,19 @@ def suits(recipe: Mapping[str, Any] | None, need: Need | None) -> bool:
     return need is not None and need.processes == 1 and not unfit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
     process: BaseProcess
     channel: Connection
     device: str
+    is_ready: bool = False
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether it has said so, and lives."""
+    def hear(self) -> None:
+        """Whether it has said that it is ready."""
         with contextlib.suppress(EOFError, OSError):
-            return self.process.is_alive() and self.channel.poll() and bool(self.channel.recv())
-        return False
+            if not self.is_ready and self.channel.poll() and self.channel.recv():
+                self.is_ready = True
+                log.info("%s is ready, for whatever comes next", self.device)
 
 
 class Standby:
@@ -72,11 +73,7 @@ class Standby:
         After one that has ended by itself there is no other before the next job: it would end too.
         """
         if self._one is not None:
-            if not self._one.process.is_alive():
-                code = self._one.process.exitcode
-                log.warning("what stood by on %s ended, exit code %s", self._one.device, code)
-                self._is_futile = True
-                self._leave()
+            self._look_after(self._one)
             return False
         device = next(filter(pays, devices), None)
         if device is None or self._is_futile:
@@ -95,7 +92,10 @@ class Standby:
         there is none, or it is not ready.
         """
         one = self._one
-        if one is None or one.device != given.device or not one.is_ready:
+        if one is None or one.device != given.device:
+            return None
+        one.hear()
+        if not one.is_ready or not one.process.is_alive():
             return None
         try:
             one.channel.send(given)
@@ -117,6 +117,14 @@ class Standby:
             children.kill(one.process)
             one.process.join()
             one.channel.close()
+
+    def _look_after(self, one: _Waiting) -> None:
+        one.hear()
+        if not one.process.is_alive():
+            code = one.process.exitcode
+            log.warning("what stood by on %s ended, exit code %s", one.device, code)
+            self._is_futile = True
+            self._leave()
 
     def _leave(self) -> None:
         if self._one is not None:

@@ -135,7 +135,8 @@ class Supervisor:
             time.sleep(TROUBLE_SECONDS)
             return
         now = time.monotonic()
-        one = Child(fence, process, claimed.kind, channel, now, claimed.need, devices)
+        of_job = (claimed.kind, channel, now, claimed.need, devices)
+        one = Child(fence, process, *of_job, stood_by=waited is not None)
         self._children.append(one)
         self._presence.child(one)
 

@@ -128,6 +128,24 @@ def test_one_that_is_not_ready_is_not_waited_for(stage: Stage, run: Run, until: 
     assert stage.job(job_id).attempt == 1
 
 
+def test_one_that_dies_just_when_its_job_comes_costs_no_attempt(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    def die(device: str, host: str, channel: Connection) -> None:
+        channel.send("ready")
+        channel.recv()
+
+    stage.devices = ["cuda:0"]
+    stage.waits = die
+    run()
+    until(lambda: waiting(stage))
+    stage.waits = None
+    job_id = stage.submit("train", at_once)
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).claim) == (1, 2)
+
+
 def test_one_that_ends_by_itself_has_no_successor_before_the_next_job(
     stage: Stage, run: Run, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,9 +225,10 @@ def test_real_ones_do_jobs_die_and_end_with_their_worker(
 ) -> None:
     worker = new_worker()
     worker.start(program=PROGRAM)
-    first = until(lambda: standing_by(worker), seconds=90)
+    until(lambda: "cpu is ready, for whatever comes next" in worker.log(), seconds=90)
+    first = standing_by(worker)
+    assert first is not None
     assert os.getsid(first) == first
-    time.sleep(0.3)  # until it is ready
 
     job_id = worker.submit(epochs=100_000)
     until(lambda: worker.job(job_id).state == State.running)
@@ -249,9 +268,9 @@ def test_the_first_step_on_a_gpu(new_worker: NewWorker, until: Until) -> None:
     """
     worker = new_worker()
     worker.start()
-    for _ in range(2):
-        waits = until(lambda: standing_by(worker), seconds=90)
-        time.sleep(5)  # its context
+    for number in (1, 2):
+        until(lambda number=number: worker.log().count("is ready, for") == number, seconds=90)
+        waits = standing_by(worker)
         job_id, began = worker.submit(epochs=100_000), time.time()
         ended = until(lambda job_id=job_id: first_step(worker, job_id))
         assert worker.job(job_id).worker_pid == waits
