@@ -10,12 +10,10 @@ import os
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NoReturn
 
 import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s that no job should pay
 
-from models_store import checkpoints as store
 from problems import Problem
 from workers import devices, following, processes, ranks, run_job
 from workers.reporter import STUCK_SECONDS, Stop, Stopped
@@ -106,12 +104,3 @@ def _end_stuck(task: Task) -> NoReturn:
     log.error("the training does not move: no step has ended for %d s", STUCK_SECONDS)
     stuck = Problem("worker_stuck", f"No step of the training ended for {STUCK_SECONDS:.0f} s.")
     end(task, run_job.failed(stuck))
-
-
-def probe(checkpoints: Path, known: frozenset[str], channel: Connection) -> None:
-    """Sends the devices and cores of this machine and the pid of the forkserver, then removes
-    checkpoint folders that are none of the `known`. A process that ends at once, because asking
-    CUDA makes it unfit to fork, and because the store needs torch.
-    """
-    channel.send((devices.found(), devices.cores(), os.getppid()))
-    store.sweep(checkpoints, known)

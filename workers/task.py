@@ -86,6 +86,6 @@ def probe(checkpoints: Path, known: frozenset[str], channel: Connection) -> None
     """Sends the devices of this machine and the pid of the forkserver; sweeps `checkpoints` of
     what a crash left there.
     """
-    from workers import child
+    from workers import probing
 
-    child.probe(checkpoints, known, channel)
+    probing.probe(checkpoints, known, channel)
