@@ -189,7 +189,7 @@ def numbers(worker: Any, job_id: str) -> dict[int, dict[int, tuple[float, ...]]]
 def test_a_child_that_dies_is_tried_again_and_goes_on_where_it_was(
     worker: Any, until: Until
 ) -> None:
-    recipe = {"epochs": 10, "checkpoints": {"keep": "all"}}
+    recipe = {"epochs": 6, "checkpoints": {"keep": "all"}}
     undisturbed = worker.submit(**recipe)
     until(lambda: ended(worker, undisturbed))
     expected = numbers(worker, undisturbed)[1]
@@ -204,13 +204,13 @@ def test_a_child_that_dies_is_tried_again_and_goes_on_where_it_was(
     first, second = numbers(worker, job_id).values()
     assert list(first) == list(range(1, len(first) + 1))
     assert 2 <= min(second) <= len(first) + 1  # in short epochs, from one a second before
-    assert list(second) == list(range(min(second), 11))
-    assert first | second == {epoch: (first | second)[epoch] for epoch in range(1, 11)}
+    assert list(second) == list(range(min(second), 7))
+    assert first | second == {epoch: (first | second)[epoch] for epoch in range(1, 7)}
     assert first == {epoch: expected[epoch] for epoch in first}
     assert second == {epoch: expected[epoch] for epoch in second}
     with worker.sessions() as session:
         kept = [row.epoch for row in checkpoints.of_job(session, job_id)]
-    assert kept == list(range(1, 11))
+    assert kept == list(range(1, 7))
 
 
 def test_a_child_that_is_stopped_is_given_up_and_its_job_goes_on(
