@@ -34,13 +34,15 @@ _STREAM = ".stream"
 _ARRAYS = ("images", "labels", "borders", "spreads")
 
 
-def key(root: Path, files: Iterable[tuple[str, int, int]]) -> str:
-    """Names the files as they lie, each as (path, size, mtime in ns): other files, other key."""
+def key(root: Path, words: Iterable[bytes]) -> str:
+    """Names the files of a set below `root` as they lie, each with path, size and time of its last
+    change in `words`, told so that other files are other bytes: other files, other key.
+    """
     digest = blake2b(
-        f"{_FORMAT}\0{root.resolve()}".encode(errors="surrogateescape"), digest_size=16
+        f"{_FORMAT}\0{root.resolve()}\0".encode(errors="surrogateescape"), digest_size=16
     )
-    words = "".join(f"\0{path}\0{size}\0{mtime_ns}" for path, size, mtime_ns in files)
-    digest.update(words.encode(errors="surrogateescape"))
+    for word in words:
+        digest.update(word)
     return digest.hexdigest()
 
 

@@ -4,8 +4,7 @@ Knows nothing of pixels: `arrays` reads them.
 """
 
 import copy
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from data_store import cache as decoded
 from data_store import defaults, downloads, folder, headers, origin, readers, sources
 from data_store.built_in import SETS
+from data_store.gallery import Gallery
 from problems import Problem, did_you_mean, match
 
 # Two changes within one tick of a file system's clock leave the same time: 2 s on the slowest.
@@ -164,8 +164,8 @@ def _look(path: Path) -> _Seen:
     return seen
 
 
-def _imbalance(images: Sequence[folder.Image]) -> float:
-    counts = Counter(image.label for image in images).values()
+def _imbalance(images: Gallery) -> float:
+    counts = images.counts().values()
     return max(counts) / min(counts)
 
 
@@ -201,5 +201,5 @@ def _read(path: Path) -> _Seen:
             height=height, width=width, images=len(train), imbalance=_imbalance(train)
         ),
     )
-    size = sum(image.size for images in scan.parts.values() for image in images)
+    size = sum(images.disk_bytes for images in scan.parts.values())
     return _Seen(found, sources.folder_key(path, scan), size, scan.stamps)

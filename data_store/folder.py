@@ -6,10 +6,10 @@ Reads names, sizes and times of files and never what is in them.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
+from data_store import statuses
+from data_store.gallery import Gallery, Image, Shelf
 from problems import Problem
 
 # What torchvision's ImageFolder takes, and more that danlu decodes.
@@ -25,16 +25,9 @@ _PARTS = {
 }
 # Left behind by macOS archives and by Synology's thumbnails; each would become a class.
 IGNORED = {"__MACOSX", "@eaDir"}
+# A label, a folder, and the names of the images in it.
+Listed = tuple[int, str, list[str]]
 LAYOUT = "Put the images of each class in a folder of its own: NAME/cat/1.jpg, NAME/dog/2.jpg."
-
-
-class Image(NamedTuple):
-    """One image file: `path` from the data set's folder on, with `/`; `label` indexes classes."""
-
-    path: str
-    label: int
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +39,7 @@ class Scan:
     """
 
     classes: tuple[str, ...]
-    parts: Mapping[str, tuple[Image, ...]]
+    parts: Mapping[str, Gallery]
     stamps: Mapping[str, int]
 
 
@@ -123,9 +116,8 @@ def _scan(path: Path, name: str) -> Scan:
     stamps: dict[str, int] = {}
     folders = _part_folders(path, stamps)
     classes = tuple(entry.name for entry in _folders(folders["train"], stamps))
-    parts = {
-        part: tuple(_images(path, folder, classes, stamps)) for part, folder in folders.items()
-    }
+    found = {part: [*_listed(folder, classes, stamps)] for part, folder in folders.items()}
+    parts = _galleries(path, found)
     _check(name, classes, parts)
     for part in ("val", "test"):
         if not parts.get(part):  # unlabelled, or there is none
@@ -143,25 +135,35 @@ def _part_folders(path: Path, stamps: dict[str, int]) -> dict[str, str]:
     return {"train": str(path)}
 
 
-def _images(
-    path: Path, part: str, classes: tuple[str, ...], stamps: dict[str, int]
-) -> Iterator[Image]:
-    """The images of one part. A class folder that `classes` lacks gets a label past its end."""
-    start = len(str(path)) + 1
+def _listed(part: str, classes: tuple[str, ...], stamps: dict[str, int]) -> Iterator[Listed]:
+    """The label, the folder and the names of the images of one part. A class folder that `classes`
+    lacks gets a label past its end.
+    """
     labels = {name: label for label, name in enumerate(classes)}
     for entry in _folders(part, stamps):
         label = labels.get(entry.name, len(classes))
-        # Sets have a million files: nothing is done to each that can be done to a folder.
-        for folder, files in sorted(_below(entry.path, stamps), key=itemgetter(0)):
-            inside = folder[start:].replace(os.sep, "/") + "/"
-            for name, file in sorted(files, key=itemgetter(0)):
-                status = file.stat()
-                yield Image(inside + name, label, status.st_size, status.st_mtime_ns)
+        for folder, names in sorted(_below(entry.path, stamps)):
+            names.sort()
+            yield label, folder, names
 
 
-def _below(
-    folder: str, stamps: dict[str, int]
-) -> Iterator[tuple[str, list[tuple[str, os.DirEntry[str]]]]]:
+def _galleries(path: Path, found: Mapping[str, list[Listed]]) -> dict[str, Gallery]:
+    """With sizes and times, which are asked for of all parts together."""
+    start = len(str(path)) + 1
+    asked = [(folder, names) for part in found.values() for _, folder, names in part]
+    sizes, times = statuses.of(asked)
+    parts, at = {}, 0
+    for part, listed in found.items():
+        shelves = []
+        for label, folder, names in listed:
+            inside, end = folder[start:].replace(os.sep, "/") + "/", at + len(names)
+            shelves.append(Shelf(inside, label, names, sizes[at:end], times[at:end]))
+            at = end
+        parts[part] = Gallery(shelves)
+    return parts
+
+
+def _below(folder: str, stamps: dict[str, int]) -> Iterator[tuple[str, list[str]]]:
     """`folder` and all folders in it, following links but never in a circle, each with the names
     of the images in it.
     """
@@ -173,10 +175,10 @@ def _below(
             continue
         stamps[current] = _stamp(current)
         entries = _visible(current)
-        files = [(e.name, e) for e in entries if _is_image(e)]
-        yield current, files
+        names = [e.name for e in entries if _is_image(e)]
+        yield current, names
         # Seldom is there anything else, and then it is not asked of each whether it is a folder.
-        if len(files) < len(entries):
+        if len(names) < len(entries):
             waiting += [(e.path, above | {real}) for e in entries if e.is_dir()]
 
 
@@ -199,7 +201,7 @@ def _visible(path: str | Path) -> list[os.DirEntry[str]]:
         return [e for e in entries if e.name[0] != "." and e.name not in IGNORED]
 
 
-def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, tuple[Image, ...]]) -> None:
+def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, Gallery]) -> None:
     if not any(parts.values()):
         raise _invalid(f"{name!r} holds no images in one folder per class.")
     if all(map(part_of, classes)):
@@ -207,13 +209,14 @@ def _check(name: str, classes: tuple[str, ...], parts: Mapping[str, tuple[Image,
     if len(classes) < 2:
         raise _invalid(f"{name!r} has only the class {shown(classes[0])!r}; it takes two.")
     check_number(len(classes))
-    filled = {image.label for image in parts["train"]}
+    filled = parts["train"].counts()
     empty = [shown(each) for label, each in enumerate(classes) if label not in filled]
     if empty:
         raise _invalid(f"{name!r} has no image in the class {', '.join(map(repr, empty))}.")
     for part in ("val", "test"):
-        stranger = next((i.path for i in parts.get(part, ()) if i.label == len(classes)), None)
-        if stranger:
+        there = parts.get(part)
+        if there and len(classes) in there.counts():
+            stranger = next(image.path for image in there if image.label == len(classes))
             raise _invalid(f"{stranger!r} is of a class that the train part of {name!r} lacks.")
 
 

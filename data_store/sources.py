@@ -3,7 +3,6 @@
 Gives them batch by batch at the wanted size and hashes them on the way; keeping them is `cache`'s.
 """
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ import images
 from data_store import cache, crew, folder, headers, readers, reading
 from data_store.built_in import SETS
 from data_store.crew import Crew
+from data_store.gallery import Image
 from data_store.parts import Part, Skipped, Sums
 from data_store.versions import Content
 from problems import Problem
@@ -162,23 +162,21 @@ class FolderSource:
 
     def paths(self, part: str, *, without: Collection[str] = ()) -> list[str]:
         """The files of a part, in order, but for those that are `shown` so."""
-        start = f"{self._path}{os.sep}"
-        files = self._parts[part]
-        return [
-            start + file.path
-            for file in files
-            if not without or folder.shown(file.path) not in without
-        ]
+        paths, files = self._parts[part].paths(str(self._path)), self._parts[part]
+        if not without:
+            return paths
+        pairs = zip(paths, files, strict=True)
+        return [path for path, file in pairs if folder.shown(file.path) not in without]
 
     def processes(self, part: str) -> int:
         """That decode this part."""
         if self._processes is not None:
             return self._processes
         files = self._parts[part]
-        seconds = len(files) * _FILE_SECONDS + sum(file.size for file in files) * _BYTE_SECONDS
+        seconds = len(files) * _FILE_SECONDS + files.disk_bytes * _BYTE_SECONDS
         return crew.worth(seconds)
 
-    def _note(self, files: Sequence[folder.Image], block: reading.Block) -> list[int]:
+    def _note(self, files: Sequence[Image], block: reading.Block) -> list[int]:
         """Takes down what was read; the labels of what is good."""
         for place, (file, digest) in enumerate(zip(files, block.digests, strict=True)):
             path = folder.shown(file.path)
@@ -191,17 +189,16 @@ class FolderSource:
 def built_in_key(name: str, root: Path) -> str:
     """The cache key of a built-in set whose files are there."""
     stats = [(file, file.stat()) for file in readers.files(name, root)]
-    return cache.key(root, [(f"{name}/{f.name}", s.st_size, s.st_mtime_ns) for f, s in stats])
+    told = (f"{name}/{file.name}\0{s.st_size}\0{s.st_mtime_ns}\0" for file, s in stats)
+    return cache.key(root, map(str.encode, told))
 
 
 def folder_key(path: Path, scan: folder.Scan) -> str:
     """The cache key of a folder per class."""
-    files = (
-        (f"{part}/{file.label}/{file.path}", file.size, file.mtime_ns)
-        for part, files in scan.parts.items()
-        for file in files
+    words = (
+        word for part, images in scan.parts.items() for word in (part.encode(), *images.words())
     )
-    return cache.key(path, files)
+    return cache.key(path, words)
 
 
 def _resized(block: NDArray[np.uint8], size: tuple[int, int], channels: int) -> NDArray[np.uint8]:

@@ -10,17 +10,15 @@ import os
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NoReturn
 
 import torch._dynamo  # noqa: F401 - the first optimizer step imports it: 1 s that no job should pay
 
-from models_store import checkpoints as store
 from problems import Problem
 from workers import devices, following, processes, ranks, run_job
 from workers.reporter import STUCK_SECONDS, Stop, Stopped
 from workers.run_job import Outcome
-from workers.task import Task
+from workers.task import Task, work
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +76,20 @@ def main(task: Task, host: str, channel: Connection) -> None:
     end(task, run_job.run(task, held, stop, followers=followers, on_stuck=on_stuck))
 
 
+def stand_by(device: str, host: str, channel: Connection) -> None:
+    """Makes the device ready and says so; then does the job that is sent. Ends when nobody is left
+    who could send one.
+    """
+    processes.lead_session()
+    devices.make_ready(device)
+    try:
+        channel.send("ready")
+        given = channel.recv()
+    except (EOFError, ConnectionError):
+        os._exit(0)
+    work(given, host, channel)
+
+
 def end(task: Task, outcome: Outcome) -> NoReturn:
     """Ends the process; the supervisor writes the outcome."""
     processes.end_child(task.run, {"claim": task.fence.claim, **asdict(outcome)})
@@ -92,12 +104,3 @@ def _end_stuck(task: Task) -> NoReturn:
     log.error("the training does not move: no step has ended for %d s", STUCK_SECONDS)
     stuck = Problem("worker_stuck", f"No step of the training ended for {STUCK_SECONDS:.0f} s.")
     end(task, run_job.failed(stuck))
-
-
-def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
-    """Sends the devices and cores of this machine and the pid of the forkserver, then removes
-    checkpoint folders that are none of the `known`. A process that ends at once, because asking
-    CUDA makes it unfit to fork, and because the store needs torch.
-    """
-    channel.send((devices.found(), devices.cores(), os.getppid()))
-    store.sweep(checkpoints, known)

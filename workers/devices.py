@@ -64,6 +64,15 @@ def precision(wanted: Precision, device: torch.device) -> Computed:
     return "bf16" if reduced.is_native(device) else "fp32"
 
 
+def make_ready(device: str) -> None:
+    """Has the device do what every training begins with: on a GPU its context is made, kernels are
+    loaded, and so are the libraries of matrix products and convolutions. No random number is drawn.
+    """
+    image = torch.ones(1, 1, 8, 8, device=device)
+    seen = torch.nn.functional.conv2d(image, image)
+    (image[0, 0] @ image[0, 0] + seen[0, 0]).sum().item()  # waits until it is done
+
+
 def repeat_to_the_bit() -> None:
     """For the whole process: one machine gives the same bits again. Before CUDA is touched, since
     cuBLAS reads its variable then. What cannot be computed so raises RuntimeError.

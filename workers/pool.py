@@ -28,6 +28,7 @@ class Pool:
     def __init__(self, devices: Sequence[str], *, cores: int, jobs_per_device: int = 1) -> None:
         self.devices = list(devices)
         self.cores = cores
+        self._places = jobs_per_device
         self._free = self.devices * jobs_per_device
 
     def need(self, recipe: Mapping[str, Any] | None) -> Need:
@@ -45,6 +46,11 @@ class Pool:
         """So many free places on as many devices; none if there are fewer."""
         found = list(dict.fromkeys(self._free))[:places]
         return tuple(sorted(found, key=self.devices.index)) if len(found) == places else ()
+
+    def unused(self) -> list[str]:
+        """The devices that nothing runs on, the one first that is given next."""
+        free = dict.fromkeys(self._free)
+        return [device for device in free if self._free.count(device) == self._places]
 
     def take(self, devices: Sequence[str]) -> None:
         """They are free no more."""

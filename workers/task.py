@@ -75,10 +75,17 @@ def _fail(task: Task, error: Exception) -> None:
     processes.end_child(task.run, {**outcome, "error": problem.as_dict(), "exception": name})
 
 
-def probe(channel: Connection, checkpoints: Path, known: frozenset[str]) -> None:
+def stand_by(device: str, host: str, channel: Connection) -> None:
+    """Makes the device ready and says so; does the job that comes then, and ends the process."""
+    from workers import child
+
+    child.stand_by(device, host, channel)
+
+
+def probe(checkpoints: Path, known: frozenset[str], channel: Connection) -> None:
     """Sends the devices of this machine and the pid of the forkserver; sweeps `checkpoints` of
     what a crash left there.
     """
-    from workers import child
+    from workers import probing
 
-    child.probe(channel, checkpoints, known)
+    probing.probe(checkpoints, known, channel)

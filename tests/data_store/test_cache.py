@@ -244,11 +244,11 @@ def test_what_there_is_and_how_it_is_called(tmp_path: Path) -> None:
 
 
 def test_other_files_other_key(tmp_path: Path) -> None:
-    files = [("a", 1, 2), ("b", 3, 4)]
+    files = [b"a 1 2", b"b 3 4"]
     same = cache.key(tmp_path, files)
     assert cache.key(tmp_path, iter(files)) == same
     shutil.copytree(tmp_path, tmp_path / "copy")
-    others = [files[::-1], files[:1], [("a", 1, 3), files[1]], [("a", 2, 2), files[1]]]
+    others = [files[::-1], files[:1], [b"a 1 3", files[1]], [b"a 2 2", files[1]]]
     keys = {cache.key(tmp_path, other) for other in others} | {cache.key(tmp_path / "copy", files)}
     assert len(keys - {same}) == 5
 

@@ -1,11 +1,13 @@
 """Small recipes, a migrated database with a job at work, and real workers on homes of their own."""
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +27,13 @@ from database import engine as engines
 from database import jobs
 from database import processes as process_rows
 from database.jobs import Fence
+from database.leases import LEASE_SECONDS
 from models_store import recipe as recipes
 from models_store.recipe import Recipe, SubmittedRecipe
+from settings import Settings
+from tests.workers.stage import Context, Stage
+from workers import task
+from workers.supervisor import Supervisor
 
 Sessions = sessionmaker[Session]
 
@@ -188,10 +195,13 @@ class Worker:
         self._environment = inherited | {"DANLU_HOME": str(home), **variables}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, pass_fds: tuple[int, ...] = (), **variables: str) -> None:
+    def start(
+        self, *, pass_fds: tuple[int, ...] = (), program: str | None = None, **variables: str
+    ) -> None:
+        what = ["-m", "workers"] if program is None else ["-c", program]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "workers"],
+                [sys.executable, "-P", *what],
                 env=self._environment | variables,
                 stderr=log,
                 pass_fds=pass_fds,
@@ -278,3 +288,45 @@ def new_worker(
         one.stop()
     for one in made:
         one.clean()
+
+
+@pytest.fixture
+def stage(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage(sessions)
+
+    context = Context(stage)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(task, "work", stage.work)
+    monkeypatch.setattr(task, "stand_by", stage.stand_by)
+    monkeypatch.setattr(task, "probe", stage.probe)
+    return stage
+
+
+@pytest.fixture
+def run(
+    stage: Stage, engine: Engine, url: str, tmp_path: Path, until: Callable[..., Any]
+) -> Iterator[Callable[..., list[BaseException]]]:
+    """Starts the supervisor in a thread; gives the list that its error goes to."""
+    running: list[tuple[Supervisor, threading.Thread]] = []
+
+    def run(*, lease_seconds: float = LEASE_SECONDS, **given: Any) -> list[BaseException]:
+        errors: list[BaseException] = []
+        settings = Settings(home=tmp_path, database_url=url, **given)
+        one = Supervisor(settings, engine, lease_seconds=lease_seconds)
+
+        def supervise() -> None:
+            try:
+                one.run()
+            except BaseException as error:
+                errors.append(error)
+
+        running.append((one, threading.Thread(target=supervise)))
+        running[-1][1].start()
+        until(lambda: stage.started and not stage.started[0].is_alive())
+        return errors
+
+    yield run
+    for one, thread in running:
+        one.stop()
+        thread.join(20)
+        assert not thread.is_alive()

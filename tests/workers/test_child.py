@@ -1,4 +1,3 @@
-import os
 import pickle
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 from database.jobs import Fence
 from models_store.recipe import Recipe
-from workers import child, devices, endings, processes
+from workers import endings, processes
 from workers.child import HeldDevice
 from workers.reporter import Stop, Stopped
 from workers.task import Task
@@ -97,15 +96,3 @@ def test_work_that_hangs_fails_the_job_and_ends_the_process(
     assert ending.error["code"] == "worker_stuck"
     assert "the training does not move" in (given.run / "log.txt").read_text()
     assert not (given.run / processes.PROCESS_FILE).exists()
-
-
-def test_the_probe_tells_devices_and_the_forkserver_and_sweeps(tmp_path: Path) -> None:
-    ours, theirs = Pipe()
-    for name in (".tmp-ckpt_1", ".tmp-ckpt_2"):
-        (tmp_path / name).mkdir()
-    os.utime(tmp_path / ".tmp-ckpt_1", (0, 0))  # left by a crash long ago
-
-    child.probe(theirs, tmp_path, frozenset())
-
-    assert ours.recv() == (devices.found(), devices.cores(), os.getppid())
-    assert [path.name for path in tmp_path.iterdir()] == [".tmp-ckpt_2"]

@@ -1177,6 +1177,32 @@ def test_a_pretrained_network_learns_with_its_head_alone(
     assert isinstance(classified[0], Classified)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_fine_tune_learns_images_of_ones_own_with_weights_and_without(
+    work: Work, write_images: WriteImages, squeezenet: dict[str, torch.Tensor], is_there: bool
+) -> None:
+    write_images("train", mode="RGB")
+    small = {"architecture": "squeezenet1_1", "image_size": 32, "batch_size": 8, "epochs": 1}
+    asked = {"recipe": "fine-tune", "dataset": "shapes", "precision": "fp32", "seed": 0, **small}
+    if not is_there:
+        shutil.rmtree(work.home / "weights")
+        asked["pretrained"] = "auto"
+    facts = catalog.facts("shapes", work.root)
+    work.claim(recipes.resolve(SubmittedRecipe.model_validate(asked), facts))
+
+    outcome = work.train()
+
+    assert outcome == Outcome("succeeded", stop_reason="completed")
+    assert ("weights_unavailable" in work.warnings) is not is_there
+    ours = checkpoints.read_state(work.best, work.manifest)
+    assert work.manifest.classes == ["left", "right"]
+    moved = ours["features.3.squeeze.weight"] - squeezenet["features.3.squeeze.weight"]
+    if is_there:  # AdamW moves a weight by its rate in each step, at most
+        assert 0 < moved.abs().max() < 4 * 3e-4
+    classified = Classifier.load(work.best).classify([half("left", side=40, mode="RGB")])
+    assert isinstance(classified[0], Classified)
+
+
 def test_an_interrupted_pretrained_training_goes_on_to_the_bit(
     work: Work, write_images: WriteImages, squeezenet: dict[str, torch.Tensor]
 ) -> None:

@@ -18,7 +18,7 @@ from database import checkpoints, events, history, jobs
 from database.jobs import State
 from problems import Problem
 from workers import processes
-from workers.supervisor import MAX_WITHOUT_DEVICE
+from workers.claiming import MAX_WITHOUT_DEVICE
 
 NewWorker = Callable[..., Any]
 Until = Callable[..., Any]
@@ -74,14 +74,6 @@ def worker(shared: Any, until: Until) -> Iterator[Any]:
         with contextlib.suppress(Problem):  # it ended by itself just now
             shared.cancel(job_id)
     until(lambda: not active())
-
-
-@pytest.fixture
-def own_worker(new_worker: NewWorker) -> Any:
-    """A worker that the test may end."""
-    worker = new_worker()
-    worker.start()
-    return worker
 
 
 def saved(worker: Any, job_id: str) -> list[str]:
@@ -197,7 +189,7 @@ def numbers(worker: Any, job_id: str) -> dict[int, dict[int, tuple[float, ...]]]
 def test_a_child_that_dies_is_tried_again_and_goes_on_where_it_was(
     worker: Any, until: Until
 ) -> None:
-    recipe = {"epochs": 10, "checkpoints": {"keep": "all"}}
+    recipe = {"epochs": 6, "checkpoints": {"keep": "all"}}
     undisturbed = worker.submit(**recipe)
     until(lambda: ended(worker, undisturbed))
     expected = numbers(worker, undisturbed)[1]
@@ -212,13 +204,13 @@ def test_a_child_that_dies_is_tried_again_and_goes_on_where_it_was(
     first, second = numbers(worker, job_id).values()
     assert list(first) == list(range(1, len(first) + 1))
     assert 2 <= min(second) <= len(first) + 1  # in short epochs, from one a second before
-    assert list(second) == list(range(min(second), 11))
-    assert first | second == {epoch: (first | second)[epoch] for epoch in range(1, 11)}
+    assert list(second) == list(range(min(second), 7))
+    assert first | second == {epoch: (first | second)[epoch] for epoch in range(1, 7)}
     assert first == {epoch: expected[epoch] for epoch in first}
     assert second == {epoch: expected[epoch] for epoch in second}
     with worker.sessions() as session:
         kept = [row.epoch for row in checkpoints.of_job(session, job_id)]
-    assert kept == list(range(1, 11))
+    assert kept == list(range(1, 7))
 
 
 def test_a_child_that_is_stopped_is_given_up_and_its_job_goes_on(
@@ -404,67 +396,74 @@ def test_while_some_jobs_download_others_train(worker: Any, until: Until) -> Non
     until(lambda: downloading(worker, more[-1]))
 
 
-def test_a_planned_stop_gives_the_jobs_back(
+def test_a_worker_takes_all_with_it_and_the_next_one_goes_on(
     new_worker: NewWorker, training: Training, until: Until
 ) -> None:
+    """One worker after another on the same home, since each takes seconds to come up: one is
+    killed, one is killed with all that it has started, one is told to stop.
+    """
     worker = new_worker(DANLU_JOBS_PER_DEVICE="2")
     worker.start()
-    began = [training(worker), training(worker)]
+    job_id, _ = training(worker)
+    before = is_killed(worker, job_id, until)
+    worker.start()
+    until(lambda: max(numbers(worker, job_id)[1]) > before, seconds=90)
+    assert (worker.job(job_id).attempt, worker.job(job_id).losses) == (1, 0)
+
+    before = is_killed_with_all(worker, job_id, until)
+    worker.start()
+    until(lambda: max(numbers(worker, job_id).get(2, [0])) > before, seconds=90)
+    assert min(numbers(worker, job_id)[2]) > 1
+    assert (worker.job(job_id).attempt, worker.job(job_id).losses) == (2, 0)
+    assert f"{job_id} lost by an earlier worker" in worker.log()
+
     # Two at once, on one device if there is only one.
-    assert [worker.job(job_id).state for job_id, _ in began] == [State.running, State.running]
-
-    worker.process.terminate()
-    assert worker.process.wait(20) == 0
-
-    for job_id, pid in began:
-        job = worker.job(job_id)
-        assert (job.state, job.attempt, job.losses) == (State.queued, 1, 0)
-        assert (job.worker_id, job.device, job.progress) == (None, None, None)
-        assert not alive(pid)
-        assert saved(worker, job_id)
-    until(lambda: not worker.pids(), seconds=10)
+    other, _ = training(worker)
+    stops(worker, [job_id, other], until)
+    assert [worker.job(one).attempt for one in (job_id, other)] == [2, 1]
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_one_goes_on(
-    own_worker: Any, training: Training, until: Until
-) -> None:
-    job_id, _ = training(own_worker)
-
-    own_worker.process.kill()
-    own_worker.process.wait()
-
-    until(lambda: not own_worker.pids(), seconds=5)
+def is_killed(worker: Any, job_id: str, until: Until) -> int:
+    """Its job's last epoch."""
+    worker.process.kill()
+    worker.process.wait()
+    until(lambda: not worker.pids(), seconds=5)
     # Its child noticed, and left word that the job is not to blame.
-    said = processes.read(own_worker.home / "runs" / job_id / processes.EXIT_FILE)
+    said = processes.read(worker.home / "runs" / job_id / processes.EXIT_FILE)
     assert said is not None
     assert said["state"] == "released"
-    before = max(numbers(own_worker, job_id)[1])
-    own_worker.start()
-    until(lambda: max(numbers(own_worker, job_id)[1]) > before, seconds=90)
-    assert (own_worker.job(job_id).attempt, own_worker.job(job_id).losses) == (1, 0)
+    return max(numbers(worker, job_id)[1])
 
 
-def test_a_worker_that_is_killed_with_all_it_has_started_goes_on_as_the_next_attempt(
-    own_worker: Any, training: Training, until: Until
-) -> None:
-    job_id, _ = training(own_worker)
-
+def is_killed_with_all(worker: Any, job_id: str, until: Until) -> int:
+    """Its job's last epoch."""
     # Stopped first: one that sees another go would write how it ended.
-    pids = own_worker.pids()
+    pids = worker.pids()
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):  # the forkserver goes by itself
                 os.kill(pid, number)
-    own_worker.process.wait()
-    until(lambda: not own_worker.pids(), seconds=5)
-    assert own_worker.job(job_id).state == State.running  # nobody is left to say otherwise
-    before = max(numbers(own_worker, job_id)[1])
-    own_worker.start()
+    worker.process.wait()
+    until(lambda: not worker.pids(), seconds=5)
+    assert worker.job(job_id).state == State.running  # nobody is left to say otherwise
+    return max(numbers(worker, job_id)[1])
 
-    until(lambda: max(numbers(own_worker, job_id).get(2, [0])) > before, seconds=90)
-    assert min(numbers(own_worker, job_id)[2]) > 1
-    assert own_worker.job(job_id).attempt == 2
-    assert f"{job_id} lost by an earlier worker" in own_worker.log()
+
+def stops(worker: Any, at_work: list[str], until: Until) -> None:
+    """Told to, it gives the jobs back."""
+    assert [worker.job(job_id).state for job_id in at_work] == [State.running, State.running]
+    pids = [worker.job(job_id).worker_pid for job_id in at_work]
+
+    worker.process.terminate()
+    assert worker.process.wait(20) == 0
+
+    for job_id in at_work:
+        job = worker.job(job_id)
+        assert (job.state, job.losses) == (State.queued, 0)
+        assert (job.worker_id, job.device, job.progress) == (None, None, None)
+        assert saved(worker, job_id)
+    assert not any(map(alive, pids))
+    until(lambda: not worker.pids(), seconds=10)
 
 
 def test_spawned_children_do_the_same(new_worker: NewWorker, until: Until) -> None:

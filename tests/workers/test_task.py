@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from database.jobs import Fence
-from workers import child, endings, processes, task
+from workers import child, endings, probing, processes, task
 from workers.task import Task
 
 
@@ -48,16 +48,15 @@ import pickle, sys
 from multiprocessing import Pipe
 from workers import task
 
-if sys.argv[1] == "an import raises":
-    sys.modules["torch"] = None
+sys.modules["torch"] = None
 task.work(pickle.load(sys.stdin.buffer), "here", Pipe()[1])
 """
 
 
-def begin(given: Task, how: str) -> int:
-    """Begins a job in a process of its own; its exit code."""
+def begin(given: Task) -> int:
+    """Begins a job in a process of its own, where an import raises; its exit code."""
     done = subprocess.run(
-        [sys.executable, "-c", BROKEN, how], input=pickle.dumps(given), timeout=100, check=False
+        [sys.executable, "-c", BROKEN], input=pickle.dumps(given), timeout=100, check=False
     )
     return done.returncode
 
@@ -65,7 +64,7 @@ def begin(given: Task, how: str) -> int:
 def test_a_job_that_cannot_begin_fails_and_says_why(given: Task) -> None:
     given.run.mkdir(parents=True)
 
-    assert begin(given, "an import raises") == 0
+    assert begin(given) == 0
 
     ending = endings.read(given.run, given.fence.claim)
     assert ending is not None
@@ -79,17 +78,27 @@ def test_a_job_that_cannot_begin_fails_and_says_why(given: Task) -> None:
 def test_a_job_whose_folder_cannot_be_made_is_told_by_its_exit_code(given: Task) -> None:
     given.runs.write_text("somebody's file")
 
-    code = begin(given, "a folder that is none")
+    code = begin(given)
 
     assert code == processes.UNWRITTEN
     assert endings.of_exit_code(code).state == "failed"
 
 
-def test_the_probe_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_is_done_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[object] = []
-    monkeypatch.setattr(child, "probe", lambda *given: got.extend(given))
+    monkeypatch.setattr(probing, "probe", lambda *given: got.extend(given))
     _, theirs = Pipe()
 
-    task.probe(theirs, Path("store"), frozenset({"ckpt_1"}))
+    task.probe(Path("store"), frozenset({"ckpt_1"}), theirs)
 
-    assert got == [theirs, Path("store"), {"ckpt_1"}]
+    assert got == [Path("store"), {"ckpt_1"}, theirs]
+
+
+def test_standing_by_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[object] = []
+    monkeypatch.setattr(child, "stand_by", lambda *given: got.extend(given))
+    _, theirs = Pipe()
+
+    task.stand_by("cuda:1", "here", theirs)
+
+    assert got == ["cuda:1", "here", theirs]

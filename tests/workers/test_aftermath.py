@@ -1,0 +1,234 @@
+"""What is left of children that are gone: how their jobs are said to have ended, and remains."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database import jobs
+from database.jobs import Fence, State
+from tests.workers.stage import Stage, at_once, reasons, succeed
+from workers import processes
+from workers.task import Task
+
+Until = Callable[..., Any]
+Run = Callable[..., list[BaseException]]
+HERE = socket.gethostname()
+
+
+def test_the_exit_of_an_earlier_claim_is_not_believed(stage: Stage, run: Run, until: Until) -> None:
+    def second_time_lucky(given: Task, channel: Connection) -> None:
+        outcome = {"claim": 0, "state": "succeeded", "stop_reason": None, "error": None}
+        processes.write(given.run / processes.EXIT_FILE, outcome)
+        if given.fence.claim == 2:
+            succeed(given)
+
+    job_id = stage.submit("odd", second_time_lucky)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(-11, "its process was ended by signal 11 (Segmentation fault)"), (3, "with exit code 3")],
+)
+def test_a_loss_is_told_with_its_signal_or_code(
+    stage: Stage, run: Run, until: Until, code: int, reason: str
+) -> None:
+    def crash_once(given: Task, channel: Connection) -> None:
+        if given.fence.claim == 1:
+            stage.started[-1].exitcode = code
+        else:
+            succeed(given)
+
+    job_id = stage.submit("crashing", crash_once)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    (told,) = reasons(stage, job_id)
+    assert reason in told
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (2, 1)
+
+
+def test_a_child_that_could_not_write_how_it_ended_met_a_full_disk(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    def fill(given: Task, channel: Connection) -> None:
+        stage.started[-1].exitcode = processes.UNWRITTEN
+
+    job_id = stage.submit("filling", fill)
+    run()
+    until(lambda: stage.state(job_id) == State.failed)
+
+    error = stage.job(job_id).error
+    assert error is not None
+    assert error["code"] == "disk_full"
+    assert stage.job(job_id).attempt == 1
+
+
+def test_a_child_that_gives_its_job_back_begins_again_and_nothing_is_counted(
+    stage: Stage, run: Run, until: Until
+) -> None:
+    def give_back_once(given: Task, channel: Connection) -> None:
+        if given.fence.claim == 1:
+            processes.write(given.run / processes.EXIT_FILE, {"claim": 1, "state": "released"})
+        else:
+            succeed(given)
+
+    job_id = stage.submit("orphan", give_back_once)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (1, 0)
+
+
+def test_half_a_data_set_of_a_job_that_is_over_is_swept(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    def left() -> set[str]:
+        return {path.name for path in (tmp_path / "datasets").iterdir()}
+
+    seen: list[set[str]] = []
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append(left())
+        succeed(given)
+
+    job_id = stage.submit("importing", look, kind="import")
+    for name in (f".import-{job_id}.1", ".import-job_unknown.1", "pets"):
+        (tmp_path / "datasets" / name).mkdir(parents=True)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert seen == [{f".import-{job_id}.1", "pets"}]
+    until(lambda: left() == {"pets"})
+
+
+def test_the_archive_of_an_import_goes_with_its_last_attempt(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    seen: list[bool] = []
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append((uploads / "a").exists())
+
+    job_id = stage.submit("importing", look, kind="import", upload="a")
+    for name in ("a", "b"):
+        (uploads / name).write_bytes(b"x")
+    run()
+    until(lambda: stage.state(job_id) == State.failed)
+
+    assert seen == [True] * 3
+    until(lambda: [path.name for path in uploads.iterdir()] == ["b"])
+
+
+def left_by_another(stage: Stage, name: str, *, host: str = HERE) -> Fence:
+    """A job that an earlier worker was at."""
+    job_id = stage.submit(name, at_once)
+    with stage.sessions.begin() as session:
+        job = jobs.claim(session, worker_id="earlier", host=host, device="cpu")
+        assert job is not None
+        assert job.id == job_id
+        return jobs.fence_of(job)
+
+
+def say(home: Path, fence: Fence, state: str) -> None:
+    run = home / "runs" / fence.job_id
+    run.mkdir(parents=True, exist_ok=True)
+    processes.write(run / processes.EXIT_FILE, {"claim": fence.claim, "state": state})
+
+
+def began(home: Path, fence: Fence) -> None:
+    """Its process left a record, and is gone: 0 is nobody's pid."""
+    run = home / "runs" / fence.job_id
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"pid": 0, "started": "1", "boot": "earlier", "host": HERE}
+    processes.write(run / processes.PROCESS_FILE, record)
+
+
+def test_what_an_earlier_worker_left_is_settled_at_once(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    names = ("done", "given back", "lost", "elsewhere", "older", "never began")
+    done, given_back, lost, elsewhere, older, never_began = (
+        left_by_another(stage, name, host="there" if name == "elsewhere" else HERE)
+        for name in names
+    )
+    began(tmp_path, lost)
+    began(tmp_path, older)
+    say(tmp_path, done, "succeeded")
+    say(tmp_path, given_back, "released")
+    say(tmp_path, elsewhere, "succeeded")  # may be at work
+    say(tmp_path, replace(older, claim=0), "succeeded")
+
+    run()  # returns once it is ready to claim, with all of that behind it
+
+    again = (given_back, lost, older, never_began)
+    until(lambda: all(stage.state(one.job_id) == "succeeded" for one in again))
+    assert stage.state(done.job_id) == State.succeeded
+    assert stage.state(elsewhere.job_id) == State.starting
+    seen = {
+        name: (stage.job(fence.job_id).attempt, stage.job(fence.job_id).claim)
+        for name, fence in (
+            ("done", done),
+            ("given back", given_back),
+            ("lost", lost),
+            ("older", older),
+            ("never began", never_began),
+        )
+    }
+    assert seen == {
+        "done": (1, 1),
+        "given back": (1, 2),
+        "lost": (2, 2),
+        "older": (2, 2),
+        "never began": (1, 2),
+    }
+    assert reasons(stage, lost.job_id) == ["ended with all of its worker"]
+
+
+def test_a_record_of_a_settled_claim_does_not_stay(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    left: list[bool] = []
+
+    def twice(given: Task, channel: Connection) -> None:
+        left.append((given.run / processes.PROCESS_FILE).exists())
+        began(tmp_path, given.fence)
+        if len(left) == 2:
+            succeed(given)
+
+    job_id = stage.submit("train", twice)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert left == [False, False]
+    assert stage.job(job_id).attempt == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="when a process began is read from /proc")
+def test_a_child_that_an_earlier_worker_left_is_ended_and_nothing_is_counted(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    fence = left_by_another(stage, "at work")
+    say(tmp_path, fence, "nothing that is known")
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        record = dict(processes.describe(child.pid, HERE))
+        processes.write(tmp_path / "runs" / fence.job_id / processes.PROCESS_FILE, record)
+
+        run()
+        until(lambda: stage.state(fence.job_id) == State.succeeded)
+
+        assert child.wait(10) == -signal.SIGKILL
+    assert (stage.job(fence.job_id).attempt, stage.job(fence.job_id).claim) == (1, 2)
