@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app import examples
-from app.predictor import Serving
+from app.figures import Serving
 from app.resources import Resources
 from app.schemas import Metric, Read, shown
 from database import aliases, checkpoints, ids, jobs

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.predictor import Serving
+from app.figures import Serving
 from app.resources import Resources
 from app.tallies import Answers, Histogram, added
 from database import jobs, processes

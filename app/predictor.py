@@ -7,13 +7,15 @@ neither HTTP nor rows; which process has which checkpoint is `app.inference.pool
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
+from app.figures import Figures, Serving
 from app.inference.entry import MOST
-from app.inference.pool import Loaded, Pool, Process
+from app.inference.peer import Process
+from app.inference.pool import Pool
 from app.tallies import Predictions
 from problems import Problem
 
@@ -29,7 +31,6 @@ _CROWD = 4
 # requests a second by two in place of 4,200 by one, on two cores.
 _LONG = 0.0005
 _REFUSED_SECONDS = 0.5
-_HEED = 0.1  # of the latest batch, in the mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,47 +56,6 @@ class Asked:
     top_k: int
     threshold: float
     explain: str | None
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was asked of a checkpoint since the server started."""
-
-    requests: int = 0
-    images: int = 0
-    seconds: float = 0.0  # of computing
-    seconds_per_image: float = 0.0  # lately
-    batches: Counter[int] = field(default_factory=Counter)  # by the number of their images
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """A checkpoint that is loaded, or was asked for: what it takes, and its figures."""
-
-    checkpoint_id: str
-    processes: int
-    device: str | None
-    precision: str | None
-    memory_bytes: int
-    requests: int
-    images: int
-    seconds: float
-    batches: dict[int, int]
-
-    @classmethod
-    def of(cls, checkpoint_id: str, loaded: Loaded | None, figures: Figures) -> Self:
-        """Of a checkpoint that may not be loaded any more."""
-        return cls(
-            checkpoint_id,
-            processes=loaded.processes if loaded else 0,
-            device=loaded.device if loaded else None,
-            precision=loaded.precision if loaded else None,
-            memory_bytes=loaded.memory_bytes if loaded else 0,
-            requests=figures.requests,
-            images=figures.images,
-            seconds=figures.seconds,
-            batches=dict(figures.batches),
-        )
 
 
 @dataclass(eq=False, slots=True)
@@ -300,12 +260,7 @@ class Predictor:
 
     def _note(self, said: dict[str, Any]) -> None:
         figures = self._figures.setdefault(said["checkpoint"], Figures())
-        figures.requests += said["requests"]
-        figures.images += said["images"]
-        figures.seconds += said["seconds"]
-        lately = said["seconds"] / max(1, said["images"])
-        figures.seconds_per_image += _HEED * (lately - figures.seconds_per_image)
-        figures.batches[said["images"]] += 1
+        figures.add(said["requests"], said["images"], said["seconds"])
         self.tally.batch(said["images"], said["seconds"])
 
     def _lose(self, process: Process) -> None:

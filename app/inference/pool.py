@@ -10,22 +10,19 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from app.inference.entry import Plan
 from app.inference.link import Link, Method
+from app.inference.peer import Held, Lost, Process
+from app.inference.space import Space
 from problems import Problem
 
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 10.0  # after which a process that should have answered is taken to hang
 _START_SECONDS = 20.0
-_WEIGHTS = "model.safetensors"
-
-
-class Lost(Problem):
-    """The process has ended that something was asked of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,64 +46,6 @@ class Loaded:
     memory_bytes: int
 
 
-@dataclass(slots=True)
-class Held:
-    """A checkpoint in a process."""
-
-    memory_bytes: int
-    precision: str
-    used: float
-
-
-@dataclass(eq=False, slots=True)
-class Process:
-    """One process, and what it has and does."""
-
-    device: str
-    link: Link = field(init=False)
-    started: asyncio.Future[int] = field(init=False)  # GPUs that it sees
-    heard: float = field(default_factory=time.monotonic)
-    warm: dict[str, Held] = field(default_factory=dict)
-    loading: dict[str, asyncio.Future[None]] = field(default_factory=dict)
-    unwanted: set[str] = field(default_factory=set)  # to be let go of once it is loaded
-    requests: dict[int, str] = field(default_factory=dict)  # their checkpoints
-    dropped: set[int] = field(default_factory=set)  # of those, what it has not acknowledged yet
-    images: int = 0  # of those requests
-    is_gone: bool = False
-
-    @property
-    def owes(self) -> bool:
-        """Whether something is to be heard of it."""
-        return bool(self.requests or self.dropped or self.loading)
-
-    def expect(self) -> None:
-        """Notes that something is asked of it now."""
-        if not self.owes:
-            self.heard = time.monotonic()
-
-    def take(self, number: int, checkpoint_id: str, images: int) -> None:
-        """Notes a request that it is given now."""
-        self.expect()
-        self.warm[checkpoint_id].used = time.monotonic()
-        self.requests[number] = checkpoint_id
-        self.images += images
-
-    def give_back(self, number: int, images: int) -> None:
-        """Notes that a request is none of its any more."""
-        if self.requests.pop(number, None) is not None:
-            self.images -= images
-
-    def drop(self, number: int, images: int) -> None:
-        """Tells it that a request is to be answered no more; what hangs does not hear that."""
-        self.give_back(number, images)
-        self.dropped.add(number)
-        self.link.say({"do": "drop", "number": number})
-
-    def uses(self, checkpoint_id: str) -> bool:
-        """Whether it has something to do with it just now."""
-        return checkpoint_id in self.loading or checkpoint_id in self.requests.values()
-
-
 class Pool:
     """`heard` is given what processes say of requests, `ended` a process that is no more."""
 
@@ -118,6 +57,7 @@ class Pool:
         self._method = method
         self._device = device
         self._processes: list[Process] = []
+        self._space = Space(plan.root, bounds.memory_bytes, self._processes)
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._spreads: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
@@ -188,7 +128,7 @@ class Pool:
 
     def has_room(self, checkpoint_id: str) -> bool:
         """Whether it can be loaded without letting go of another."""
-        return self._taken() + self._size(checkpoint_id) <= self._bounds.memory_bytes
+        return self._space.has(self._space.size(checkpoint_id))
 
     def pids(self) -> list[tuple[int, str]]:
         """Of the processes, with their devices. From any thread."""
@@ -205,8 +145,8 @@ class Pool:
             for checkpoint_id, held in tuple(process.warm.items()):
                 idle = now - held.used > self._bounds.idle_seconds
                 if idle and not process.uses(checkpoint_id):
-                    self._unload(process, checkpoint_id)
-        self._make_room(0)  # what was in use when another was loaded
+                    process.unload(checkpoint_id)
+        self._space.make(0)  # what was in use when another was loaded
 
     async def close(self) -> None:
         """Ends the processes; what they have not answered is not answered any more."""
@@ -298,7 +238,7 @@ class Pool:
         if (present := process.loading.get(checkpoint_id)) is not None:
             await asyncio.shield(present)
             return
-        self._make_room(self._size(checkpoint_id))
+        self._space.make(self._space.size(checkpoint_id))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         process.expect()
         process.loading[checkpoint_id] = future
@@ -330,7 +270,7 @@ class Pool:
         future.set_result(None)
         log.info("%s is loaded in %.2f s, %s", checkpoint_id, said["seconds"], held.precision)
         self.loaded(checkpoint_id)
-        self._make_room(0, beside=checkpoint_id)  # where several were loaded at the same time
+        self._space.make(0, beside=checkpoint_id)  # where several were loaded at the same time
 
     def _room_beside(self, checkpoint_id: str) -> bool:
         """Whether there is, or may be, a process without this checkpoint that has less to do."""
@@ -350,42 +290,9 @@ class Pool:
     def _forget(self, checkpoint_id: str) -> None:
         for process in self._processes:
             if checkpoint_id in process.warm:
-                self._unload(process, checkpoint_id)
+                process.unload(checkpoint_id)
             elif checkpoint_id in process.loading:
                 process.unwanted.add(checkpoint_id)
-
-    def _unload(self, process: Process, checkpoint_id: str) -> None:
-        """After what the process was asked before."""
-        del process.warm[checkpoint_id]
-        process.link.say({"do": "unload", "checkpoint": checkpoint_id})
-
-    def _make_room(self, size: int, *, beside: str | None = None) -> None:
-        """Lets go of what was used least lately, until so many bytes more fit."""
-        while self._taken() + size > self._bounds.memory_bytes:
-            free = [
-                (held.used, process, one)
-                for process in self._processes
-                for one, held in process.warm.items()
-                if one != beside and not process.uses(one)
-            ]
-            if not free:
-                return
-            _, process, oldest = min(free, key=lambda one: one[0])
-            self._unload(process, oldest)
-
-    def _size(self, checkpoint_id: str) -> int:
-        try:
-            return (self._plan.root / checkpoint_id / _WEIGHTS).stat().st_size
-        except OSError:  # who loads it will say what is wrong
-            return 0
-
-    def _taken(self) -> int:
-        """By what is loaded, and by what is being loaded."""
-        return sum(
-            sum(held.memory_bytes for held in process.warm.values())
-            + sum(map(self._size, process.loading))
-            for process in self._processes
-        )
 
 
 def _fail(future: asyncio.Future[Any], problem: Problem) -> None:

@@ -16,7 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
 from app import metrics
-from app.predictor import Asked, Bounds, Predictor, Serving
+from app.figures import Serving
+from app.predictor import Asked, Bounds, Predictor
 from database import processes
 from problems import Problem
 

@@ -1,0 +1,75 @@
+"""An inference process as its server's pool sees it: what it has loaded, does, and owes."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from app.inference.link import Link
+from problems import Problem
+
+
+class Lost(Problem):
+    """The process has ended that something was asked of."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A checkpoint in a process."""
+
+    memory_bytes: int
+    precision: str
+    used: float
+
+
+@dataclass(eq=False, slots=True)
+class Process:
+    """One process, and what it has and does."""
+
+    device: str
+    link: Link = field(init=False)
+    started: asyncio.Future[int] = field(init=False)  # GPUs that it sees
+    heard: float = field(default_factory=time.monotonic)
+    warm: dict[str, Held] = field(default_factory=dict)
+    loading: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    unwanted: set[str] = field(default_factory=set)  # to be let go of once it is loaded
+    requests: dict[int, str] = field(default_factory=dict)  # their checkpoints
+    dropped: set[int] = field(default_factory=set)  # of those, what it has not acknowledged yet
+    images: int = 0  # of those requests
+    is_gone: bool = False
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is to be heard of it."""
+        return bool(self.requests or self.dropped or self.loading)
+
+    def expect(self) -> None:
+        """Notes that something is asked of it now."""
+        if not self.owes:
+            self.heard = time.monotonic()
+
+    def take(self, number: int, checkpoint_id: str, images: int) -> None:
+        """Notes a request that it is given now."""
+        self.expect()
+        self.warm[checkpoint_id].used = time.monotonic()
+        self.requests[number] = checkpoint_id
+        self.images += images
+
+    def give_back(self, number: int, images: int) -> None:
+        """Notes that a request is none of its any more."""
+        if self.requests.pop(number, None) is not None:
+            self.images -= images
+
+    def drop(self, number: int, images: int) -> None:
+        """Tells it that a request is to be answered no more; what hangs does not hear that."""
+        self.give_back(number, images)
+        self.dropped.add(number)
+        self.link.say({"do": "drop", "number": number})
+
+    def uses(self, checkpoint_id: str) -> bool:
+        """Whether it has something to do with it just now."""
+        return checkpoint_id in self.loading or checkpoint_id in self.requests.values()
+
+    def unload(self, checkpoint_id: str) -> None:
+        """Tells it to let go of a checkpoint, after what it was asked before."""
+        del self.warm[checkpoint_id]
+        self.link.say({"do": "unload", "checkpoint": checkpoint_id})

@@ -1,0 +1,61 @@
+"""What a process has, does and owes."""
+
+import time
+
+from app.inference.peer import Held, Process
+
+
+class Ear:
+    """In place of a process."""
+
+    def __init__(self):
+        self.heard = []
+
+    def say(self, said, data=()):
+        self.heard.append(said)
+
+
+def peer() -> Process:
+    made = Process("cpu")
+    made.link = Ear()  # type: ignore[assignment] - hears as one does
+    made.warm = {"a": Held(1, "fp32", 0.0)}
+    return made
+
+
+def test_requests_are_counted_by_their_images():
+    one = peer()
+    one.take(1, "a", images=3)
+    one.take(2, "a", images=2)
+    assert (one.images, one.owes, one.uses("a")) == (5, True, True)
+    one.give_back(1, images=3)
+    one.give_back(1, images=3)  # again is no error
+    assert (one.images, one.owes) == (2, True)
+    one.give_back(2, images=2)
+    assert (one.images, one.owes, one.uses("a")) == (0, False, False)
+
+
+def test_taking_a_request_is_using_the_model():
+    one = peer()
+    one.take(1, "a", images=1)
+    assert time.monotonic() - one.warm["a"].used < 1
+
+
+def test_what_was_dropped_is_owed_until_it_is_acknowledged():
+    one = peer()
+    one.take(7, "a", images=1)
+    one.drop(7, images=1)
+    assert (one.images, one.owes) == (0, True)
+    assert one.link.heard == [{"do": "drop", "number": 7}]
+
+
+def test_it_is_not_taken_to_hang_for_the_time_that_nothing_was_asked_of_it():
+    one = peer()
+    one.heard = time.monotonic() - 1000
+    one.take(1, "a", images=1)
+    assert time.monotonic() - one.heard < 1
+
+
+def test_unloading_is_told():
+    one = peer()
+    one.unload("a")
+    assert (one.warm, one.link.heard) == ({}, [{"do": "unload", "checkpoint": "a"}])
