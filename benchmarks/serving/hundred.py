@@ -15,7 +15,7 @@ import httpx
 import torch
 
 from benchmarks.serving import networks, pictures, servers
-from benchmarks.serving.memory import Curve, anonymous_mb
+from benchmarks.serving.memory import Curve, held
 from benchmarks.serving.networks import State
 from benchmarks.serving.plain import Model
 from benchmarks.serving.rounds import Plan
@@ -47,16 +47,15 @@ def measure(plan: Plan) -> tuple[bool, str]:
     }
     with servers.danlu("danlu", home, settings={"PREDICT_MEMORY_MB": f"{BUDGET_MB}"}) as server:
         server.wait().ask(images[0][0])
-        [pid] = server.pids()
-        with_one = anonymous_mb(pid)
-        with Curve(lambda: anonymous_mb(pid)) as curve:
+        with_one = held(server)
+        with Curve(lambda: held(server)) as curve:
             wrong = asyncio.run(_ask(server, [data for data, _ in images], right, chance))
     grown = curve.most() - with_one
     good = not wrong and grown <= BUDGET_MB
     return good, (
         f"{REQUESTS:,} requests over {CONNECTIONS} connections, each for one of {COUNT} "
         f"checkpoints by chance. Wrong labels or failed: {dict(wrong) or 'none'}: "
-        f"{word(not wrong)}. Memory with one model {with_one:.0f} MB, at most {grown:.0f} MB more, "
+        f"{word(not wrong)}. Memory of the server and its inference processes with one model {with_one:.0f} MB, at most {grown:.0f} MB more, "
         f"where `DANLU_PREDICT_MEMORY_MB={BUDGET_MB}` allows {BUDGET_MB} MB: "
         f"{word(grown <= BUDGET_MB)}.\n"
     )

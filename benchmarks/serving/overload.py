@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.imports import rss_mb
 from benchmarks.serving import load, networks, pictures, servers
 from benchmarks.serving.load import Loaded
-from benchmarks.serving.memory import Curve, anonymous_mb
+from benchmarks.serving.memory import Curve, held
 from benchmarks.serving.rounds import Plan
 from benchmarks.serving.servers import Server
 from benchmarks.training.table import word
@@ -34,16 +34,20 @@ def measure(plan: Plan) -> tuple[bool, str]:
 
 
 def _overload(server: Server, body: Path) -> tuple[bool, str]:
-    [pid] = server.pids()
     load.run(server.target, body, connections=_USUAL, seconds=2)
     before = load.run(server.target, body, connections=_USUAL, seconds=2)
-    held = anonymous_mb(pid), rss_mb(pid)
-    with Curve(lambda: anonymous_mb(pid)) as curve:
+    memory = _memory(server)
+    with Curve(lambda: held(server)) as curve:
         during = load.run(server.target, body, connections=CONNECTIONS, seconds=SECONDS, count=True)
     time.sleep(1)  # and a second of load: that is within two
     after = load.run(server.target, body, connections=_USUAL, seconds=1)
-    later = anonymous_mb(pid), rss_mb(pid)
-    return _table(before, during, after, curve, (held, later))
+    later = _memory(server)
+    return _table(before, during, after, curve, (memory, later))
+
+
+def _memory(server: Server) -> tuple[float, float]:
+    """Private anonymous memory and RSS, all processes together."""
+    return held(server), sum(map(rss_mb, server.pids()))
 
 
 def _table(
@@ -51,12 +55,12 @@ def _table(
     during: Loaded,
     after: Loaded,
     curve: Curve,
-    held: tuple[tuple[float, float], tuple[float, float]],
+    memory: tuple[tuple[float, float], tuple[float, float]],
 ) -> tuple[bool, str]:
     then = max((mb for seconds, mb in curve.seen if seconds < FLAT_AFTER), default=0.0)
     grown = curve.most(after=FLAT_AFTER) - then
     statuses = ", ".join(f"{count:,} of {status}" for status, count in during.statuses.items())
-    (mb, rss), (mb_later, rss_later) = held
+    (mb, rss), (mb_later, rss_later) = memory
     rows = [
         ("answers by status", statuses, "200 and 429 alone", set(during.statuses) <= ALLOWED),
         ("requests without an answer", f"{during.lost}", "none", not during.lost),

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from benchmarks.serving import networks
 from danlu import environment
 
 _START_SECONDS, _END_SECONDS = 90.0, 30.0
-_ROLES = {"server", "supervisor", "forkserver"}
+_ROLES = {"server", "predictor", "supervisor", "forkserver"}
 # A server that takes less of a core than this has nothing to do any more.
 _IDLE_SHARE, _LOOK_SECONDS, _SETTLE_SECONDS = 0.1, 0.2, 60.0
 
@@ -39,7 +39,7 @@ class Server:
     ready: str
     log: Path
     is_danlu: bool = False
-    _pids: list[int] = field(default_factory=list)
+    _pid: int | None = None
 
     @property
     def target(self) -> str:
@@ -57,18 +57,22 @@ class Server:
         raise RuntimeError(f"{self.name} does not start")
 
     def pids(self) -> list[int]:
-        """The processes that answer; of danlu the server alone, without the worker's."""
-        if not self._pids:
-            self._pids = [self.roles()["server"]] if self.is_danlu else tree(self.process.pid)
-        return self._pids
+        """The processes that answer, now; of danlu without the worker's."""
+        if self._pid is None:
+            self._pid = self.roles()["server"] if self.is_danlu else self.process.pid
+        return tree(self._pid)
+
+    def said(self) -> dict[int, str]:
+        """Of danlu: what its processes say that they are."""
+        told = httpx.get(f"{self.url}/system").raise_for_status().json()
+        return {one["pid"]: one["role"] for one in told["processes"]}
 
     def roles(self) -> dict[str, int]:
         """Of danlu: its processes by what they are, once all have told."""
         deadline = time.monotonic() + _START_SECONDS
         found: dict[str, int] = {}
         while not found.keys() >= _ROLES and time.monotonic() < deadline:
-            told = httpx.get(f"{self.url}/system").raise_for_status().json()
-            found = {one["role"]: one["pid"] for one in told["processes"]}
+            found = {role: pid for pid, role in self.said().items()}
             time.sleep(_LOOK_SECONDS)
         return found
 
