@@ -3,6 +3,7 @@
 Knows rows; knows no requests.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Literal
@@ -18,9 +19,11 @@ from problems import Problem
 
 log = logging.getLogger(__name__)
 
+_PAUSE_SECONDS = 5.0
+
 
 class Preloading:
-    """The state of it: `loading`, then `ok`, whatever became of single models; or `failed`."""
+    """The state of it: `loading`, then `ok`, whatever became of single models; or `failed` yet."""
 
     def __init__(
         self, pool: Pool, device: Device, sessions: sessionmaker[Session], names: Sequence[str]
@@ -32,7 +35,15 @@ class Preloading:
         self.state: Literal["loading", "ok", "failed"] = "loading"
 
     async def run(self) -> None:
-        """Starts the first inference process, and loads as many models as there is memory for."""
+        """Starts the first inference process, and loads as many models as there is memory for.
+        Tried again and again where that fails.
+        """
+        while not await self._succeeds():
+            self.state = "failed"
+            await asyncio.sleep(_PAUSE_SECONDS)
+        self.state = "ok"
+
+    async def _succeeds(self) -> bool:
         try:
             self._device.gpus = await self._pool.start()
             for checkpoint_id in await anyio.to_thread.run_sync(self._wanted):
@@ -40,10 +51,10 @@ class Preloading:
                     log.warning("%s is not loaded yet: there is no memory left", checkpoint_id)
                     continue
                 await self._load(checkpoint_id)
-            self.state = "ok"
         except (Problem, SQLAlchemyError):
-            log.exception("no predictions can be computed")
-            self.state = "failed"
+            log.exception("no predictions can be computed; it is tried again")
+            return False
+        return True
 
     async def _load(self, checkpoint_id: str) -> None:
         try:

@@ -78,12 +78,19 @@ def test_a_server_is_ready_once_it_is_done_and_says_what_is_warm(settings, train
         }
 
 
-def test_without_a_process_nothing_is_ready(settings, monkeypatch):
+def test_without_a_process_nothing_is_ready_until_there_is_one(settings, monkeypatch):
     held = Resources.of(settings)
+    tried = []
 
-    async def refuse() -> int:
-        raise Problem("not_ready", "No process can be started.")
+    async def refuse_once() -> int:
+        tried.append(held.preloading.state)
+        if len(tried) == 1:
+            raise Problem("not_ready", "No process can be started.")
+        return 0
 
-    monkeypatch.setattr(held.predictor.pool, "start", refuse)
+    engine.migrate(f"sqlite:///{settings.home / 'danlu.sqlite3'}")
+    monkeypatch.setattr(held.predictor.pool, "start", refuse_once)
+    monkeypatch.setattr("app.preloading._PAUSE_SECONDS", 0.01)
     asyncio.run(held.preloading.run())
-    assert held.preloading.state == "failed"
+    assert tried == ["loading", "failed"]
+    assert held.preloading.state == "ok"
