@@ -8,6 +8,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from workers.tapes import whole
+
 _NHWC = torch.channels_last
 _LEAST_PAUSE, _MOST_PAUSE = 16, 1024  # times
+_one_way: ContextVar[bool] = ContextVar("one_way", default=False)
 
 
 def quicken(network: nn.Module) -> None:
@@ -37,6 +41,16 @@ def quicken(network: nn.Module) -> None:
             module.__class__ = _Flatten
         elif type(module) is nn.Conv2d and _waits_at_each_row(module):
             module.__class__ = _FirstConvolution
+
+
+@contextlib.contextmanager
+def one_way() -> Iterator[None]:
+    """What may be done by one thread or by more is done by one, so that bits can be compared."""
+    before = _one_way.set(True)
+    try:
+        yield
+    finally:
+        _one_way.reset(before)
 
 
 def _is_halving(module: nn.Module) -> bool:
@@ -93,23 +107,38 @@ class _Largest(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, rectifies: bool) -> torch.Tensor:
-        upper, lower = _pairs(images, 2)
-        rows = torch.maximum(upper, lower)
-        left, right = _pairs(rows, 3)
-        largest = torch.maximum(left, right)
-        ctx.save_for_backward(
-            _differs(rows, upper), _differs(largest, left), largest if rectifies else None
-        )
-        return largest.clamp_min_(0) if rectifies else largest
+        largest, is_lower, is_right = _largest(images, rectifies)
+        ctx.save_for_backward(is_lower, is_right, largest if rectifies else None)
+        return largest
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        is_lower, is_right, largest = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=_NHWC)
-        if largest is not None:
-            gradient = torch.ops.aten.threshold_backward(gradient, largest, 0)
-        bits = _dealt(gradient.view(torch.int16), is_right, axis=3)
-        return _dealt(bits, is_lower, axis=2).view(gradient.dtype), None
+        return _back_to_largest(gradients[0], *ctx.saved_tensors), None
+
+
+@whole
+def _largest(images: torch.Tensor, rectifies: bool) -> tuple[torch.Tensor, ...]:
+    """Of each 2x2 pixels, if it is above zero; with what the way back is told: 1 or 0."""
+    upper, lower = _pairs(images, 2)
+    rows = torch.maximum(upper, lower)
+    left, right = _pairs(rows, 3)
+    largest = torch.maximum(left, right)
+    is_lower, is_right = _differs(rows, upper), _differs(largest, left)
+    return largest.clamp_min_(0) if rectifies else largest, is_lower, is_right
+
+
+@whole
+def _back_to_largest(
+    gradient: torch.Tensor,
+    is_lower: torch.Tensor,
+    is_right: torch.Tensor,
+    largest: torch.Tensor | None,
+) -> torch.Tensor:
+    gradient = gradient.contiguous(memory_format=_NHWC)
+    if largest is not None:
+        gradient = torch.ops.aten.threshold_backward(gradient, largest, 0)
+    bits = _dealt(gradient.view(torch.int16), is_right, axis=3)
+    return _dealt(bits, is_lower, axis=2).view(gradient.dtype)
 
 
 def _pairs(images: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,7 +222,9 @@ class Pace:
 
     def together(self) -> bool:
         """Whether all threads are to do it. `deterministic` asks for one way: one thread."""
-        return self._left == 0 and not torch.are_deterministic_algorithms_enabled()
+        if torch.are_deterministic_algorithms_enabled() or _one_way.get():
+            return False
+        return self._left == 0
 
     def tell(self, seconds: float, *, together: bool) -> None:
         """How long it took."""
@@ -231,22 +262,49 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         images, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=_NHWC)
-
-        def back(*wanted: bool) -> Any:
-            stride, padding, dilation = ctx.asked
-            return torch.ops.aten.convolution_backward(
-                gradient, images, weight, ctx.sizes,
-                stride, padding, dilation, False, [0, 0], 1, wanted,
-            )  # fmt: skip
-
-        to_images = back(True, False, False)[0] if ctx.needs_input_grad[0] else None
-        together = ctx.pace.together()
-        began = time.perf_counter()
-        with contextlib.nullcontext() if together else _one_thread():
-            _, to_weight, to_bias = back(False, True, ctx.sizes is not None)
-        ctx.pace.tell(time.perf_counter() - began, together=together)
+        to_images = None
+        if ctx.needs_input_grad[0]:
+            wanted = [True, False, False]
+            to_images = _back(gradient, images, weight, ctx.sizes, ctx.asked, wanted)[0]
+        to_weight, to_bias = _back_to_weights(
+            gradient, images, weight, ctx.sizes, ctx.asked, ctx.pace
+        )
         to_bias = None if to_bias is None else to_bias.to(ctx.dtype)
         return to_images, to_weight.to(ctx.dtype), to_bias, None, None
+
+
+@whole
+def _back_to_weights(
+    gradient: torch.Tensor,
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    sizes: list[int] | None,
+    asked: Any,
+    pace: Pace,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """By one thread or by all, as is faster."""
+    together = pace.together()
+    began = time.perf_counter()
+    with contextlib.nullcontext() if together else _one_thread():
+        wanted = [False, True, sizes is not None]
+        _, to_weight, to_bias = _back(gradient, images, weight, sizes, asked, wanted)
+    pace.tell(time.perf_counter() - began, together=together)
+    return to_weight, to_bias
+
+
+def _back(
+    gradient: torch.Tensor,
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    sizes: list[int] | None,
+    asked: Any,
+    wanted: list[bool],
+) -> Any:
+    stride, padding, dilation = asked
+    return torch.ops.aten.convolution_backward(
+        gradient, images, weight, sizes,
+        stride, padding, dilation, False, [0, 0], 1, wanted,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

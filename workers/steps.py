@@ -172,19 +172,25 @@ class Seen(NamedTuple):
     targets: torch.Tensor
 
 
+Learn = Callable[[Training, Batch, Prepared, Run], list[Seen]]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a batch does to a training, one operation after the other. `make` is of images (n,)."""
+    """What a batch does to a training, one operation after the other. `make` is of images (n,);
+    `learns` is `learn`, or does the same otherwise.
+    """
 
     training: Training
     run: Run
     make: Callable[[torch.Tensor], Prepared]
     meter: Meter
+    learns: Learn | None = None
 
     def __call__(self, batch: Batch) -> float:
         """Does it. Returns the learning rate."""
         prepared = prepare(batch.index, self.make, self.training.preparing)
-        outcome = learn(self.training, batch, prepared, self.run)
+        outcome = (self.learns or learn)(self.training, batch, prepared, self.run)
         lr = self.training.move(batch)
         for seen in outcome:
             self.meter.count(*self.summed(seen))
