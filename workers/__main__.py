@@ -69,7 +69,7 @@ def _prepare_forkserver() -> None:
     variables = os.environ  # noqa: TID251 - libgomp reads them in the children, no settings
     if "OMP_WAIT_POLICY" not in variables:
         variables["OMP_WAIT_POLICY"] = "passive"
-        variables.setdefault("GOMP_SPINCOUNT", "1000")
+        variables.setdefault("GOMP_SPINCOUNT", "2000")
     multiprocessing.set_forkserver_preload(["workers.leash", "workers.child"])
 
 
