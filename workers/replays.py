@@ -22,7 +22,7 @@ from workers.tapes import Recorder, Tape
 log = logging.getLogger(__name__)
 
 # Steps of a shape before one is written down, which takes as long as some of them.
-_BEFORE = 4
+_BEFORE = 16
 _MOST_SHAPES = 4
 
 Replay = tuple[Tape, list[torch.nn.Parameter]]
