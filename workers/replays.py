@@ -1,19 +1,22 @@
-"""Steps on a CPU from a tape: forward, loss and gradients of a batch, as the list of kernels that
-they were the first time.
+"""Steps on a CPU from a tape: forward, loss and gradients of a batch as the list of kernels that
+PyTorch computed them with before.
 
-To the bit what PyTorch does step by step, which is proved before a tape is used. Knows nothing of
+To the bit what comes out without, which is proved of a tape before it is used. Knows nothing of
 epochs, jobs and files.
 """
 
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from models_store.fields import Recipe
-from workers import kernels, steps
+from workers import convolutions, gradients, steps
 from workers.batches import Batch
 from workers.room import is_exhausted
 from workers.steps import Prepared, Run, Seen, Step, Training
@@ -21,16 +24,19 @@ from workers.tapes import Recorder, Tape
 
 log = logging.getLogger(__name__)
 
-# Steps of a shape before one is written down, which takes as long as some of them.
+# Batches of a shape before there is a tape for it, which takes as long as four or five to make and
+# saves a tenth of each: short trainings do without. So do those whose steps take longer than this,
+# of which what a tape saves is no part worth having.
 _BEFORE = 16
+_LONG_SECONDS = 0.1
 _MOST_SHAPES = 4
 
-Replay = tuple[Tape, list[torch.nn.Parameter]]
 Shape = tuple[torch.Size, torch.Size, torch.dtype]
+Replay = tuple[Tape, Sequence[nn.Parameter]]  # with the weights that it has the gradients of
 
 
 def quickened(step: Step, recipe: Recipe) -> Step:
-    """What does the same as `step`, on a CPU, faster once some batches were trained on."""
+    """What does the same as `step`, on a CPU, and faster once it has done it for a while."""
     alone = step.run.group.size == 1 and recipe.grad_accumulation == 1
     if not alone or recipe.compile or step.training.scaler is not None:
         return step
@@ -38,115 +44,111 @@ def quickened(step: Step, recipe: Recipe) -> Step:
 
 
 class Replaying:
-    """As `steps.learn`: the gradients of a batch."""
+    """Does what `steps.learn` does for batches that are whole groups."""
 
     def __init__(self) -> None:
         self._met: Counter[Shape] = Counter()
-        self._tapes: dict[Shape, Replay] = {}
+        self._least_seconds = math.inf
+        self._replays: dict[Shape, Replay] = {}
 
     def __call__(
         self, training: Training, batch: Batch, prepared: Prepared, run: Run
     ) -> list[Seen]:
-        """From a tape, if there is one for such a batch."""
+        """Makes the gradients of a batch."""
         shape = (prepared.inputs.shape, prepared.targets.shape, prepared.targets.dtype)
-        if training.in_parts:
-            self._tapes.clear()
-        elif shape in self._tapes:
-            if (seen := self._replayed(training, prepared, *self._tapes[shape])) is not None:
+        if shape in self._replays and not training.in_parts:
+            if (seen := _replayed(prepared, *self._replays[shape])) is not None:
                 return [seen]
-            self._tapes.clear()
-        elif len(self._met) <= _MOST_SHAPES:
+            self._replays.clear()  # their memory is needed
+        began = time.perf_counter()
+        learnt = steps.learn(training, batch, prepared, run)
+        self._least_seconds = min(self._least_seconds, time.perf_counter() - began)
+        if len(self._met) < _MOST_SHAPES or shape in self._met:
             self._met[shape] += 1
-            if self._met[shape] == _BEFORE:
-                self._record(training, prepared, run, shape)
-        return steps.learn(training, batch, prepared, run)
-
-    def _replayed(
-        self,
-        training: Training,
-        prepared: Prepared,
-        tape: Tape,
-        trained: Sequence[torch.nn.Parameter],
-    ) -> Seen | None:
-        """None where there was no memory for it."""
-        for weight in trained:
-            weight.grad = None
-        try:
-            with torch.no_grad():
-                loss, logits, *gradients = tape(prepared.inputs, prepared.targets)
-        except (MemoryError, RuntimeError) as error:
-            if not is_exhausted(error):
-                raise
-            return None
-        for weight, gradient in zip(trained, gradients, strict=True):
-            weight.grad = gradient
-        return Seen(loss, logits, prepared.labels, prepared.targets)
+        worth_it = self._met[shape] == _BEFORE and self._least_seconds < _LONG_SECONDS
+        if worth_it and not training.in_parts:
+            earlier = gradients.take(training.network)
+            self._record(training, prepared, run, shape)
+            gradients.add(earlier)
+        return learnt
 
     def _record(self, training: Training, prepared: Prepared, run: Run, shape: Shape) -> None:
-        """Makes a tape for such batches, unless what it does differs from what it was made of."""
+        """For the next of such batches."""
         try:
-            with kernels.one_way():
+            with convolutions.one_way():
                 made = _proven(training, prepared, run)
         except (MemoryError, RuntimeError) as error:
             if not is_exhausted(error):
                 raise
             made = "there is no memory for it"
+        training.optimizer.zero_grad(set_to_none=True)
         if isinstance(made, str):
-            log.info("steps are not done from a tape: %s", made)
+            log.info("steps are computed without a tape: %s", made)
         else:
-            self._tapes[shape] = made
+            self._replays[shape] = made
+
+
+def _replayed(prepared: Prepared, tape: Tape, trained: Sequence[nn.Parameter]) -> Seen | None:
+    """None where there was no memory for it."""
+    for weight in trained:
+        weight.grad = None
+    try:
+        with torch.no_grad():
+            loss, logits, *made = tape(prepared.inputs, prepared.targets)
+    except (MemoryError, RuntimeError) as error:
+        if not is_exhausted(error):
+            raise
+        return None
+    for weight, gradient in zip(trained, made, strict=True):
+        weight.grad = gradient
+    return Seen(loss, logits, prepared.labels, prepared.targets)
 
 
 def _proven(training: Training, prepared: Prepared, run: Run) -> Replay | str:
-    """A tape with the weights that it has gradients for, or why there is none. Leaves no trace."""
+    """A tape of a step, or why there is none. Leaves gradients, and no other trace."""
     weights = list(training.network.parameters())
     seen: list[Seen] = []
 
     def learnt() -> list[torch.Tensor]:
-        seen.clear()
         steps.learn_whole(training, prepared, run, heed=seen.append)
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        return [seen[0].loss, seen[0].logits, *gradients]
-
-    lasting = [*weights, *training.network.buffers(), *run.loss.constants()]
-    given = {"inputs": prepared.inputs, "targets": prepared.targets}
-    recorder = Recorder(given, lasting)
-    tape: Tape | None = None
+        made = [weight.grad for weight in weights if weight.grad is not None]
+        return [seen[-1].loss, seen[-1].logits, *made]
 
     def recorded() -> list[torch.Tensor]:
-        nonlocal tape
         with recorder:
             made = learnt()
-        tape = recorder.tape(made)
+        tapes.append(recorder.tape(made))
         return made
 
-    plain, again = _tried(training, learnt), _tried(training, recorded)
+    given = {"inputs": prepared.inputs, "targets": prepared.targets}
+    lasting = [*weights, *training.network.buffers(), *run.loss.constants()]
+    recorder, tapes = Recorder(given, lasting), list[Tape | None]()
+    plain = _tried(training, learnt)
+    again = _tried(training, recorded)
     trained = [weight for weight in weights if weight.grad is not None]
-    training.optimizer.zero_grad(set_to_none=True)
-    if tape is None:
+    if (tape := tapes[0]) is None:
         return str(recorder.reason)
+    if not _same(plain, again):
+        return "each time comes out another"
+    del again
     with torch.no_grad():
         replayed = _tried(training, lambda: list(tape(*given.values())))
-    if not _same(plain, again) or not _same(plain, replayed):
-        return "another computation came out"
-    return tape, trained
+    return (tape, trained) if _same(plain, replayed) else "from it comes out another"
 
 
-def _tried(
-    training: Training, compute: Callable[[], list[torch.Tensor]]
-) -> list[torch.Tensor]:
-    """What comes out, with the buffers of the network and the states of chance afterwards, which
+def _tried(training: Training, compute: Callable[[], list[torch.Tensor]]) -> list[torch.Tensor]:
+    """What comes out, with the network's buffers and the states of chance that it has left. They
     are put back.
     """
     buffers = list(training.network.buffers())
-    before, chance = [one.clone() for one in buffers], training.random_states()
+    before, chance = [buffer.clone() for buffer in buffers], training.random_states()
     made = compute()
-    made += [one.clone() for one in buffers] + list(training.random_states().values())
+    left = [buffer.clone() for buffer in buffers] + list(training.random_states().values())
     with torch.no_grad():
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
     training.set_random_states(chance)
-    return made
+    return made + left
 
 
 def _same(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:

@@ -40,17 +40,15 @@ class _Call(NamedTuple):
     made: list[str]
 
 
-class Recorder(_python_dispatch.TorchDispatchMode):
+class Recorder(_python_dispatch.TorchDispatchMode):  # type: ignore[no-untyped-call]  # as is most of torch
     """Use as a context: writes down what is computed inside it, which is done as ever.
 
     A tape may depend on tensors that are `given` anew each time, by name, and on those that
     `last`, as weights do. `reason` is why no tape can be made of what was seen.
     """
 
-    def __init__(
-        self, given: Mapping[str, torch.Tensor], lasting: Iterable[torch.Tensor]
-    ) -> None:
-        super().__init__()
+    def __init__(self, given: Mapping[str, torch.Tensor], lasting: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.reason: str | None = None
         self._given = list(given)
         self._calls: list[_Call] = []
@@ -60,9 +58,7 @@ class Recorder(_python_dispatch.TorchDispatchMode):
         for name, tensor in given.items():
             self._mark(tensor, name)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """PyTorch's door: a kernel is to be called."""
         made = func(*args, **(kwargs or {}))
         if not self._aside and func.namespace != "profiler":
@@ -90,8 +86,8 @@ class Recorder(_python_dispatch.TorchDispatchMode):
         lines = []
         for at, call in enumerate(self._calls):
             lines.append(call.text)
-            over = {name for name in call.read + call.made if last[name] == at} - {*wanted}
-            if over := sorted(name for name in over if name not in self._space):
+            seen = {name for name in call.read + call.made if last[name] == at}
+            if over := sorted(seen - {*wanted, *self._space}):
                 lines.append(f"del {', '.join(over)}")  # its memory is for the next ones
         text = "\n    ".join([f"def replay({', '.join(self._given)}):", *lines])
         exec(f"{text}\n    return {', '.join(wanted)},", self._space)
@@ -171,7 +167,7 @@ def _quicker(
     """The same call, if there is a quicker one."""
     if function is _ATEN._to_copy.default:
         here = {"dtype": args[0].dtype, "layout": args[0].layout, "device": args[0].device}
-        changed = {key for key, value in options.items() if here.get(key, None) != value}
+        changed = {key for key, value in options.items() if here.get(key) != value}
         if changed == {"dtype"}:
             return torch.Tensor.to, [args[0], options["dtype"]], {}
     return _QUICKER.get(function, function), args, options
