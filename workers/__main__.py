@@ -65,11 +65,11 @@ def _prepare_forkserver() -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # noqa: TID251 - for children, not a setting
     # Threads that spin while they wait for each other stall for whole time slices when the cores
     # are shared; threads that never spin wait for the kernel at each of a step's hundred meetings.
-    # So they spin for some microseconds, and sleep then (docs/decisions/0029).
+    # So they spin for some microseconds, and sleep then (docs/decisions/0029, 0045).
     variables = os.environ  # noqa: TID251 - libgomp reads them in the children, no settings
     if "OMP_WAIT_POLICY" not in variables:
         variables["OMP_WAIT_POLICY"] = "passive"
-        variables.setdefault("GOMP_SPINCOUNT", "1000")
+        variables.setdefault("GOMP_SPINCOUNT", "2000")
     multiprocessing.set_forkserver_preload(["workers.leash", "workers.child"])
 
 

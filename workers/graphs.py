@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from models_store.fields import Recipe
-from workers import rehearsal, steps
+from workers import rehearsal, replays, steps
 from workers.batches import Batch
 from workers.steps import Seen, Step, Training
 
@@ -36,6 +36,8 @@ def quickened(step: Step, recipe: Recipe, index: torch.Tensor) -> Callable[[Batc
     """
     training = step.training
     device = training.device
+    if device.type == "cpu":
+        return replays.quickened(step, recipe)
     if device.type != "cuda" or step.run.group.size > 1:
         return step
     whole, rest = index[: recipe.batch_size], index[: len(index) % recipe.batch_size]

@@ -4,10 +4,7 @@ A layer becomes one of these in place: its weights, its name and its hooks stay.
 recipes and losses.
 """
 
-import contextlib
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from workers import convolutions
+from workers.tapes import whole
+
 _NHWC = torch.channels_last
-_LEAST_PAUSE, _MOST_PAUSE = 16, 1024  # times
 
 
 def quicken(network: nn.Module) -> None:
@@ -35,8 +34,8 @@ def quicken(network: nn.Module) -> None:
             module.__class__ = _Pool
         elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
             module.__class__ = _Flatten
-        elif type(module) is nn.Conv2d and _waits_at_each_row(module):
-            module.__class__ = _FirstConvolution
+        elif type(module) is nn.Conv2d and convolutions.waits_at_each_row(module):
+            module.__class__ = convolutions.FirstConvolution
 
 
 def _is_halving(module: nn.Module) -> bool:
@@ -93,23 +92,38 @@ class _Largest(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, rectifies: bool) -> torch.Tensor:
-        upper, lower = _pairs(images, 2)
-        rows = torch.maximum(upper, lower)
-        left, right = _pairs(rows, 3)
-        largest = torch.maximum(left, right)
-        ctx.save_for_backward(
-            _differs(rows, upper), _differs(largest, left), largest if rectifies else None
-        )
-        return largest.clamp_min_(0) if rectifies else largest
+        largest, is_lower, is_right = _largest(images, rectifies)
+        ctx.save_for_backward(is_lower, is_right, largest if rectifies else None)
+        return largest
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        is_lower, is_right, largest = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=_NHWC)
-        if largest is not None:
-            gradient = torch.ops.aten.threshold_backward(gradient, largest, 0)
-        bits = _dealt(gradient.view(torch.int16), is_right, axis=3)
-        return _dealt(bits, is_lower, axis=2).view(gradient.dtype), None
+        return _back_to_largest(gradients[0], *ctx.saved_tensors), None
+
+
+@whole
+def _largest(images: torch.Tensor, rectifies: bool) -> tuple[torch.Tensor, ...]:
+    """Of each 2x2 pixels, if it is above zero; with what the way back is told: 1 or 0."""
+    upper, lower = _pairs(images, 2)
+    rows = torch.maximum(upper, lower)
+    left, right = _pairs(rows, 3)
+    largest = torch.maximum(left, right)
+    is_lower, is_right = _differs(rows, upper), _differs(largest, left)
+    return largest.clamp_min_(0) if rectifies else largest, is_lower, is_right
+
+
+@whole
+def _back_to_largest(
+    gradient: torch.Tensor,
+    is_lower: torch.Tensor,
+    is_right: torch.Tensor,
+    largest: torch.Tensor | None,
+) -> torch.Tensor:
+    gradient = gradient.contiguous(memory_format=_NHWC)
+    if largest is not None:
+        gradient = torch.ops.aten.threshold_backward(gradient, largest, 0)
+    bits = _dealt(gradient.view(torch.int16), is_right, axis=3)
+    return _dealt(bits, is_lower, axis=2).view(gradient.dtype)
 
 
 def _pairs(images: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,115 +159,3 @@ class _Flatten(nn.Flatten):
 
 def _turned(gradient: torch.Tensor) -> torch.Tensor:
     return gradient.contiguous(memory_format=_NHWC)
-
-
-def _waits_at_each_row(layer: nn.Conv2d) -> bool:
-    """Whether oneDNN's threads share the gradient of its weights by their channels in bf16: they
-    meet at each row of each image then, spinning.
-    """
-    return (
-        1 < layer.in_channels <= 8
-        and layer.out_channels > 16
-        and layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
-    )
-
-
-class _FirstConvolution(nn.Conv2d):
-    """A convolution of few channels. Beside one busy process its way back took 510 ms on two cores
-    in place of 0.6, and takes 1.1 ms on one of them.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if (
-            torch.is_grad_enabled()
-            and self.weight.requires_grad
-            and torch.is_autocast_enabled("cpu")
-            and torch.get_autocast_dtype("cpu") is torch.bfloat16
-        ):
-            if not hasattr(self, "_pace"):
-                self._pace = Pace()
-            asked = (self.stride, self.padding, self.dilation)
-            output: torch.Tensor = _Convolution.apply(
-                input, self.weight, self.bias, asked, self._pace
-            )
-            return output
-        return super().forward(input)
-
-
-class Pace:
-    """Whether something is done by all threads together or by one: that which is faster. The first
-    time it is one; all are tried again after ever longer pauses, since a try may take long.
-    """
-
-    def __init__(self) -> None:
-        self._alone = math.inf
-        self._pause, self._left = _LEAST_PAUSE, 1
-
-    def together(self) -> bool:
-        """Whether all threads are to do it. `deterministic` asks for one way: one thread."""
-        return self._left == 0 and not torch.are_deterministic_algorithms_enabled()
-
-    def tell(self, seconds: float, *, together: bool) -> None:
-        """How long it took."""
-        if not together:
-            self._alone = min(self._alone, seconds)
-            self._left = max(0, self._left - 1)
-        elif seconds > 2 * self._alone:
-            self._left = self._pause
-            self._pause = min(2 * self._pause, _MOST_PAUSE)
-        else:
-            self._pause = max(_LEAST_PAUSE, self._pause - 1)
-
-
-class _Convolution(torch.autograd.Function):
-    """What autocast makes of it."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        images: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        asked: Any,
-        pace: Pace,
-    ) -> torch.Tensor:
-        images, small = images.bfloat16(), weight.bfloat16()
-        ctx.save_for_backward(images, small)
-        ctx.asked, ctx.pace, ctx.dtype = asked, pace, weight.dtype
-        ctx.sizes = None if bias is None else list(bias.shape)
-        rounded = None if bias is None else bias.bfloat16()
-        with torch.autocast("cpu", enabled=False):
-            return functional.conv2d(images, small, rounded, *asked)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        images, weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=_NHWC)
-
-        def back(*wanted: bool) -> Any:
-            stride, padding, dilation = ctx.asked
-            return torch.ops.aten.convolution_backward(
-                gradient, images, weight, ctx.sizes,
-                stride, padding, dilation, False, [0, 0], 1, wanted,
-            )  # fmt: skip
-
-        to_images = back(True, False, False)[0] if ctx.needs_input_grad[0] else None
-        together = ctx.pace.together()
-        began = time.perf_counter()
-        with contextlib.nullcontext() if together else _one_thread():
-            _, to_weight, to_bias = back(False, True, ctx.sizes is not None)
-        ctx.pace.tell(time.perf_counter() - began, together=together)
-        to_bias = None if to_bias is None else to_bias.to(ctx.dtype)
-        return to_images, to_weight.to(ctx.dtype), to_bias, None, None
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -71,6 +71,10 @@ class Loss:
         weights = torch.stack([self.weight(group) for group in groups]).float()
         return list((weights / weights.sum().clamp(min=torch.finfo().tiny)).unbind())
 
+    def constants(self) -> list[torch.Tensor]:
+        """What it computes with beside logits and targets: the weights of classes."""
+        return list(self._minimized.buffers())
+
     def counted(self, targets: Targets) -> torch.Tensor:
         """Mask (N,) of the images that are not ignored."""
         if targets.ndim > 1:

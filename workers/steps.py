@@ -15,6 +15,7 @@ from torch import nn
 
 from models_store.fields import Computed, Normalize
 from models_store.transforms import ShapingTransform
+from workers import gradients
 from workers.batches import Batch
 from workers.group import Group, Share
 from workers.limits import Limits
@@ -172,19 +173,25 @@ class Seen(NamedTuple):
     targets: torch.Tensor
 
 
+Learn = Callable[[Training, Batch, Prepared, Run], list[Seen]]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a batch does to a training, one operation after the other. `make` is of images (n,)."""
+    """What a batch does to a training, one operation after the other. `make` is of images (n,);
+    `learns` is `learn`, or does the same otherwise.
+    """
 
     training: Training
     run: Run
     make: Callable[[torch.Tensor], Prepared]
     meter: Meter
+    learns: Learn | None = None
 
     def __call__(self, batch: Batch) -> float:
         """Does it. Returns the learning rate."""
         prepared = prepare(batch.index, self.make, self.training.preparing)
-        outcome = learn(self.training, batch, prepared, self.run)
+        outcome = (self.learns or learn)(self.training, batch, prepared, self.run)
         lr = self.training.move(batch)
         for seen in outcome:
             self.meter.count(*self.summed(seen))
@@ -223,7 +230,7 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
     if not len(prepared.labels):  # others have its images
         return []
     if not batch.begins:  # put aside they are safe from an attempt that fails
-        earlier = _take_gradients(training.network)
+        earlier = gradients.take(training.network)
 
     def attempt(parts: int) -> list[Seen]:
         return [
@@ -231,9 +238,9 @@ def learn(training: Training, batch: Batch, prepared: Prepared, run: Run) -> lis
             for part, share in _shared(prepared.split(parts), run.loss)
         ]
 
-    undo = partial(_take_gradients, training.network)
+    undo = partial(gradients.take, training.network)
     seen = training.learning.compute(len(prepared.labels), attempt, undo=undo)
-    _add_gradients(earlier)
+    gradients.add(earlier)
     return seen
 
 
@@ -251,26 +258,6 @@ def _shared(parts: list[Prepared], loss: Loss) -> list[tuple[Prepared, Share]]:
         return [(parts[0], None)]
     targets = [part.targets for part in parts]
     return list(zip(parts, loss.shares(targets, mixed=targets[0].ndim > 1), strict=True))
-
-
-def _take_gradients(network: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
-    taken = []
-    for parameter in network.parameters():
-        if parameter.grad is not None:
-            taken.append((parameter, parameter.grad))
-            parameter.grad = None
-    return taken
-
-
-def _add_gradients(earlier: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
-    pairs = []
-    for parameter, gradient in earlier:
-        if parameter.grad is None:
-            parameter.grad = gradient
-        else:
-            pairs.append((parameter.grad, gradient))
-    if pairs:
-        torch._foreach_add_(*map(list, zip(*pairs, strict=True)))
 
 
 def _differentiate(

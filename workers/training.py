@@ -169,7 +169,7 @@ def _making(
 
     def make(index: torch.Tensor) -> Prepared:
         pixels = train.take(index).to(run.device, non_blocking=True)
-        labels = train.labels[index].to(run.device, non_blocking=True)
+        labels = train.labels.index_select(0, index).to(run.device, non_blocking=True)
         pixels = augment(pixels, on_pixels, training.chance)
         inputs, targets = mix(
             to_input(pixels, run.normalize),

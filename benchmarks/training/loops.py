@@ -7,7 +7,6 @@ first batch asked for to the device having done the last step.
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,41 +121,36 @@ def workers(case: Case, asked: Asked) -> Measured:
 
 def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     """Nothing but the computing of danlu's step: its network, memory layout, optimizer and
-    precision, on one batch that lies ready on the device and is used again and again. On a GPU it
-    is recorded as a CUDA graph, so that nothing but the device's own time counts.
+    precision, on one batch that lies ready on the device and is used again and again. As danlu's
+    own it is done from a tape on the CPU, and on a GPU recorded as a CUDA graph, so that nothing
+    but the device's own time counts.
     """
+    from data_store import catalog
     from models_store import architectures
-    from workers import devices, kernels
+    from models_store import recipe as recipes
+    from models_store.recipe import SubmittedRecipe
+    from workers import devices, training
 
     if asked.device == "cpu":
         os.nice(10)  # as workers.child does
     device = torch.device(asked.device)
-    computed = devices.precision(precision, device)  # type: ignore[arg-type]  # one of its words
+    body = case.recipe(precision=precision, epochs=asked.epochs, seed=asked.seed)
+    facts = catalog.facts(case.dataset, asked.data)
+    recipe = recipes.resolve(SubmittedRecipe.model_validate(body), facts)
+    computed = devices.precision(recipe.precision, device)
     devices.set_up(computed, device)
     size = (case.side, case.side)
     plan = architectures.plan(case.architecture, channels=case.channels, size=size, classes=10)
     torch.manual_seed(asked.seed)
     network = architectures.build(plan).to(device).to(memory_format=torch.channels_last)
-    if asked.device == "cpu":
-        kernels.quicken(network)
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, fused=True)
+    run = training.Run(device, precision=computed, normalize=None, stopped=lambda: False)
+    begun = training.begin(network, recipe, run, steps=1)
     inputs = torch.rand(case.batch_size, case.channels, *size, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(10, (case.batch_size,), device=device)
-    dtype = torch.float16 if computed == "fp16" else torch.bfloat16
-    whole = cases.images(case, asked.data, train=True)
-    count = len(_part(whole, asked))
-
-    def step() -> None:
-        with torch.autocast(device.type, dtype=dtype, enabled=computed in ("bf16", "fp16")):
-            logits = network(inputs)
-        loss = nn.functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
-
+    count = len(_part(cases.images(case, asked.data, train=True), asked))
     network.train()
-    do = _recorded(step) if asked.device == "cuda" else step
+    do = (_recorded if asked.device == "cuda" else _replayed)(begun, run, inputs, labels)
 
     def epoch() -> None:
         network.train()
@@ -166,8 +160,34 @@ def limit(case: Case, asked: Asked, *, precision: str) -> Measured:
     return _measured(epoch, network, None, asked, images=count)
 
 
-def _recorded(step: Callable[[], None]) -> Callable[[], None]:
+def _replayed(begun: Any, run: Any, inputs: torch.Tensor, labels: torch.Tensor) -> Any:
+    """The step as danlu does it on a CPU."""
+    from workers.batches import Batch
+    from workers.replays import Replaying
+    from workers.steps import Prepared
+
+    learn, batch = Replaying(), Batch(torch.arange(len(labels)))
+    prepared = Prepared(inputs, labels, labels)
+
+    def step() -> None:
+        learn(begun, batch, prepared, run)
+        begun.optimizer.step()
+
+    return step
+
+
+def _recorded(begun: Any, run: Any, inputs: torch.Tensor, labels: torch.Tensor) -> Any:
     """The step as one launch, after it was tried out."""
+    dtype = torch.float16 if run.precision == "fp16" else torch.bfloat16
+
+    def step() -> None:
+        with torch.autocast("cuda", dtype=dtype, enabled=run.precision in ("bf16", "fp16")):
+            logits = begun.network(inputs)
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        begun.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        begun.optimizer.step()
+
     for _ in range(3):
         step()
     torch.cuda.synchronize()

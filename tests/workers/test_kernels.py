@@ -1,7 +1,6 @@
 """What a CPU computes faster is what PyTorch computes."""
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -140,28 +139,3 @@ def test_other_pools_stay_as_they_are() -> None:
     kernels.quicken(network)
 
     assert {type(module).__module__.partition(".")[0] for module in network} == {"torch"}
-
-
-def told(pace: kernels.Pace, alone: float, together: Callable[[int], float], times: int) -> int:
-    """How often it was together."""
-    count = 0
-    for number in range(times):
-        way = pace.together()
-        pace.tell(together(number) if way else alone, together=way)
-        count += way
-    return count
-
-
-def test_all_threads_do_what_they_do_faster() -> None:
-    assert told(kernels.Pace(), 2.0, lambda _: 1.0, times=100) == 99
-
-
-def test_threads_that_are_kept_waiting_are_hardly_ever_tried_again() -> None:
-    assert told(kernels.Pace(), 1.0, lambda _: 500.0, times=1000) < 8
-
-
-def test_threads_are_taken_up_again_when_nobody_keeps_them_waiting() -> None:
-    pace = kernels.Pace()
-    told(pace, 1.0, lambda _: 500.0, times=100)
-
-    assert told(pace, 1.0, lambda _: 0.5, times=400) > 200

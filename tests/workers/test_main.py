@@ -53,7 +53,7 @@ def test_openmp_of_children_spins_briefly_unless_somebody_knows_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(multiprocessing, "set_forkserver_preload", lambda _: None)
-    for said, spins in ((None, "1000"), ("active", None)):
+    for said, spins in ((None, "2000"), ("active", None)):
         monkeypatch.setattr(os, "environ", {} if said is None else {"OMP_WAIT_POLICY": said})
         program._prepare_forkserver()
         assert os.environ["OMP_WAIT_POLICY"] == (said or "passive")
