@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
-from app.inference.pool import Loaded
+from app.inference.peer import Loaded
 
 _HEED = 0.1  # of the latest batch, in the mean
 

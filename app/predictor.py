@@ -206,6 +206,7 @@ class Predictor:
 
     def _ask(self, process: Process, pending: _Pending) -> None:
         asked = pending.asked
+        is_idle = self.pool.is_idle
         process.take(pending.number, asked.checkpoint_id, len(asked.images))
         pending.at = process
         said = {
@@ -220,6 +221,7 @@ class Predictor:
             "threshold": asked.threshold,
             "explain": asked.explain,
             "alone": pending.alone,
+            "idle": is_idle,
         }
         process.link.say(said, [one for one in asked.images if isinstance(one, bytes)])
 

@@ -91,6 +91,7 @@ def _pool(settings: Settings, device: Device) -> Pool:
         device="cpu",
         precision=settings.predict_precision,
         threads=devices.threads(bounds.processes),
+        cores=devices.cores(),
         log_level=settings.log_level,
     )
     return Pool(plan, bounds, method=start_method(settings.start_method), device=device)

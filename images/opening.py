@@ -166,6 +166,8 @@ def _draft(
 ) -> tuple[float, float, float, float] | None:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8; the part of the result that is the picture."""
     size = file.size
+    if max(size) < 2 * min(at_least):  # no fraction of it would do, however it is turned
+        return None
     drafted = file.draft(None, at_least if _turn(file) in pixels.SIDEWAYS else at_least[::-1])
     return drafted[1] if drafted and file.size != size else None
 

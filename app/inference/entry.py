@@ -27,7 +27,8 @@ class Plan:
     root: Path  # folder of the checkpoints
     device: str
     precision: Literal["auto", "fp32", "bf16"]
-    threads: int  # that one network computes with
+    threads: int  # that one network computes with, while others do too
+    cores: int
     log_level: str
 
     def on(self, device: str) -> Self:

@@ -6,6 +6,7 @@ Lives in the server's event loop. Which process is asked what is `app.predictor`
 import asyncio
 import logging
 import multiprocessing
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -111,9 +112,20 @@ def start_method(wanted: Literal["auto", "forkserver", "spawn"]) -> Method:
 
 def _started(method: Method, channel: socket.socket, plan: Plan) -> BaseProcess:
     """Waits until the process has begun: for seconds where torch has to be imported first."""
+    _spin_briefly()
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["app.inference.process"])
     process: BaseProcess = context.Process(target=work, args=(channel, plan), daemon=True)
     process.start()
     return process
+
+
+def _spin_briefly() -> None:
+    """Threads of a network that wait for each other sleep soon: while they spin they take the core
+    that the server needs (docs/decisions/0029).
+    """
+    variables = os.environ  # noqa: TID251 - libgomp reads them in the processes, no settings
+    if "OMP_WAIT_POLICY" not in variables:
+        variables["OMP_WAIT_POLICY"] = "passive"
+        variables.setdefault("GOMP_SPINCOUNT", "1000")

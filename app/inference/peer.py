@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.inference.link import Link
@@ -73,3 +74,32 @@ class Process:
         """Tells it to let go of a checkpoint, after what it was asked before."""
         del self.warm[checkpoint_id]
         self.link.say({"do": "unload", "checkpoint": checkpoint_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint that is warm, in so many processes."""
+
+    checkpoint_id: str
+    processes: int
+    device: str
+    precision: str
+    memory_bytes: int
+
+
+def loaded(processes: Sequence[Process]) -> list[Loaded]:
+    """What they have, by checkpoint. From any thread."""
+    found: dict[str, list[tuple[str, Held]]] = {}
+    for process in processes:
+        for checkpoint_id, held in tuple(process.warm.items()):
+            found.setdefault(checkpoint_id, []).append((process.device, held))
+    return [
+        Loaded(
+            checkpoint_id,
+            processes=len(at),
+            device=at[0][0],
+            precision=at[0][1].precision,
+            memory_bytes=sum(held.memory_bytes for _, held in at),
+        )
+        for checkpoint_id, at in sorted(found.items())
+    ]

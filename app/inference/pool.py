@@ -15,7 +15,7 @@ from typing import Any
 
 from app.inference.entry import Plan
 from app.inference.link import Link, Method
-from app.inference.peer import Held, Lost, Process
+from app.inference.peer import Held, Loaded, Lost, Process, loaded
 from app.inference.space import Space
 from problems import Problem
 
@@ -33,17 +33,6 @@ class Bounds:
     memory_bytes: int  # of the weights that are loaded, all processes together
     idle_seconds: float
     seconds: float  # of one request
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A checkpoint that is warm, in so many processes."""
-
-    checkpoint_id: str
-    processes: int
-    device: str
-    precision: str
-    memory_bytes: int
 
 
 class Pool:
@@ -96,6 +85,11 @@ class Pool:
             one for one in self._processes if checkpoint_id in one.warm and one.device == device
         ]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no process has anything to compute."""
+        return not any(one.images or one.loading for one in self._processes)
+
     def spread(self, checkpoint_id: str) -> None:
         """Loads a checkpoint in one more process, soon, if there is one that has less to do."""
         if checkpoint_id not in self._spreads and self._room_beside(checkpoint_id):
@@ -111,20 +105,7 @@ class Pool:
 
     def warm(self) -> list[Loaded]:
         """What is loaded now, by checkpoint. From any thread."""
-        found: dict[str, list[tuple[str, Held]]] = {}
-        for process in tuple(self._processes):
-            for checkpoint_id, held in tuple(process.warm.items()):
-                found.setdefault(checkpoint_id, []).append((process.device, held))
-        return [
-            Loaded(
-                checkpoint_id,
-                processes=len(at),
-                device=at[0][0],
-                precision=at[0][1].precision,
-                memory_bytes=sum(held.memory_bytes for _, held in at),
-            )
-            for checkpoint_id, at in sorted(found.items())
-        ]
+        return loaded(tuple(self._processes))
 
     def has_room(self, checkpoint_id: str) -> bool:
         """Whether it can be loaded without letting go of another."""

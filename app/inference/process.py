@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 # A network whose batch takes longer than this is given smaller ones: more at a time gain little
 # there, and who comes meanwhile waits for the whole of it.
 _BATCH_SECONDS = 0.15
+_LOOKS = 3  # at how long an image takes
 _PIECE = 1 << 18
 
 
@@ -34,6 +35,7 @@ _PIECE = 1 << 18
 class _Model:
     classifier: Classifier
     largest: int  # batch
+    threads: int  # for an image that comes when nothing else is computed
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class _Asked:
     model: _Model | None  # as it was loaded when it was asked
     wanted: Wanted
     alone: bool  # it may be what ended a process
+    idle: bool  # nothing else was computed when it came, in no process
 
 
 def run(channel: socket.socket, plan: Plan) -> None:
@@ -122,9 +125,22 @@ class _Loop:
             plan.root / checkpoint_id, device=plan.device, precision=plan.precision
         )
         largest = classifier.warm_up(most=MOST, seconds=_BATCH_SECONDS)
+        threads = self._fastest(classifier)
         gc.collect()
         gc.freeze()  # it stays: a collection that looks at it takes longer than a batch
-        return _Model(classifier, largest)
+        return _Model(classifier, largest, threads)
+
+    def _fastest(self, classifier: Classifier) -> int:
+        """With how many threads a single image takes the least time: those of a small network
+        would wait for each other longer than they compute.
+        """
+        seconds = {}
+        for threads in {self._plan.threads, self._plan.cores}:
+            torch.set_num_threads(threads)
+            classifier.warm_up(most=1, seconds=_BATCH_SECONDS)
+            seconds[threads] = min(_timed(classifier) for _ in range(_LOOKS))
+        torch.set_num_threads(self._plan.threads)
+        return min(seconds, key=lambda threads: seconds[threads])
 
     # -- answering ---------------------------------------------------------------------------
 
@@ -173,6 +189,8 @@ class _Loop:
     def _answer(self, model: _Model, batch: list[_Asked]) -> None:
         began = time.perf_counter()
         classifier = model.classifier
+        is_single = len(batch) == 1 and batch[0].idle
+        torch.set_num_threads(model.threads if is_single else self._plan.threads)
         images = [one for asked in batch for one in asked.images if isinstance(one, bytes)]
         classified: list[Classified | Problem] = []
         for start in range(0, len(images), model.largest):
@@ -214,6 +232,7 @@ def _asked(said: dict[str, Any], data: bytes, model: _Model | None) -> _Asked:
         model=model,
         wanted=Wanted(said["top_k"], said["threshold"], said["explain"]),
         alone=said["alone"],
+        idle=said["idle"],
     )
 
 
@@ -248,6 +267,12 @@ def _pictures(
     files, classes = zip(*labelled, strict=True)
     made = iter(classifier.explain(files, classes, method))
     return [next(made) if isinstance(one, Classified) else None for one in found]
+
+
+def _timed(classifier: Classifier) -> float:
+    began = time.perf_counter()
+    classifier.warm_up(most=1, seconds=_BATCH_SECONDS)
+    return time.perf_counter() - began
 
 
 def _failed(error: Exception) -> Problem:

@@ -223,6 +223,7 @@ async def _predicting(checkpoints: Path, **given: Any) -> AsyncIterator[Predicto
         device="cpu",
         precision=given.get("precision", "fp32"),
         threads=1,
+        cores=1,
         log_level="error",
     )
     of_pool = {"processes": 1, "memory_bytes": 1 << 40, "idle_seconds": 3600.0, "seconds": 30.0}

@@ -3,7 +3,7 @@
 import pytest
 
 from app.figures import Figures, Serving
-from app.inference.pool import Loaded
+from app.inference.peer import Loaded
 
 
 def test_batches_add_up():

@@ -420,6 +420,16 @@ def test_large_jpegs_are_drafted_without_losing_what_the_size_shows(
         assert np.abs(decoded.pixels - expected).mean() < 3
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("shape", [(40, 80), (80, 40), (79, 79), (80, 80), (81, 100), (79, 170)])
+def test_what_is_drafted_is_what_pillow_would_draft(shape: tuple[int, int], turn: int) -> None:
+    data = saved(photo(*shape), "JPEG", exif=exif(turn))
+    at_least = (40, 60)
+    drafted = Image.open(io.BytesIO(data))
+    drafted.draft(None, at_least if turn == 6 else at_least[::-1])
+    assert opening.read(data, at_least=at_least).image.size == drafted.size
+
+
 # What the file was
 
 

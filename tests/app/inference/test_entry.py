@@ -16,7 +16,7 @@ from app.inference.link import start_method
 from app.inference.pool import Bounds, Pool
 
 async def main():
-    plan = Plan(pathlib.Path(sys.argv[1]), "cpu", "fp32", threads=1, log_level="error")
+    plan = Plan(pathlib.Path(sys.argv[1]), "cpu", "fp32", threads=1, cores=2, log_level="error")
     bounds = Bounds(1, memory_bytes=1 << 30, idle_seconds=60, seconds=60)
     pool = Pool(plan, bounds, method=start_method("auto"), device=lambda: "cpu")
     await pool.start()
@@ -59,5 +59,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_the_same_plan_on_another_device():
-    plan = Plan(Path("/srv"), "cpu", "bf16", threads=3, log_level="info")
-    assert plan.on("cuda:1") == Plan(Path("/srv"), "cuda:1", "bf16", threads=3, log_level="info")
+    plan = Plan(Path("/srv"), "cpu", "bf16", threads=3, cores=2, log_level="info")
+    assert plan.on("cuda:1") == Plan(
+        Path("/srv"), "cuda:1", "bf16", threads=3, cores=2, log_level="info"
+    )

@@ -15,7 +15,7 @@ from app.inference.link import Link, start_method
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 @pytest.mark.skipif(sys.platform != "linux", reason="forkserver")
 def test_it_answers_and_ends_when_we_hang_up(tmp_path, method):
-    plan = Plan(tmp_path, "cpu", "fp32", threads=1, log_level="error")
+    plan = Plan(tmp_path, "cpu", "fp32", threads=1, cores=2, log_level="error")
 
     async def talk():
         heard: asyncio.Queue = asyncio.Queue()
@@ -38,7 +38,7 @@ def test_it_answers_and_ends_when_we_hang_up(tmp_path, method):
 
 
 def test_its_end_is_heard_of(tmp_path):
-    plan = Plan(tmp_path, "cpu", "fp32", threads=1, log_level="error")
+    plan = Plan(tmp_path, "cpu", "fp32", threads=1, cores=2, log_level="error")
 
     async def talk():
         ended = asyncio.Event()
@@ -52,7 +52,7 @@ def test_its_end_is_heard_of(tmp_path):
 
 
 def test_one_that_hangs_is_ended_when_we_close(tmp_path):
-    plan = Plan(tmp_path, "cpu", "fp32", threads=1, log_level="error")
+    plan = Plan(tmp_path, "cpu", "fp32", threads=1, cores=2, log_level="error")
 
     async def talk():
         link = await Link.start(

@@ -38,7 +38,7 @@ class Asking:
 @pytest.fixture
 def asking(settings) -> Iterator[Asking]:
     ours, theirs = socket.socketpair()
-    plan = Plan(settings.checkpoints, "cpu", "auto", threads=1, log_level="error")
+    plan = Plan(settings.checkpoints, "cpu", "auto", threads=1, cores=2, log_level="error")
     threads = torch.get_num_threads()
     working = threading.Thread(target=process.run, args=(theirs, plan))
     working.start()
@@ -51,7 +51,7 @@ def asking(settings) -> Iterator[Asking]:
     assert not working.is_alive(), "it ends when the server hangs up"
 
 
-def classify(number, checkpoint_id, *images, alone=False, explain=None):
+def classify(number, checkpoint_id, *images, alone=False, idle=False, explain=None):
     said = {
         "do": "classify",
         "number": number,
@@ -62,6 +62,7 @@ def classify(number, checkpoint_id, *images, alone=False, explain=None):
         "threshold": 0,
         "explain": explain,
         "alone": alone,
+        "idle": idle,
     }
     return said, images
 
@@ -96,6 +97,17 @@ def test_one_at_a_time_where_one_may_end_the_process(asking, settings, train, pn
     asking.say(load(made.best), *[classify(n, made.best, png(n), alone=n < 2) for n in range(5)])
     heard = [said for said, _ in _until_answered(asking, 5)]
     assert [said["images"] for said in heard if said["did"] == "batch"] == [1, 1, 3]
+
+
+def test_an_image_that_comes_alone_is_answered_as_any_other(asking, settings, train, png):
+    """It may be computed with more threads."""
+    made = train(settings)
+    asking.say(load(made.best))
+    asking.say(classify(1, made.best, png(7), idle=True), classify(2, made.best, png(7)))
+    answers = [json.loads(data) for said, data in _until_answered(asking, 2) if data]
+    [[first], [second]] = answers
+    assert first["label"] == second["label"]
+    assert first["probability"] == pytest.approx(second["probability"], abs=1e-3)
 
 
 def test_of_a_batch_that_fails_each_is_answered_for_itself(asking, settings, train, png):
