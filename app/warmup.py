@@ -62,7 +62,7 @@ def _load() -> None:
     """Imports what later requests import, and runs the first plan, which costs ten of the next."""
     import torch
 
-    from models_store import architectures, checkpoints  # noqa: F401
+    from models_store import architectures, checkpoints  # noqa: F401 - later requests find it imported
 
     # Plans compute next to nothing, and what predicts has the cores.
     torch.set_num_threads(1)

@@ -23,14 +23,14 @@ BATCH_SIZE, BATCH_SECONDS = 32, 0.002
 LISTENING = 2
 
 
-class Classifier(litserve.LitAPI):  # type: ignore[misc]
+class Classifier(litserve.LitAPI):  # type: ignore[misc] - it has no types
     """The plain server's steps, in the places that LitServe has for them."""
 
     def __init__(self, folder: Path, **named: Any) -> None:
         super().__init__(**named)
         self._folder = folder
 
-    def setup(self, device: str) -> None:  # noqa: ARG002
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe gives it
         """Once, in the worker."""
         self.model = Model(self._folder)
 
