@@ -253,6 +253,7 @@ class Report(TypedDict):
     calibration: Calibration | None
     mistakes: list[Mistake]
     parity: dict[str, Any] | None
+    parity_bf16: dict[str, Any] | None
 
 
 class Guess(TypedDict):

@@ -91,9 +91,9 @@ class Settings(BaseSettings):
         "that no job holds, else the CPU.",
     )
     predict_precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto",
-        description="auto: bf16 where the device computes so natively and the job has proved that "
-        "its model's labels stay the same.",
+        default="fp32",
+        description="fp32: as models are judged. auto: bf16 where the device computes so natively "
+        "and the job has proved that its model's labels stay the same.",
     )
     predict_processes: int = Field(
         default=0,
