@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 # A network whose batch takes longer than this is given smaller ones: more at a time gain little
 # there, and who comes meanwhile waits for the whole of it.
-_BATCH_SECONDS = 0.15
+_BATCH_SECONDS = 0.25
+# Images that such a network computes as fast as any number of them; where it took all that waits,
+# it would have nothing to do until those who were answered come again.
+_ENOUGH = 8
 _LOOKS = 3  # at how long an image takes
 _PIECE = 1 << 18
 
@@ -125,6 +128,8 @@ class _Loop:
             plan.root / checkpoint_id, device=plan.device, precision=plan.precision
         )
         largest = classifier.warm_up(most=MOST, seconds=_BATCH_SECONDS)
+        if largest < MOST:
+            largest = min(largest, _ENOUGH)
         threads = self._fastest(classifier)
         gc.collect()
         gc.freeze()  # it stays: a collection that looks at it takes longer than a batch
