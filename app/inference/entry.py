@@ -15,6 +15,8 @@ from app import triton
 
 MOST = 64
 """Images that go through a network together, at most."""
+OBJECT_BYTES = 1_000_000
+"""What a model's layers, classes and manifest take beside its weights: 0.8 MB were measured."""
 # Behind the server, which hands on what they are to do and answers whoever asks for its health;
 # before jobs that train, which have 10.
 _NICE = 5

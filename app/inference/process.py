@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from app.inference.answers import Wanted, answers
-from app.inference.entry import MOST, Plan
+from app.inference.entry import MOST, OBJECT_BYTES, Plan
 from app.inference.messages import Reader, pack
 from models_store.classifier import Classified, Classifier
 from problems import Problem
@@ -116,7 +116,7 @@ class _Loop:
         else:
             self._models[checkpoint_id] = model
             told |= {
-                "bytes": model.classifier.weight_bytes,
+                "bytes": model.classifier.weight_bytes + OBJECT_BYTES,
                 "precision": model.classifier.precision,
                 "seconds": time.perf_counter() - began,
             }

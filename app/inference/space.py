@@ -5,6 +5,7 @@ first. Knows weights, not what is computed with them.
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.inference.entry import OBJECT_BYTES
 from app.inference.peer import Process
 
 _WEIGHTS = "model.safetensors"
@@ -21,7 +22,7 @@ class Space:
     def size(self, checkpoint_id: str) -> int:
         """What a model will take, by its file; 0 for one that cannot be read."""
         try:
-            return (self._root / checkpoint_id / _WEIGHTS).stat().st_size
+            return (self._root / checkpoint_id / _WEIGHTS).stat().st_size + OBJECT_BYTES
         except OSError:  # who loads it will say what is wrong
             return 0
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from app.inference.entry import OBJECT_BYTES
 from app.inference.peer import Held, Process
 from app.inference.space import Space
 
@@ -46,7 +47,7 @@ def test_what_is_being_loaded_counts(tmp_path: Path):
     (tmp_path / "d" / "model.safetensors").write_bytes(b"x" * 50)
     busy = process(a=1)
     busy.loading = {"d": None}  # type: ignore[dict-item] - nobody waits
-    space = Space(tmp_path, 200, [busy])
+    space = Space(tmp_path, 200 + OBJECT_BYTES, [busy])
     assert space.has(50)
     assert not space.has(51)
     assert space.size("e") == 0
