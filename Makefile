@@ -36,7 +36,7 @@ run: setup
 	$(BIN)/danlu serve $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --cov --cov-report=term $(ARGS)
 
 # The long proofs: 200 processes killed at random, 1,000 runs of the job API against its model.
 faults: setup

@@ -58,7 +58,7 @@ def test_only_what_the_setting_names(settings, train, point, names, chosen):
 def test_no_more_than_there_is_memory_for_and_the_default_first(settings, train, point, caplog):
     first, second = train(settings).checkpoint_ids
     point(settings, a=first, default=second)
-    assert loaded(Settings(home=settings.home, predict_memory_mb=5)) == ("ok", [second])
+    assert loaded(Settings(home=settings.home, predict_memory_mb=7)) == ("ok", [second])
     assert f"{first} is not loaded yet" in caplog.text
 
 
