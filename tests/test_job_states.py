@@ -28,7 +28,7 @@ from database.jobs import Fence, State
 from settings import Settings
 from tests.app.conftest import Server, serving
 
-EXAMPLES = int(os.environ.get("DANLU_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("DANLU_EXAMPLES", "40"))
 ENDED = ("succeeded", "failed", "cancelled")
 AT_WORK = ("starting", "running", "cancelling")
 OWNERS = ("ann", "bo", "cy")

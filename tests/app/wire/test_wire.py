@@ -16,7 +16,7 @@ import pytest
 from settings import Settings
 
 HERE = Path(__file__).parent
-FEW = 6
+FEW = 4
 EXAMPLES = int(os.environ.get("DANLU_EXAMPLES", FEW))
 KEY = "plum-7"
 
