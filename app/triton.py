@@ -9,7 +9,7 @@ def leave_out() -> None:
     90 MB, and pages about what it leaves behind when we end. Neither the server nor its inference
     processes compile anything.
     """
-    # None makes the import fail as if triton were not installed; typeshed knows modules only.
-    sys.modules["triton"] = None  # type: ignore[assignment]
+    # None makes the import fail as if triton were not installed.
+    sys.modules["triton"] = None  # type: ignore[assignment] - typeshed knows modules only
     # Warns that it counts no kernels of triton's; there are none.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
