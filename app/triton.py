@@ -10,6 +10,6 @@ def leave_out() -> None:
     processes compile anything.
     """
     # None makes the import fail as if triton were not installed.
-    sys.modules["triton"] = None  # type: ignore[assignment] - typeshed knows modules only
+    sys.modules["triton"] = None  # type: ignore[assignment]  # typeshed knows modules only
     # Warns that it counts no kernels of triton's; there are none.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ BATCH_SIZE, BATCH_SECONDS = 32, 0.002
 LISTENING = 2
 
 
-class Classifier(litserve.LitAPI):  # type: ignore[misc] - it has no types
+class Classifier(litserve.LitAPI):  # type: ignore[misc]  # it has no types
     """The plain server's steps, in the places that LitServe has for them."""
 
     def __init__(self, folder: Path, **named: Any) -> None:

@@ -17,7 +17,7 @@ class Ear:
 
 def peer() -> Process:
     made = Process("cpu")
-    made.link = Ear()  # type: ignore[assignment] - hears as one does
+    made.link = Ear()  # type: ignore[assignment]  # hears as one does
     made.warm = {"a": Held(1, "fp32", 0.0)}
     return made
 

@@ -21,7 +21,7 @@ class Ear:
 
 def process(**used: float) -> Process:
     made = Process("cpu")
-    made.link = Ear()  # type: ignore[assignment] - hears as one does
+    made.link = Ear()  # type: ignore[assignment]  # hears as one does
     made.warm = {name: Held(100, "fp32", at) for name, at in used.items()}
     return made
 
@@ -46,7 +46,7 @@ def test_what_is_being_loaded_counts(tmp_path: Path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "model.safetensors").write_bytes(b"x" * 50)
     busy = process(a=1)
-    busy.loading = {"d": None}  # type: ignore[dict-item] - nobody waits
+    busy.loading = {"d": None}  # type: ignore[dict-item]  # nobody waits
     space = Space(tmp_path, 200 + OBJECT_BYTES, [busy])
     assert space.has(50)
     assert not space.has(51)
