@@ -93,5 +93,6 @@ def _pool(settings: Settings, device: Device) -> Pool:
         threads=devices.threads(bounds.processes),
         cores=devices.cores(),
         log_level=settings.log_level,
+        gpu_share=settings.predict_gpu_share or 1.0,
     )
     return Pool(plan, bounds, method=start_method(settings.start_method), device=device)

@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         ge=0,
         description="Weights of models that stay loaded, together; 0: a quarter of the memory.",
     )
+    predict_gpu_share: float = Field(
+        default=0.125,
+        ge=0,
+        le=0.9,
+        description="Of a GPU's memory what predictions take at most, which jobs leave to them; 0: "
+        "nothing is left to them, and they take what is free. Not where predictions are computed "
+        "on the CPU alone.",
+    )
     predict_idle_seconds: float = Field(
         default=3600.0, gt=0, description="A model that nobody asks for so long is unloaded."
     )
@@ -147,6 +155,11 @@ class Settings(BaseSettings):
     listen_fd: int | None = Field(
         default=None, description="Set by `danlu serve`: the socket to listen on."
     )
+
+    @property
+    def gpu_share_of_predictions(self) -> float:
+        """What jobs leave them of each GPU's memory: nothing where they never use one."""
+        return 0.0 if self.predict_device in ("cpu", "mps") else self.predict_gpu_share
 
     @field_validator("home", "datasets_dir", "api_key_file")
     @classmethod

@@ -54,7 +54,7 @@ def test_a_job_goes_on_in_a_home_that_was_restored(
     assert restored["queued"] == [job_id]
     with serving(tmp_path / "new", service.datasets) as new:
         before = [epoch["epoch"] for epoch in new.client.history(job_id)["epochs"]]
-        assert len(before) >= 3
+        assert len(before) >= 2
         until(new, job_id, past(before[-1]))
         new.client.cancel(job_id, finish=True)
         job = new.client.wait(job_id, timeout_seconds=120)

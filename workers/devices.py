@@ -64,6 +64,23 @@ def precision(wanted: Precision, device: torch.device) -> Computed:
     return "bf16" if reduced.is_native(device) else "fp32"
 
 
+def bound(device: torch.device, share: float) -> None:
+    """This process takes no more than a share of a GPU's memory, and runs out of it then."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(share, _number(device))
+
+
+def free(device: torch.device) -> int:
+    """Bytes of a GPU that this process may still take, which may be less than are free there."""
+    left, total = torch.cuda.mem_get_info(device)
+    share = torch.cuda.get_per_process_memory_fraction(_number(device))
+    return min(left, int(share * total) - torch.cuda.memory_reserved(device))
+
+
+def _number(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
 def make_ready(device: str) -> None:
     """Has the device do what every training begins with: on a GPU its context is made, kernels are
     loaded, and so are the libraries of matrix products and convolutions. No random number is drawn.

@@ -119,6 +119,7 @@ def _follow(task: Task, orders: Orders, rank: int, words: Connection) -> None:
     if data.version != orders.version:
         raise Problem("job_failed", f"{recipe.dataset} has changed while the job began.")
     device = devices.choose(recipe.device, orders.device)
+    devices.bound(device, task.gpu_share)
     parts = split(data, recipe, device)
     group = Group(rank, orders.size, words=[words], alike=orders.alike)
     run = outset.run(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from models_store.fields import Recipe
-from workers import rehearsal, replays, steps
+from workers import devices, rehearsal, replays, steps
 from workers.batches import Batch
 from workers.steps import Seen, Step, Training
 
@@ -72,7 +72,7 @@ def _reason_against(
         return "the gradients of several batches make one"
     if recipe.compile:
         return "the network is compiled"
-    if training.in_parts or peak > torch.cuda.mem_get_info(training.device)[0] * _SHARE:
+    if training.in_parts or peak > devices.free(training.device) * _SHARE:
         return f"the memory is needed, of which one takes {peak / 1e6:,.0f} MB"
     if not index.is_cuda:
         return "the images are not on the device"

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 from data_store.parts import Part
+from workers import devices
 from workers.room import is_exhausted
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def lay(
     into the memory beside it: `warn` is told so by the code images_on_host.
     """
     size = sum(part.images.nbytes for part in parts)
-    if device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] * _SHARE:
+    if device.type != "cuda" or size <= devices.free(device) * _SHARE:
         try:
             return put(device)
         except (MemoryError, RuntimeError) as error:

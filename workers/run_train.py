@@ -79,6 +79,7 @@ def work(
     weights = pretraining.obtain(recipe, task, holding, warn=journal.warn, warned=warned)
     data = _load(task, recipe, holding, stop)
     device = devices.choose(recipe.device, holding.device)
+    devices.bound(device, task.gpu_share)
     parts = split(data, recipe, device, warn=journal.warn)
     _describe(journal, recipe, data, parts)
 

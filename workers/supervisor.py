@@ -155,6 +155,7 @@ class Supervisor:
             uploads=self._settings.uploads,
             mirrors=self._settings.mirror,
             others=tuple(others),
+            gpu_share=1 - self._settings.gpu_share_of_predictions,
         )
 
     def _stand_by(self) -> None:

@@ -33,6 +33,7 @@ class Task:
     uploads: Path
     mirrors: tuple[str, ...] = ()
     others: tuple[str, ...] = ()  # devices that share each batch with `device`
+    gpu_share: float = 1.0  # of a GPU's memory; the rest is left to predictions
 
     @property
     def devices(self) -> tuple[str, ...]:

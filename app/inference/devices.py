@@ -23,9 +23,9 @@ class Device:
         self.gpus: int | None = None  # nobody has told yet
 
     def __call__(self) -> str:
-        """A name that PyTorch knows."""
+        """A name that PyTorch knows; of GPUs with the number."""
         if self._wanted != "auto":
-            return self._wanted
+            return "cuda:0" if self._wanted == "cuda" else self._wanted
         free = [f"cuda:{number}" for number in range(self.gpus or 0)]
         free = [one for one in free if one not in self._held]
         return free[-1] if free else "cpu"  # jobs begin with the first

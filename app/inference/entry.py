@@ -32,6 +32,7 @@ class Plan:
     threads: int  # that one network computes with, while others do too
     cores: int
     log_level: str
+    gpu_share: float = 1.0  # of its memory, that this process may take
 
     def on(self, device: str) -> Self:
         """The same on another device."""

@@ -11,6 +11,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,8 @@ class _Asked:
 def run(channel: socket.socket, plan: Plan) -> None:
     """Answers until the server hangs up."""
     torch.set_num_threads(plan.threads)
+    if plan.device.startswith("cuda"):
+        torch.cuda.set_per_process_memory_fraction(plan.gpu_share, plan.device)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _Loop(channel, plan).run()
 
@@ -69,6 +72,8 @@ class _Loop:
         self._reader = Reader()
         self._models: dict[str, _Model] = {}
         self._waiting: deque[_Asked] = deque()
+        # One process feeds a GPU, where on the CPU several decode beside each other.
+        self._decoders = ThreadPoolExecutor(plan.cores) if plan.device.startswith("cuda") else None
 
     def run(self) -> None:
         """Until the server hangs up."""
@@ -112,7 +117,7 @@ class _Loop:
             told["problem"] = _said(problem)
         except Exception as error:
             log.exception("%s cannot be loaded", checkpoint_id)
-            told["problem"] = _said(Problem("internal", f"{type(error).__name__} in loading it."))
+            told["problem"] = _said(_failed(error, "loading the model"))
         else:
             self._models[checkpoint_id] = model
             told |= {
@@ -167,7 +172,7 @@ class _Loop:
                 self._waiting.extendleft(reversed(batch))
                 return
             log.exception("a prediction failed")
-            self._refuse(first, _failed(error))
+            self._refuse(first, _failed(error, "computing the prediction"))
 
     def _batch(self, first: _Asked, largest: int) -> list[_Asked]:
         """Takes requests for one model out of those that wait, no more images than `largest`, and
@@ -192,14 +197,14 @@ class _Loop:
         return chosen
 
     def _answer(self, model: _Model, batch: list[_Asked]) -> None:
-        began = time.perf_counter()
-        classifier = model.classifier
+        began, classifier = time.perf_counter(), model.classifier
         is_single = len(batch) == 1 and batch[0].idle
         torch.set_num_threads(model.threads if is_single else self._plan.threads)
         images = [one for asked in batch for one in asked.images if isinstance(one, bytes)]
         classified: list[Classified | Problem] = []
         for start in range(0, len(images), model.largest):
-            classified += classifier.classify(images[start : start + model.largest])
+            part = images[start : start + model.largest]
+            classified += classifier.classify(part, decoders=self._decoders)
         pieces: list[bytes] = []
         results = iter(classified)
         for asked in batch:
@@ -280,10 +285,10 @@ def _timed(classifier: Classifier) -> float:
     return time.perf_counter() - began
 
 
-def _failed(error: Exception) -> Problem:
+def _failed(error: Exception, doing: str) -> Problem:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return Problem("overloaded", "There is no memory left for this image.")
-    return Problem("internal", f"{type(error).__name__} in computing the prediction.")
+        return Problem("overloaded", f"There is no memory left for {doing}.")
+    return Problem("internal", f"{type(error).__name__} in {doing}.")
 
 
 def _said(problem: Problem) -> dict[str, Any]:

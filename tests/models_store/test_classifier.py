@@ -1,7 +1,7 @@
 """Files in, probabilities out: the same whatever comes along in the batch."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ def digits() -> Pixels:
 @pytest.fixture
 def classifier(manifest: Make, saved: Save) -> Classifier:
     return Classifier.load(saved(manifest(preprocessing={"invert_from_border": 0.0})))
+
+
+class Decoders(ThreadPoolExecutor):
+    """Counts the files that it is given."""
+
+    given = 0
+
+    def submit(self, *called: Any, **options: Any) -> Future[Any]:
+        self.given += 1
+        return super().submit(*called, **options)
 
 
 def _one(classifier: Classifier, file: bytes) -> Classified:
@@ -191,6 +201,22 @@ class TestClassify:
         with ThreadPoolExecutor(4) as threads:
             shared = list(threads.map(lambda file: _one(classifier, file).probabilities, files))
         np.testing.assert_allclose(shared, alone, atol=1e-6)
+
+    def test_large_files_are_decoded_beside_each_other_and_stay_in_order(
+        self, classifier: Classifier, encode: Encode
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (6, 90, 90), dtype=np.uint8)
+        large = [*map(encode, noise), b"no image" * 2000]
+        small = [encode(image[:28, :28]) for image in noise]
+        with Decoders(3) as decoders:
+            for files, given in ((large, len(large)), (small, 0)):
+                decoders.given = 0
+                beside = classifier.classify(files, decoders=decoders)
+                assert decoders.given == given
+                for one, other in zip(beside, classifier.classify(files), strict=True):
+                    assert type(one) is type(other)
+                    if isinstance(one, Classified) and isinstance(other, Classified):
+                        assert (one.probabilities == other.probabilities).all()
 
     def test_a_negative_is_read_as_its_positive(
         self, classifier: Classifier, digits: Pixels, encode: Encode

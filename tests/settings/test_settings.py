@@ -28,6 +28,15 @@ def test_defaults() -> None:
     assert (settings.parent_fd, settings.listen_fd) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("device", "share"), [("auto", 0.125), ("cuda:1", 0.125), ("cpu", 0), ("mps", 0)]
+)
+def test_jobs_leave_memory_of_a_gpu_to_predictions_that_may_use_it(
+    device: str, share: float
+) -> None:
+    assert Settings(predict_device=device).gpu_share_of_predictions == share
+
+
 def test_everything_lies_in_the_home(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert settings.datasets == tmp_path / "datasets"

@@ -135,6 +135,46 @@ def test_auto_is_fp32_elsewhere() -> None:
     assert devices.precision("auto", torch.device("mps")) == "fp32"
 
 
+@pytest.mark.parametrize("gpu", [torch.device("cuda:1"), torch.device("cuda")])
+def test_of_a_gpu_no_more_is_free_than_the_share_of_this_process(
+    gpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: dict[int, float] = {}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (600, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 100)
+    monkeypatch.setattr(
+        torch.cuda,
+        "set_per_process_memory_fraction",
+        lambda share, device: shares.update({device: share}),
+    )
+    monkeypatch.setattr(
+        torch.cuda, "get_per_process_memory_fraction", lambda device: shares[device]
+    )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    devices.bound(torch.device("cpu"), 0.5)
+    assert shares == {}
+
+    devices.bound(gpu, 0.5)
+    assert devices.free(gpu) == 400  # of the 500 that are its own
+    devices.bound(gpu, 1.0)
+    assert devices.free(gpu) == 600
+    assert set(shares) == {1}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+@pytest.mark.parametrize("gpu", [torch.device("cuda:0"), torch.device("cuda")])
+def test_a_process_runs_out_of_its_share_of_a_real_gpu(gpu: torch.device) -> None:
+    total = torch.cuda.mem_get_info(gpu)[1]
+    devices.bound(gpu, 0.05)
+    try:
+        assert devices.free(gpu) <= 0.05 * total
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(int(0.06 * total), dtype=torch.uint8, device=gpu)
+    finally:
+        devices.bound(gpu, 1.0)
+
+
 @pytest.mark.gpu
 def test_the_real_gpus_are_found() -> None:
     if not torch.cuda.is_available():

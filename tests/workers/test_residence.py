@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_store.parts import Part
-from workers import residence
+from workers import devices, residence
 
 CPU, GPU, META = torch.device("cpu"), torch.device("cuda"), torch.device("meta")
 PART = Part(
@@ -31,9 +31,9 @@ def laid(
     return where, said
 
 
-def only_on(*devices: torch.device) -> Callable[[torch.device], torch.device]:
+def only_on(*there: torch.device) -> Callable[[torch.device], torch.device]:
     def put(device: torch.device) -> torch.device:
-        if device not in devices:
+        if device not in there:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return device
 
@@ -68,6 +68,6 @@ def test_other_errors_are_none_of_its_business() -> None:
 def test_half_of_a_gpu_is_left_to_compute_in(
     free: int, where: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 100))
+    monkeypatch.setattr(devices, "free", lambda _: free)
 
     assert laid(GPU, lambda device: device)[0] == where

@@ -30,9 +30,12 @@ def test_a_gpu_that_no_job_holds_else_the_cpu(gpus, held, chosen):
     assert device(gpus=gpus, held=held) == chosen
 
 
-@pytest.mark.parametrize("wanted", ["cpu", "cuda", "cuda:1", "mps"])
-def test_what_was_asked_for_is_taken_whatever_there_is(wanted):
-    assert device(wanted, gpus=1, held=["cuda:0", "cuda:1"]) == wanted
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("mps", "mps")],
+)
+def test_what_was_asked_for_is_taken_whatever_there_is(wanted, chosen):
+    assert device(wanted, gpus=1, held=["cuda:0", "cuda:1"]) == chosen
 
 
 def test_jobs_come_and_go():
