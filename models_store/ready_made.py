@@ -110,10 +110,10 @@ SUMMARIES: dict[str, str] = {
     "notes-mnist": "A course's notes, 2.13.1.1, number by number.",
     "notes-cifar10": "A course's notes, 2.13.1.2, number by number.",
     "cifar10-fast": "CIFAR-10 in seconds on a GPU. On a copy of lossy JPEG files (the original was "
-    "not at hand) test accuracy 0.891, 0.888 to 0.894 in 10 runs, after 4.4 s of training on one "
-    "H100. Published networks of its kind come to 0.94 on the original, and to 0.89 on that copy.",
-    "mnist-fast": "MNIST in a minute on two cores. Test accuracy 0.995, 0.9943 to 0.9956 in 10 "
-    "runs, after 3.4 s of training on one H100, or 70 s on two cores with bf16.",
+    "not at hand) test accuracy 0.891, 0.888 to 0.894 in 10 runs, after 3.5 s of training on one "
+    "H200. Published networks of its kind come to 0.94 on the original, and to 0.89 on that copy.",
+    "mnist-fast": "MNIST in a minute on two cores. Test accuracy 0.995, 0.9932 to 0.9960 in 10 "
+    "runs, after 0.6 s of training on one H200, or 70 s on two cores with bf16.",
     "fine-tune": "For images of one's own, from about 20 a class: a network that knows ImageNet "
     "learns them, its last layer ten times as fast as the rest. Name your data set beside it.",
 }
