@@ -21,6 +21,7 @@ the section of the page by all that is there, also with no part at all after `--
 import argparse
 import importlib.util
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -59,6 +60,8 @@ TITLES = {
 
 def main() -> int:
     """Measures and prints, and renews the section if there is to be one."""
+    # An end by SIGTERM takes the servers along, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     given = _arguments()
     if given.parts:
         load.check()

@@ -14,8 +14,9 @@ from itertools import cycle, islice
 import httpx
 import torch
 
+from benchmarks.memory import Curve
 from benchmarks.serving import networks, pictures, servers
-from benchmarks.serving.memory import Curve, held
+from benchmarks.serving.memory import held
 from benchmarks.serving.networks import State
 from benchmarks.serving.plain import Model
 from benchmarks.serving.rounds import Plan

@@ -5,16 +5,14 @@ loads others under load.
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from benchmarks.imports import rss_mb
 from benchmarks.listeners import percentile, watch_health
+from benchmarks.memory import anonymous_mb
 from benchmarks.serving import load, networks, pictures, servers
 from benchmarks.serving.rounds import Plan
 from benchmarks.serving.servers import Server
@@ -101,17 +99,6 @@ def _health(
     return times, loading
 
 
-def anonymous_mb(pid: int) -> float:
-    """Private anonymous memory of a process; what it shares with others since a fork counts in
-    parts. 0 of one that is gone.
-    """
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss_Anon:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
-
-
 def held(server: Server) -> float:
     """Private anonymous memory of a server and of the processes that compute for it, in MB."""
     return sum(map(anonymous_mb, server.pids()))
@@ -122,37 +109,3 @@ def maps(pid: int, library: str) -> bool:
     with suppress(OSError):
         return library in Path(f"/proc/{pid}/maps").read_text()
     return False
-
-
-class Curve:
-    """Use as a context: looks at a number every so often, and keeps them with the seconds since it
-    began.
-    """
-
-    def __init__(self, look: Callable[[], float], *, every_seconds: float = 0.5) -> None:
-        self.seen: list[tuple[float, float]] = []
-        self._look, self._every = look, every_seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def most(self, *, after: float = 0.0) -> float:
-        """The largest, from so many seconds on."""
-        return max((value for seconds, value in self.seen if seconds >= after), default=0.0)
-
-    def _run(self) -> None:
-        began = time.monotonic()
-        while not self._over.wait(self._every):
-            self.seen.append((time.monotonic() - began, self._look()))

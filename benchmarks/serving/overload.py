@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from benchmarks.imports import rss_mb
+from benchmarks.memory import Curve
 from benchmarks.serving import load, networks, pictures, servers
 from benchmarks.serving.load import Loaded
-from benchmarks.serving.memory import Curve, held
+from benchmarks.serving.memory import held
 from benchmarks.serving.rounds import Plan
 from benchmarks.serving.servers import Server
 from benchmarks.training.table import word

@@ -17,10 +17,10 @@ from unittest import mock
 import torch._dynamo  # the worker's children have it imported too: it takes a second
 
 from benchmarks import defaults
+from benchmarks.memory import pss_mb
 from benchmarks.training import cases
 from benchmarks.training.cases import Case
 from benchmarks.training.loops import Asked, Measured
-from benchmarks.training.memory import pss_mb
 from data_store import catalog
 from models_store import recipe as recipes
 from models_store.recipe import SubmittedRecipe

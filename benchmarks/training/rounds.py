@@ -17,11 +17,13 @@ import torch
 
 from benchmarks.imports import session_of
 from benchmarks.listeners import say
+from benchmarks.memory import Curve, of_all, pss_mb
 from benchmarks.training import contender, loops
 from benchmarks.training.cases import CASES
-from benchmarks.training.memory import Peak
 from benchmarks.training.table import epoch
 from danlu import environment
+
+_LOOK_SECONDS = 1.0  # a look stops the contender for a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,9 @@ def once(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
 
 def _here(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
     asked = loops.Asked(plan.data, plan.device, plan.epochs, plan.images, seed, plan.evaluate)
-    with Peak(lambda: [os.getpid()]) as peak:
+    with Curve(lambda: pss_mb(os.getpid()), every_seconds=_LOOK_SECONDS) as curve:
         measured = asdict(contender.loop(name, plan.work)(CASES[case], asked))
-    return measured | {"peak_mb": peak.mb}
+    return measured | {"peak_mb": curve.most()}
 
 
 def _apart(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
@@ -83,13 +85,13 @@ def _apart(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
         started = subprocess.Popen(
             command, env=variables, stdout=subprocess.PIPE, stderr=log, start_new_session=True
         )
-        with Peak(lambda: session_of(started.pid)) as peak:
+        with Curve(lambda: of_all(session_of(started.pid)), every_seconds=_LOOK_SECONDS) as curve:
             told, _ = started.communicate()
     if started.returncode:
         say((plan.work / "log").read_text(errors="replace")[-2000:])
         raise subprocess.CalledProcessError(started.returncode, command)
     measured: dict[str, Any] = json.loads(told)
-    measured["peak_mb"] = peak.mb
+    measured["peak_mb"] = curve.most()
     return measured
 
 

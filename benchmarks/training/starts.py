@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from benchmarks.imports import session_of
 from benchmarks.many_jobs import free_port, wait_until
+from benchmarks.memory import Curve, of_all, pss_mb
 from benchmarks.training import rounds, table
 from benchmarks.training.cases import CASES
-from benchmarks.training.memory import Peak, pss_mb
 from benchmarks.training.rounds import Plan
 from danlu import environment
 from workers import processes
@@ -91,9 +90,9 @@ def _measured(
 ) -> tuple[float, float]:
     """A job's seconds to the end of its first step, and its MB beyond those of the `bare` child."""
     posted = time.time()
-    with Peak(partial(_children, home), every_seconds=0.2) as peak:
+    with Curve(lambda: of_all(_children(home)), every_seconds=0.2) as curve:
         job = _job(http, body)
-    return _first_step(home, job) - posted, peak.mb - pss_mb(bare)
+    return _first_step(home, job) - posted, curve.most() - pss_mb(bare)
 
 
 def digits(count: int) -> Iterator[Row]:
