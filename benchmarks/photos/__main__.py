@@ -8,28 +8,31 @@ classes of the plain file are further apart than 0.01, or more than 1 in 100 dif
 """
 
 import argparse
+import multiprocessing
+import os
 import sys
 import tempfile
-import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean, median
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional
 
 import images
-from benchmarks.photos.phones import Photo, photos
+from benchmarks.listeners import say
+from benchmarks.photos import seeing
 from models_store import architectures, checkpoints
-from models_store.classifier import Classified, Classifier
 from models_store.manifest import Manifest, Preprocessing
 
 _TIE = 0.01
+_TELL = 20  # photos
 
 
-def trained(data: Path, folder: Path) -> Classifier:
-    """A classifier of CIFAR-10, below `folder`."""
+def trained(data: Path, folder: Path) -> Path:
+    """The checkpoint of a classifier of CIFAR-10, below `folder`."""
     classes = sorted(path.name for path in (data / "train").iterdir())
     files = [sorted((data / "train" / name).iterdir())[:1_000] for name in classes]
     pixels = np.stack(
@@ -55,22 +58,7 @@ def trained(data: Path, folder: Path) -> Classifier:
         id="ckpt_1", job_id=None, architecture="cifar10_net", classes=classes, preprocessing=pre,
         recipe={}, dataset={}, epoch=3, metrics={}, made_with={}, created_at=datetime.now(UTC),
     )  # fmt: skip
-    return Classifier.load(checkpoints.save(folder, network.state_dict(), described))
-
-
-def compared(classifier: Classifier, photo: Photo) -> tuple[bool, float, float]:
-    """Whether both labels agree, how far apart the two most probable classes of the plain file
-    are, and seconds that the photo took.
-    """
-    began = time.perf_counter()
-    [found] = classifier.classify([photo.data])
-    seconds = time.perf_counter() - began
-    [plain] = classifier.classify([photo.plain])
-    if not isinstance(found, Classified) or not isinstance(plain, Classified):
-        raise SystemExit(f"{photo.name} cannot be read: {found}, {plain}")
-    first, second = np.sort(plain.probabilities)[:-3:-1]
-    same = bool(found.probabilities.argmax() == plain.probabilities.argmax())
-    return same, float(first - second), seconds
+    return checkpoints.save(folder, network.state_dict(), described)
 
 
 def main() -> int:
@@ -82,24 +70,31 @@ def main() -> int:
     given = parser.parse_args()
     data = given.data / "cifar10-jpeg"
     files = sorted((data / "test").rglob("*.jpg"))
-    chosen = [Image.open(file).convert("RGB") for file in files[:: len(files) // given.count]]
-    rows: dict[str, list[tuple[bool, float, float, int]]] = {}
+    chosen = files[:: len(files) // given.count][: given.count]
     with tempfile.TemporaryDirectory() as folder:
-        classifier = trained(data, Path(folder))
-        for photo in photos(chosen, given.count, megapixels=given.megapixels):
-            kind = photo.name.rpartition(".")[2]
-            row = (*compared(classifier, photo), len(photo.data))
-            rows.setdefault(kind, []).append(row)
-    wrong = [row for of_kind in rows.values() for row in of_kind if not row[0]]
-    lines = [
-        f"{kind}: {len(of_kind)} photos of {np.mean([row[3] for row in of_kind]) / 1e6:.2f} MB, "
-        f"{sum(row[0] for row in of_kind)} same labels, "
-        f"{1_000 * np.median([row[2] for row in of_kind]):.0f} ms each"
-        for kind, of_kind in rows.items()
-    ]
-    lines += [f"another label: the plain file's best two are {row[1]:.4f} apart" for row in wrong]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return int(any(row[1] > _TIE for row in wrong) or len(wrong) > given.count / 100)
+        trained_at = trained(data, Path(folder))
+        say("trained; photos are made and classified")
+        begin = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=begin) as pool:
+            asked = [
+                pool.submit(seeing.seen, number, file, given.megapixels, trained_at)
+                for number, file in enumerate(chosen)
+            ]
+            for count, _ in enumerate(as_completed(asked), 1):
+                if count % _TELL == 0:
+                    say(f"{count}/{len(asked)}")
+            seen = [one.result() for one in asked]
+    for kind in sorted({one.kind for one in seen}):
+        of_kind = [one for one in seen if one.kind == kind]
+        say(
+            f"{kind}: {len(of_kind)} photos of {mean(one.size for one in of_kind) / 1e6:.2f} MB, "
+            f"{sum(one.same for one in of_kind)} same labels, "
+            f"{1_000 * median(one.seconds for one in of_kind):.0f} ms each"
+        )
+    wrong = [one for one in seen if not one.same]
+    for each in wrong:
+        say(f"another label: the plain file's best two are {each.apart:.4f} apart")
+    return int(any(each.apart > _TIE for each in wrong) or len(wrong) > len(seen) / 100)
 
 
 if __name__ == "__main__":

@@ -40,17 +40,19 @@ def photos(images: Sequence[Image.Image], count: int, *, megapixels: float) -> I
     """`count` photos of the RGB images, in turn JPEG, HEIC and screenshot, and in turn in each of
     the eight directions.
     """
-    turns = cycle(_LYING)
     for number, image in zip(range(count), cycle(images), strict=False):
-        large = _enlarged(image, megapixels)
-        match number % 3:
-            case 0:
-                turn = next(turns)
-                yield _jpeg(f"IMG_{number:04}.JPG", large, turn)
-            case 1:
-                yield _heic(f"IMG_{number:04}.HEIC", large, turn)
-            case _:
-                yield _screenshot(f"IMG_{number:04}.PNG", large, number // 3)
+        yield photo(number, image, megapixels=megapixels)
+
+
+def photo(number: int, image: Image.Image, *, megapixels: float) -> Photo:
+    """That of a number among `photos`."""
+    large = _enlarged(image, megapixels)
+    kind, turn = number % 3, 1 + number // 3 % len(_LYING)
+    if kind == 0:
+        return _jpeg(f"IMG_{number:04}.JPG", large, turn)
+    if kind == 1:
+        return _heic(f"IMG_{number:04}.HEIC", large, turn)
+    return _screenshot(f"IMG_{number:04}.PNG", large, number // 3)
 
 
 def _enlarged(image: Image.Image, megapixels: float) -> Image.Image:
