@@ -73,6 +73,12 @@ class Models:
                 self._known[model] = began, found
         return found
 
+    async def find_again(self, model: str | None) -> Meant:
+        """As `find`, but asks the database now."""
+        with self._lock:
+            self._known.pop(model, None)
+        return await self.find(model)
+
     def forget(self) -> None:
         """What is asked for from now on is asked of the database: call it after a change."""
         with self._lock:

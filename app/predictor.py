@@ -75,6 +75,7 @@ class Predictor:
         self._bounds = bounds
         self._waiting: dict[str, deque[_Pending]] = {}
         self._pending: dict[int, _Pending] = {}
+        self._reloading: set[str] = set()
         self._figures: dict[str, Figures] = {}
         self.tally = Predictions()
         self._number = 0
@@ -84,8 +85,8 @@ class Predictor:
     async def classify(self, asked: Asked) -> bytes:
         """The answers, a list in JSON, in the form of `app.predictions`.
 
-        Raises `Problem` overloaded, too_slow, checkpoint_not_found, checkpoint_damaged,
-        no_feature_map, and of a single image what `images.decode` raises.
+        Raises `Problem` overloaded, too_slow, not_ready, checkpoint_not_found, checkpoint_damaged,
+        no_feature_map, internal, and of a single image what `images.decode` raises.
         """
         size = sum(len(image) for image in asked.images if isinstance(image, bytes))
         large = self._request_bytes + size > self._bounds.request_bytes
@@ -107,10 +108,8 @@ class Predictor:
 
     async def room(self) -> None:
         """For a request whose body was not read yet: returns if there is room soon. Raises
-        `Problem` overloaded.
-
-        Who is refused is let wait a while for it: clients that come again at once, thousands of
-        times a second, would take the server's time from those whose turn it is.
+        `Problem` overloaded, after a while: clients that come again at once, thousands of times a
+        second, would take the server's time from those whose turn it is.
         """
         await asyncio.sleep(_REFUSED_SECONDS)
         if self.is_full:
@@ -148,6 +147,8 @@ class Predictor:
         try:
             if not self.pool.having(asked.checkpoint_id):
                 await self._loaded(pending)
+            if pending.answer.done():  # it has taken too long
+                return await pending.answer
             self._waiting.setdefault(asked.checkpoint_id, deque()).append(pending)
             self._pump(asked.checkpoint_id)
             return await pending.answer
@@ -158,10 +159,11 @@ class Predictor:
     async def _loaded(self, pending: _Pending) -> None:
         """Once the checkpoint is loaded, or the request has ended."""
         load = asyncio.create_task(self.pool.load(pending.asked.checkpoint_id))
-        await asyncio.wait((load, pending.answer), return_when=asyncio.FIRST_COMPLETED)
-        if load.done():
-            load.result()
-        else:
+        try:
+            await asyncio.wait((load, pending.answer), return_when=asyncio.FIRST_COMPLETED)
+            if load.done():
+                load.result()
+        finally:
             load.cancel()  # of this waiting alone: others may wait for it too
 
     def _give_up(self, pending: _Pending) -> None:
@@ -174,12 +176,17 @@ class Predictor:
         if pending.at is not None:
             pending.at.drop(pending.number, len(pending.asked.images))
             pending.at = None
-            self._pump(pending.asked.checkpoint_id)
+            self._pump_all()
         elif waiting := self._waiting.get(pending.asked.checkpoint_id):
             with contextlib.suppress(ValueError):
                 waiting.remove(pending)
 
     # -- to the processes -----------------------------------------------------------------------
+
+    def _pump_all(self) -> None:
+        """A process has room again, or is no more: also of what waits for other models."""
+        for checkpoint_id in list(self._waiting):
+            self._pump(checkpoint_id)
 
     def _pump(self, checkpoint_id: str) -> None:
         """Gives what waits for a checkpoint to the processes that have it and have room."""
@@ -205,40 +212,39 @@ class Predictor:
         return self._bounds.processes if is_long else self._bounds.processes_beside
 
     def _ask(self, process: Process, pending: _Pending) -> None:
-        asked = pending.asked
+        asked, images = pending.asked, pending.asked.images
         is_idle = self.pool.is_idle
-        process.take(pending.number, asked.checkpoint_id, len(asked.images))
+        process.take(pending.number, asked.checkpoint_id, len(images))
         pending.at = process
         said = {
             "do": "classify",
             "number": pending.number,
             "checkpoint": asked.checkpoint_id,
             "filenames": asked.filenames,
-            "sizes": [
-                len(one) if isinstance(one, bytes) else one.as_dict() for one in asked.images
-            ],
+            "sizes": [one.as_dict() if isinstance(one, Problem) else len(one) for one in images],
             "top_k": asked.top_k,
             "threshold": asked.threshold,
             "explain": asked.explain,
             "alone": pending.alone,
             "idle": is_idle,
         }
-        process.link.say(said, [one for one in asked.images if isinstance(one, bytes)])
-
-    def _take_back(self, pending: _Pending) -> None:
-        if pending.at is not None:
-            pending.at.give_back(pending.number, len(pending.asked.images))
-            pending.at = None
+        process.link.say(said, [one for one in images if isinstance(one, bytes)])
 
     def _load_again(self, checkpoint_id: str) -> None:
         """For requests that were to be answered by a process that has it no more."""
+        if checkpoint_id in self._reloading:
+            return
+        self._reloading.add(checkpoint_id)
         task = asyncio.create_task(self.pool.load(checkpoint_id))
 
         def done(_: object) -> None:
+            self._reloading.discard(checkpoint_id)
             error = None if task.cancelled() else task.exception()
-            if error is not None:
-                for pending in self._waiting.pop(checkpoint_id, ()):
-                    _fail(pending, error)
+            if error is None:
+                self._pump(checkpoint_id)
+                return
+            for pending in self._waiting.pop(checkpoint_id, ()):
+                _fail(pending, error)
 
         task.add_done_callback(done)
 
@@ -247,16 +253,16 @@ class Predictor:
     def _hear(self, process: Process, said: dict[str, Any], data: bytes) -> None:
         if said["did"] == "batch":
             self._note(said)
-            for checkpoint_id in [one for one in process.warm if one in self._waiting]:
-                self._pump(checkpoint_id)
+            self._pump_all()
             return
         pending = self._pending.get(said["number"])
         if pending is None or pending.at is not process:  # given up, or asked again elsewhere
             return
-        self._take_back(pending)
+        process.give_back(pending.number, len(pending.asked.images))
+        pending.at = None
         if "problem" in said:
             _fail(pending, Problem(**said["problem"]))
-            self._pump(pending.asked.checkpoint_id)  # it may have gone through no network
+            self._pump_all()  # it may have gone through no network
         elif not pending.answer.done():
             pending.answer.set_result(data)
 
@@ -277,8 +283,7 @@ class Predictor:
                 continue
             pending.alone = True
             self._waiting.setdefault(pending.asked.checkpoint_id, deque()).append(pending)
-        for checkpoint_id in {one.asked.checkpoint_id for one in lost}:
-            self._pump(checkpoint_id)
+        self._pump_all()
 
 
 def _result(error: BaseException) -> str:

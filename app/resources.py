@@ -10,6 +10,7 @@ import anyio
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.bodies import Bodies
 from app.feed import Feed
 from app.inference import devices
 from app.inference.devices import Device
@@ -41,6 +42,7 @@ class Resources:
     predict_device: Device
     preloading: Preloading
     models: Models
+    bodies: Bodies  # of images
     drawing: anyio.CapacityLimiter
     receiving: anyio.CapacityLimiter
     feed: Feed
@@ -73,6 +75,7 @@ class Resources:
             predict_device=device,
             preloading=Preloading(pool, device, reading, settings.predict_preload),
             models=Models(reading),
+            bodies=Bodies(_WAITING_BYTES),
             # Who waits for a picture holds no thread: one is drawn at a time anyway.
             drawing=anyio.CapacityLimiter(1),
             # Each takes a process with a torch of its own.

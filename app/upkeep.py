@@ -61,10 +61,13 @@ def _once(held: Resources, watch: Watch) -> None:
 
 
 def _held_devices(held: Resources) -> frozenset[str]:
-    """Those that jobs compute on."""
+    """Those of this machine that jobs compute on."""
+    here = processes.boot_id()
     with held.reading() as session:
         return frozenset(
-            row.device for row in processes.alive(session) if row.job_id and row.device
+            row.device
+            for row in processes.alive(session)
+            if row.job_id and row.device and row.info.get("boot", here) == here
         )
 
 

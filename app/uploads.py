@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from app.bodies import Bodies, Body
 from app.parts import Parts, Unreadable, boundary_of
 from app.validation import unknown_parameter
 from problems import Problem, did_you_mean
@@ -18,6 +19,8 @@ from problems import Problem, did_you_mean
 _FIELDS_AT_MOST = 100
 _FIELD_BYTES = 10_000
 _JSON_OVERHEAD = 10_000
+# Of a document with one member; millions would keep the server from all else while they are read.
+_MARKS_AT_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,20 @@ class Limits:
     fields: Sequence[str]
 
 
-async def read(request: Request, limits: Limits) -> Upload:
+async def read(request: Request, limits: Limits, bodies: Bodies) -> Upload:
     """The body of a request, whatever kind it is of; too large an image is a problem of its own.
 
-    Raises `Problem`: no_file, empty_file, too_many_files, invalid_json, invalid_multipart,
-    invalid_request, unknown_field, unknown_parameter, unsupported_media_type.
+    Raises `Problem`: overloaded, no_file, empty_file, too_many_files, invalid_json,
+    invalid_multipart, invalid_request, unknown_field, unknown_parameter, unsupported_media_type.
     """
+    with bodies.one() as body:
+        return await _read(request, limits, body)
+
+
+async def _read(request: Request, limits: Limits, body: Body) -> Upload:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _multipart(request, limits)
+        return await _multipart(request, limits, body)
     if kind.startswith("multipart/"):
         raise Problem(
             "unsupported_media_type",
@@ -61,23 +69,25 @@ async def read(request: Request, limits: Limits) -> Upload:
             hint="Send multipart/form-data, an image as it is, or JSON with image_base64.",
         )
     if kind == "application/json":
-        body = await _capped(request, limits, most=limits.image_bytes * 4 // 3 + _JSON_OVERHEAD)
-        data = body if isinstance(body, Problem) else _from_json(body, limits)
+        most = limits.image_bytes * 4 // 3 + _JSON_OVERHEAD
+        document = await _capped(request, limits, body, most=most)
+        data = document if isinstance(document, Problem) else _from_json(document, limits)
     else:
-        data = await _capped(request, limits, most=limits.image_bytes)
+        data = await _capped(request, limits, body, most=limits.image_bytes)
         if not data and not kind:
             raise Problem("no_file", "The request has no body.")
     return Upload([Image(None, _unless_too_large(data, limits))])
 
 
-async def _capped(request: Request, limits: Limits, *, most: int) -> bytes | Problem:
-    """The whole body, or a problem as soon as it is larger than `most`."""
-    body = bytearray()
+async def _capped(request: Request, limits: Limits, body: Body, *, most: int) -> bytes | Problem:
+    """All of it, or a problem as soon as it is larger than `most`."""
+    whole = bytearray()
     async for piece in request.stream():
-        body += piece
-        if len(body) > most:
+        body.more(len(piece))
+        whole += piece
+        if len(whole) > most:
             return _too_large(limits)
-    return bytes(body)
+    return bytes(whole)
 
 
 def _unless_too_large(data: bytes | Problem, limits: Limits) -> bytes | Problem:
@@ -93,11 +103,13 @@ def _too_large(limits: Limits) -> Problem:
 def _from_json(body: bytes, limits: Limits) -> bytes:
     """The image in `{"image_base64": "…"}`, with or without `data:image/png;base64,` before it."""
     try:
+        if any(body.count(mark) > _MARKS_AT_MOST for mark in (b'"', b"[", b"{")):
+            raise ValueError
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise Problem(
             "invalid_json",
-            "The body is not JSON, though its Content-Type says so.",
+            "The body is no JSON with an image in it, though its Content-Type says so.",
             hint='Send {"image_base64": "…"}, or the image itself with curl --data-binary.',
         ) from None
     if not isinstance(document, dict):
@@ -139,12 +151,13 @@ def _unknown_member(name: str, parameters: Sequence[str]) -> Problem:
     )
 
 
-async def _multipart(request: Request, limits: Limits) -> Upload:
+async def _multipart(request: Request, limits: Limits, body: Body) -> Upload:
     gathered = _Gathered(limits)
     try:
         parts = Parts(boundary_of(request.headers["content-type"]), gathered)
         async with aclosing(request.stream()) as stream:
             async for piece in stream:
+                body.more(len(piece))
                 parts.feed(piece)
         parts.finish()
     except Unreadable as error:

@@ -278,7 +278,7 @@ class Process(Base):
 
     host: Mapped[str] = mapped_column(primary_key=True)
     pid: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    role: Mapped[str]  # server, supervisor, forkserver, child
+    role: Mapped[str]  # server, predictor, supervisor, forkserver, child
     job_id: Mapped[str | None]
     device: Mapped[str | None]
     info: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what a role tells of itself

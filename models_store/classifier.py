@@ -4,7 +4,7 @@ Loaded from a checkpoint folder alone. Knows nothing of HTTP, labels chosen or t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,14 +78,22 @@ class Classifier:
         return loaded
 
     def classify(
-        self, files: Sequence[bytes], *, decoders: Executor | None = None
+        self,
+        files: Sequence[bytes],
+        *,
+        decoders: Executor | None = None,
+        after_each: Callable[[], object] = lambda: None,
     ) -> list[Classified | Problem]:
         """One result per file, in order; a file that is no image gives its `Problem` instead.
-        `decoders` decode files beside each other, where these are large enough for it to pay.
+        `decoders` decode files beside each other, where these are large enough for it to pay;
+        `after_each` is called when one is decoded, and ends it all by what it raises.
         """
         size = sum(map(len, files))
         each = decoders.map if decoders and size > _ALONE * len(files) else map
-        decoded = list(each(self._decode, files))
+        decoded = []
+        for one in each(self._decode, files):
+            decoded.append(one)
+            after_each()
         pixels = [one.pixels for one in decoded if isinstance(one, Decoded)]
         rows = iter(self.probabilities(np.stack(pixels)) if pixels else ())
         return [
@@ -115,13 +123,19 @@ class Classifier:
     def warm_up(self, *, most: int, seconds: float) -> int:
         """Runs batches of 1, 2, 4 … images, so that none that comes later pays for what PyTorch
         prepares for a size that it has not met. Returns the largest size, at most `most`, before
-        which none took longer than `seconds`: more at a time gain little and let others wait.
+        which none took longer than `seconds`, for more at a time gain little and let others wait,
+        and for which there is memory.
         """
         pre = self.manifest.preprocessing
         size = 1
         while True:
             began = time.perf_counter()
-            self.probabilities(np.zeros((size, pre.height, pre.width, pre.channels), np.uint8))
+            try:
+                self.probabilities(np.zeros((size, pre.height, pre.width, pre.channels), np.uint8))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                return size // 2
             if 2 * size > most or time.perf_counter() - began > seconds / 2:
                 return size
             size *= 2

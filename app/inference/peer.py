@@ -36,12 +36,13 @@ class Process:
     requests: dict[int, str] = field(default_factory=dict)  # their checkpoints
     dropped: set[int] = field(default_factory=set)  # of those, what it has not acknowledged yet
     images: int = 0  # of those requests
+    is_starting: bool = False
     is_gone: bool = False
 
     @property
     def owes(self) -> bool:
         """Whether something is to be heard of it."""
-        return bool(self.requests or self.dropped or self.loading)
+        return bool(self.requests or self.dropped or self.loading or self.is_starting)
 
     def expect(self) -> None:
         """Notes that something is asked of it now."""

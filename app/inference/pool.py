@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.inference.entry import Plan
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 10.0  # after which a process that should have answered is taken to hang
 _START_SECONDS = 20.0
+_LONGEST_START_SECONDS = 120.0  # with torch on a disk that nobody has read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,14 @@ class Pool:
         """
         while not self.having(checkpoint_id):
             load = self._loads.get(checkpoint_id)
-            if load is None:
+            if load is None or load.done():  # done, and let go of again before anybody saw it
                 load = self._loads[checkpoint_id] = asyncio.create_task(self._load(checkpoint_id))
-                load.add_done_callback(lambda _: self._loads.pop(checkpoint_id, None))
+                load.add_done_callback(partial(self._has_loaded, checkpoint_id))
             await asyncio.shield(load)
+
+    def _has_loaded(self, checkpoint_id: str, load: asyncio.Task[None]) -> None:
+        if self._loads.get(checkpoint_id) is load:
+            del self._loads[checkpoint_id]
 
     def having(self, checkpoint_id: str) -> list[Process]:
         """The processes that have a checkpoint loaded, on the device that is to be used now."""
@@ -120,6 +126,8 @@ class Pool:
         now = time.monotonic()
         for process in tuple(self._processes):
             patience = self._bounds.seconds + _GRACE_SECONDS
+            if process.is_starting:
+                patience = max(patience, _LONGEST_START_SECONDS)
             if process.owes and now - process.heard > patience:
                 log.error("inference process %s hangs and is ended", process.link.pid)
                 process.link.kill()
@@ -159,7 +167,7 @@ class Pool:
         if self._closing:
             raise Problem("not_ready", "The server is stopping.")
         self._loop = asyncio.get_running_loop()
-        process = Process(device)
+        process = Process(device, is_starting=True)
         process.started = asyncio.get_running_loop().create_future()
         plan = self._plan.on(device)
         try:
@@ -180,9 +188,12 @@ class Pool:
         process.heard = time.monotonic()
         match said["did"]:
             case "start":
+                process.is_starting = False
                 process.started.set_result(said["gpus"])
             case "load":
                 self._heard_of_load(process, said)
+            case "working":
+                pass  # it was heard of
             case "drop":
                 process.dropped.discard(said["number"])
             case _:
@@ -224,7 +235,12 @@ class Pool:
         process.expect()
         process.loading[checkpoint_id] = future
         process.link.say({"do": "load", "checkpoint": checkpoint_id})
-        await future
+        try:
+            await future
+        except Problem as problem:  # nobody else knows how much room there is on a GPU
+            if problem.code != "overloaded" or not self._space.empty(process):
+                raise
+            await self._load_in(process, checkpoint_id)
 
     async def _begun(self, process: Process) -> None:
         """Raises `Problem` not_ready for one that takes long, as where torch is not cached."""

@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from app.inference.answers import Wanted, answers
 from app.inference.entry import MOST, OBJECT_BYTES, Plan
 from app.inference.messages import Reader, pack
+from app.inference.questions import Model, Question, answered, as_said, question
 from models_store.classifier import Classified, Classifier
 from problems import Problem
 
@@ -31,29 +30,14 @@ _BATCH_SECONDS = 0.25
 # Images that such a network computes as fast as any number of them; where it took all that waits,
 # it would have nothing to do until those who were answered come again.
 _ENOUGH = 8
+_DECODERS = 8  # a hostile file may take a gigabyte
+_SILENCE_SECONDS = 1.0
 _LOOKS = 3  # at how long an image takes
 _PIECE = 1 << 18
 
 
-@dataclass(slots=True)
-class _Model:
-    classifier: Classifier
-    largest: int  # batch
-    threads: int  # for an image that comes when nothing else is computed
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A request: images of a model, and what is wanted of them."""
-
-    number: int
-    checkpoint_id: str
-    filenames: list[str | None]
-    images: list[bytes | Problem]  # a problem: the server did not take it
-    model: _Model | None  # as it was loaded when it was asked
-    wanted: Wanted
-    alone: bool  # it may be what ended a process
-    idle: bool  # nothing else was computed when it came, in no process
+class _Dropped(Exception):
+    """Nobody waits for the answer any more."""
 
 
 def run(channel: socket.socket, plan: Plan) -> None:
@@ -70,10 +54,13 @@ class _Loop:
         self._channel = channel
         self._plan = plan
         self._reader = Reader()
-        self._models: dict[str, _Model] = {}
-        self._waiting: deque[_Asked] = deque()
+        self._models: dict[str, Model] = {}
+        self._waiting: deque[Question] = deque()
+        self._asked: set[int] = set()  # requests that are being answered
+        self._spoke = time.monotonic()
         # One process feeds a GPU, where on the CPU several decode beside each other.
-        self._decoders = ThreadPoolExecutor(plan.cores) if plan.device.startswith("cuda") else None
+        threads = min(plan.cores, _DECODERS)
+        self._decoders = ThreadPoolExecutor(threads) if plan.device.startswith("cuda") else None
 
     def run(self) -> None:
         """Until the server hangs up."""
@@ -83,20 +70,25 @@ class _Loop:
             self._take(piece)
             while self._waiting:
                 self._answer_some()
-                with contextlib.suppress(BlockingIOError):
-                    while piece := channel.recv(_PIECE, socket.MSG_DONTWAIT):
-                        self._take(piece)
-                    return
+                self._listen()
+
+    def _listen(self) -> None:
+        """Takes what has come meanwhile. Raises `ConnectionResetError` when the server is gone."""
+        with contextlib.suppress(BlockingIOError):
+            while piece := self._channel.recv(_PIECE, socket.MSG_DONTWAIT):
+                self._take(piece)
+            raise ConnectionResetError
 
     def _take(self, piece: bytes) -> None:
         for said, data in self._reader.feed(piece):
             match said["do"]:
                 case "classify":
                     model = self._models.get(said["checkpoint"])
-                    self._waiting.append(_asked(said, data, model))
+                    self._waiting.append(question(said, data, model))
                 case "drop":
                     waiting = (one for one in self._waiting if one.number != said["number"])
                     self._waiting = deque(waiting)
+                    self._asked.discard(said["number"])
                     self._send({"did": "drop", "number": said["number"]})
                 case "load":
                     self._load(said["checkpoint"])
@@ -114,10 +106,11 @@ class _Loop:
         try:
             model = self._loaded(checkpoint_id)
         except Problem as problem:
-            told["problem"] = _said(problem)
+            told["problem"] = as_said(problem)
         except Exception as error:
+            self._end_if_broken(error)
             log.exception("%s cannot be loaded", checkpoint_id)
-            told["problem"] = _said(_failed(error, "loading the model"))
+            told["problem"] = as_said(_failed(error, "loading the model"))
         else:
             self._models[checkpoint_id] = model
             told |= {
@@ -127,7 +120,7 @@ class _Loop:
             }
         self._send(told)
 
-    def _loaded(self, checkpoint_id: str) -> _Model:
+    def _loaded(self, checkpoint_id: str) -> Model:
         plan = self._plan
         classifier = Classifier.load(
             plan.root / checkpoint_id, device=plan.device, precision=plan.precision
@@ -138,7 +131,7 @@ class _Loop:
         threads = self._fastest(classifier)
         gc.collect()
         gc.freeze()  # it stays: a collection that looks at it takes longer than a batch
-        return _Model(classifier, largest, threads)
+        return Model(classifier, largest, threads)
 
     def _fastest(self, classifier: Classifier) -> int:
         """With how many threads a single image takes the least time: those of a small network
@@ -163,9 +156,15 @@ class _Loop:
             self._refuse(first, Problem("checkpoint_not_found", "The model is not loaded."))
             return
         batch = self._batch(first, model.largest)
+        self._asked, self._spoke = {one.number for one in batch}, time.monotonic()
         try:
             self._answer(model, batch)
+        except _Dropped:
+            return
+        except ConnectionError:
+            raise
         except Exception as error:
+            self._end_if_broken(error)
             if len(batch) > 1:  # whose fault it is shows when each is alone
                 for one in batch:
                     one.alone = True
@@ -174,7 +173,7 @@ class _Loop:
             log.exception("a prediction failed")
             self._refuse(first, _failed(error, "computing the prediction"))
 
-    def _batch(self, first: _Asked, largest: int) -> list[_Asked]:
+    def _batch(self, first: Question, largest: int) -> list[Question]:
         """Takes requests for one model out of those that wait, no more images than `largest`, and
         no more than fill a power of two by three quarters: the rest is filled with nothing.
         """
@@ -196,7 +195,7 @@ class _Loop:
         self._waiting = deque(one for one in self._waiting if id(one) not in taken)
         return chosen
 
-    def _answer(self, model: _Model, batch: list[_Asked]) -> None:
+    def _answer(self, model: Model, batch: list[Question]) -> None:
         began, classifier = time.perf_counter(), model.classifier
         is_single = len(batch) == 1 and batch[0].idle
         torch.set_num_threads(model.threads if is_single else self._plan.threads)
@@ -204,12 +203,14 @@ class _Loop:
         classified: list[Classified | Problem] = []
         for start in range(0, len(images), model.largest):
             part = images[start : start + model.largest]
-            classified += classifier.classify(part, decoders=self._decoders)
+            classified += classifier.classify(
+                part, decoders=self._decoders, after_each=self._look_up
+            )
         pieces: list[bytes] = []
         results = iter(classified)
         for asked in batch:
             found = [one if isinstance(one, Problem) else next(results) for one in asked.images]
-            said, data = _answered(classifier, asked, found)
+            said, data = answered(classifier, asked, found)
             pieces += pack({"did": "classify", "number": asked.number, **said}, [data])
         seconds = time.perf_counter() - began
         told = {
@@ -221,62 +222,27 @@ class _Loop:
         }
         self._channel.sendall(b"".join([*pieces, *pack(told)]))
 
-    def _refuse(self, asked: _Asked, problem: Problem) -> None:
-        self._send({"did": "classify", "number": asked.number, "problem": _said(problem)})
+    def _look_up(self) -> None:
+        """After each image that was decoded: who waits for long is heard, so that the server knows
+        that this goes on, and what nobody waits for any more is left. Raises `_Dropped`.
+        """
+        if time.monotonic() - self._spoke > _SILENCE_SECONDS:
+            self._spoke = time.monotonic()
+            self._send({"did": "working"})
+            self._listen()
+            if not self._asked:
+                raise _Dropped
 
+    def _end_if_broken(self, error: Exception) -> None:
+        """A GPU that has failed computes nothing any more in this process; in the next it may.
+        Raises what the GPU says then.
+        """
+        is_full = isinstance(error, torch.OutOfMemoryError)
+        if self._plan.device.startswith("cuda") and not is_full:
+            torch.cuda.synchronize()
 
-def _asked(said: dict[str, Any], data: bytes, model: _Model | None) -> _Asked:
-    images: list[bytes | Problem] = []
-    start = 0
-    for size in said["sizes"]:
-        if isinstance(size, dict):
-            images.append(Problem(size["code"], size["message"], hint=size["hint"]))
-        else:
-            images.append(data[start : start + size])
-            start += size
-    return _Asked(
-        number=said["number"],
-        checkpoint_id=said["checkpoint"],
-        filenames=said["filenames"],
-        images=images,
-        model=model,
-        wanted=Wanted(said["top_k"], said["threshold"], said["explain"]),
-        alone=said["alone"],
-        idle=said["idle"],
-    )
-
-
-def _answered(
-    classifier: Classifier, asked: _Asked, found: list[Classified | Problem]
-) -> tuple[dict[str, Any], bytes]:
-    """What is said of a request, and its answers. Of a single image an error is that of all."""
-    if len(found) == 1 and isinstance(found[0], Problem):
-        return {"problem": _said(found[0])}, b""
-    try:
-        pictures = _pictures(classifier, asked, found)
-    except Problem as problem:
-        return {"problem": _said(problem)}, b""
-    classes = classifier.manifest.classes
-    return {}, answers(asked.wanted, classes, asked.filenames, found, pictures)
-
-
-def _pictures(
-    classifier: Classifier, asked: _Asked, found: list[Classified | Problem]
-) -> list[bytes | None]:
-    """Why each image got its label; None for one without a label. Raises `Problem`
-    no_feature_map.
-    """
-    labelled = [
-        (image, int(one.probabilities.argmax()))
-        for image, one in zip(asked.images, found, strict=True)
-        if isinstance(one, Classified) and isinstance(image, bytes)
-    ]
-    method = asked.wanted.method
-    if method is None or not labelled:
-        return [None] * len(found)
-    files, classes = zip(*labelled, strict=True)
-    made = iter(classifier.explain(files, classes, method))
-    return [next(made) if isinstance(one, Classified) else None for one in found]
+    def _refuse(self, asked: Question, problem: Problem) -> None:
+        self._send({"did": "classify", "number": asked.number, "problem": as_said(problem)})
 
 
 def _timed(classifier: Classifier) -> float:
@@ -289,12 +255,3 @@ def _failed(error: Exception, doing: str) -> Problem:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return Problem("overloaded", f"There is no memory left for {doing}.")
     return Problem("internal", f"{type(error).__name__} in {doing}.")
-
-
-def _said(problem: Problem) -> dict[str, Any]:
-    return {
-        "code": problem.code,
-        "detail": problem.detail,
-        "hint": problem.hint,
-        "errors": problem.errors,
-    }

@@ -30,9 +30,16 @@ class Space:
         """Whether so many bytes more fit."""
         return self._taken() + size <= self._most
 
+    def empty(self, process: Process) -> bool:
+        """Lets go of all that a process does not use just now. Whether there was any."""
+        free = [one for one in process.warm if not process.uses(one)]
+        for one in free:
+            process.unload(one)
+        return bool(free)
+
     def make(self, size: int, *, beside: str | None = None) -> None:
         """Lets go of what was used least lately, until so many bytes more fit, but not of `beside`
-        or of what is in use.
+        or of what a process has something to do with; what waits elsewhere for it loads it again.
         """
         while not self.has(size):
             free = [

@@ -182,7 +182,7 @@ async def _answer(request: Request, options: Options) -> Response:
         await held.predictor.room()
     settings = held.settings
     limits = Limits(settings.max_image_bytes, settings.max_files, _FIELDS)
-    upload = await uploads.read(request, limits)
+    upload = await uploads.read(request, limits, held.bodies)
     if upload.fields or options.explain:
         options = _merged(request, options, upload)
         explanations.check_count(options.explain, len(upload.images))
@@ -223,10 +223,11 @@ async def _predicted(held: Resources, upload: Upload, options: Options) -> tuple
     except Problem as problem:
         if problem.code not in ("checkpoint_not_found", "checkpoint_damaged"):
             raise
-    # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
-    held.models.forget()
-    meant = await held.models.find(options.model)
-    return meant, await held.predictor.classify(asked(meant))
+        # Through another server an alias was pointed elsewhere, and what it pointed at deleted.
+        now = await held.models.find_again(options.model)
+        if now == meant:
+            raise
+    return now, await held.predictor.classify(asked(now))
 
 
 async def _while_connected(

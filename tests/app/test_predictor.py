@@ -325,6 +325,36 @@ def test_who_gives_up_leaves_room_for_those_behind(settings, train, png, predict
     assert len(asyncio.run(ask())) == 3
 
 
+@pytest.mark.parametrize("what", ["dies", "is left alone"])
+def test_what_waits_for_another_model_goes_on_when_its_process(
+    settings, train, png, predicting, stop, what
+):
+    """It could be given nothing, so full was the process of the other model's."""
+    first, second = train(settings, epochs=2).checkpoint_ids
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.load(first)
+            await predictor.pool.load(second)
+            stop(predictor)
+            sent = [asyncio.create_task(answer(predictor, first, b"x")) for _ in range(128)]
+            await asyncio.sleep(0.05)
+            waits = asyncio.create_task(answer(predictor, second, png()))
+            await asyncio.sleep(0.05)
+            if what == "dies":
+                os.kill(pids(predictor)[0], signal.SIGKILL)
+            else:
+                for one in sent:
+                    one.cancel()
+                await asyncio.sleep(0.05)
+                go_on(predictor)
+            [found] = await asyncio.wait_for(waits, 20)
+            await asyncio.gather(*sent, return_exceptions=True)
+            return found
+
+    check(asyncio.run(ask()), truth(settings, second, [png()])[0])
+
+
 def test_bad_images_alone_keep_nobody_waiting(settings, train, png, predicting):
     made = train(settings, epochs=1)
 

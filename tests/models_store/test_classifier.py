@@ -446,6 +446,21 @@ class TestWarmUp:
         assert classifier.warm_up(most=50, seconds=1000) == 32
         assert classifier.warm_up(most=64, seconds=0) == 1
 
+    def test_it_ends_where_there_is_no_memory_for_more(
+        self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        room = 8
+
+        def tight(pixels: Pixels) -> None:
+            if len(pixels) > room:
+                raise torch.OutOfMemoryError
+
+        monkeypatch.setattr(classifier, "probabilities", tight)
+        assert classifier.warm_up(most=64, seconds=100) == 8
+        room = 0
+        with pytest.raises(torch.OutOfMemoryError):
+            classifier.warm_up(most=64, seconds=100)
+
     def test_batches_are_filled_up_to_powers_of_two(
         self, classifier: Classifier, digits: Pixels, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from app.inference import pool
 from app.inference.entry import OBJECT_BYTES
+from app.inference.pool import Pool
 from problems import Problem
 
 
@@ -216,3 +217,81 @@ def test_a_pool_that_was_closed_starts_nothing(settings, train, predicting):
 
     with pytest.raises(ProcessLookupError):
         os.kill(asyncio.run(ask()), 0)
+
+
+def test_one_for_which_there_is_no_room_is_loaded_in_place_of_what_is_idle(
+    settings, train, predicting, monkeypatch
+):
+    """As a GPU would say it, whose memory the server does not count."""
+    first, second = train(settings, epochs=2).checkpoint_ids
+    full = {"code": "overloaded", "detail": "Full.", "hint": "Wait.", "errors": []}
+    plain = Pool._heard_of_load
+    refused = []
+
+    def heard(self, process, said):
+        if said["checkpoint"] == second and first in process.warm:
+            refused.append(second)
+            said = {"did": "load", "checkpoint": second, "problem": full}
+        plain(self, process, said)
+
+    monkeypatch.setattr(Pool, "_heard_of_load", heard)
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.load(first)
+            await predictor.pool.load(second)
+            return warm(predictor)
+
+    assert asyncio.run(ask()) == [second]
+    assert refused == [second]
+
+
+def test_one_that_is_let_go_of_as_soon_as_it_is_loaded_keeps_nobody_waiting(
+    settings, train, predicting, monkeypatch
+):
+    """Who asks in that moment asks again, and lets others have their turn."""
+    made = train(settings, epochs=1)
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            held = predictor.pool
+            loads = []
+
+            async def load(checkpoint_id):
+                loads.append(checkpoint_id)
+
+            seen = iter([[], [], [], ["it"], ["it"], ["it"]])
+            monkeypatch.setattr(held, "_load", load)
+            monkeypatch.setattr(held, "having", lambda _: next(seen))
+            asking = [asyncio.create_task(held.load(made.best)) for _ in range(2)]
+            await asyncio.wait_for(asyncio.gather(*asking), 5)
+            return len(loads)
+
+    assert asyncio.run(ask()) >= 2
+
+
+def test_a_process_that_never_begins_is_ended(settings, train, predicting, monkeypatch):
+    monkeypatch.setattr(pool, "_LONGEST_START_SECONDS", 0.2)
+    monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.2)
+    made = train(settings, epochs=1)
+    plain = Pool._hear
+    silent = []
+
+    def hear(self, process, said, data):
+        if said["did"] == "start" and not silent:
+            silent.append(process.link.pid)
+            return
+        plain(self, process, said, data)
+
+    monkeypatch.setattr(Pool, "_hear", hear)
+
+    async def ask():
+        async with predicting(settings.checkpoints, seconds=0.1) as predictor:
+            load = asyncio.create_task(predictor.pool.load(made.best))
+            await until(lambda: silent)
+            await asyncio.sleep(0.4)
+            predictor.pool.tidy()
+            await load
+            return pid_of(predictor)
+
+    assert asyncio.run(ask()) not in silent

@@ -3,7 +3,9 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from app.inference import process
 from app.inference.entry import Plan
 from app.inference.messages import Reader, pack
 from models_store import checkpoints
+from models_store.classifier import Classifier
 
 
 class Asking:
@@ -151,6 +154,57 @@ def test_what_is_dropped_is_not_computed_and_what_was_asked_before_is(asking, se
     assert set(answered) == {2, 3}
     assert "problem" not in answered[2]
     assert answered[3]["problem"]["code"] == "checkpoint_not_found"
+
+
+def test_what_is_dropped_while_it_is_decoded_is_left(asking, settings, train, png, monkeypatch):
+    monkeypatch.setattr(process, "_SILENCE_SECONDS", -1.0)
+    made = train(settings)
+    asking.say(load(made.best))
+    asking.hear(), asking.hear()
+    decoded, go_on = [], threading.Event()
+    plain = Classifier._decode
+
+    def slowly(self, file):
+        decoded.append(file)
+        assert go_on.wait(20)
+        return plain(self, file)
+
+    monkeypatch.setattr(Classifier, "_decode", slowly)
+    asking.say(classify(1, made.best, *[png()] * 10))
+    while not decoded:
+        time.sleep(0.01)
+    asking.say(({"do": "drop", "number": 1}, ()), classify(2, made.best, png(1)))
+    go_on.set()
+    heard = [said for said, _ in _until_answered(asking, 1)]
+    assert len(decoded) == 2  # the first of ten, and the one that was asked for afterwards
+    assert {said["number"] for said in heard if said["did"] == "classify"} == {2}
+    assert any(said["did"] == "working" for said in heard)
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_gpu_that_has_failed_ends_the_process(settings, monkeypatch, is_broken):
+    """Played: what a process is told on a GPU, and what PyTorch says of it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", fail if is_broken else lambda: None)
+    monkeypatch.setattr(Classifier, "load", fail)
+    ours, theirs = socket.socketpair()
+    plan = Plan(settings.checkpoints, "cuda:0", "auto", threads=1, cores=2, log_level="error")
+    with ours, ThreadPoolExecutor(1) as threads, theirs:
+        running = threads.submit(process.run, theirs, plan)
+        asking = Asking(ours)
+        asking.say(load("ckpt_1"))
+        asking.hear()
+        if is_broken:
+            with pytest.raises(RuntimeError, match="device-side"):
+                running.result(20)
+        else:
+            assert asking.hear()[0]["problem"]["code"] == "internal"
+            ours.shutdown(socket.SHUT_RDWR)
+            running.result(20)
 
 
 def test_a_network_without_a_map_of_the_image(asking, settings, train, png):

@@ -56,3 +56,12 @@ def test_what_is_being_loaded_counts(tmp_path: Path):
 @pytest.mark.parametrize("size", [0, 10**12])
 def test_nothing_to_let_go_of(tmp_path, size):
     Space(tmp_path, 1, []).make(size)
+
+
+def test_all_that_one_does_not_use_can_go(tmp_path):
+    one, other = process(a=1, b=2, c=3), process(a=1)
+    one.take(1, "b", images=1)
+    space = Space(tmp_path, 1000, [one, other])
+    assert space.empty(one)
+    assert (set(one.warm), set(other.warm)) == ({"b"}, {"a"})
+    assert not space.empty(one)

@@ -247,6 +247,7 @@ def test_an_option_given_twice(shared, png, problem):
         (b"{", 400, "invalid_json"),
         (b"[1]", 422, "invalid_request"),
         (b"[" * 100_000, 400, "invalid_json"),
+        (b'{"a": [' + b"{}," * 5000 + b"{}]}", 400, "invalid_json"),
         (b"{}", 422, "no_file"),
         (b'{"image_base64": 7}', 422, "invalid_request"),
         (b'{"image_base64": "https://example.org/cat.jpg"}', 422, "invalid_request"),
