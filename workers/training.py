@@ -15,7 +15,7 @@ from torch import nn
 from models_store.fields import Recipe
 from models_store.pipeline import stages
 from models_store.preprocess import to_input
-from workers import backbone, compiling, graphs, optimizers
+from workers import backbone, compiling, graphs, optimizers, pacing
 from workers.augmentation.augment import augment
 from workers.augmentation.mixing import mix
 from workers.batches import Samples, batches, steps_per_epoch
@@ -118,11 +118,18 @@ def fit(
 
     The device is only waited for at ticks (at most every second) and at the end of an epoch.
     """
+    with pacing.all_afterwards():
+        yield from _fit(training, train, validation, recipe=recipe, run=run)
+
+
+def _fit(
+    training: Training, train: Samples, validation: Samples, *, recipe: Recipe, run: Run
+) -> Iterator[Tick | EpochEnd]:
     network, limits = training.network, training.limits
     first, least = training.step + 1, smallest_batch(network)
     meter = Meter(run.loss, run.device, run.group)
     plain = Step(training, run, _making(training, train, recipe, run), meter)
-    step = graphs.quickened(plain, recipe, train.index)
+    step = pacing.paced(graphs.quickened(plain, recipe, train.index), recipe, run)
     limits.begin()
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
         if limits.ended:

@@ -1,0 +1,106 @@
+"""How many threads a training on the CPU computes with: all, or as many as have a core to use.
+
+The threads of a step wait for each other thousands of times a second. Where others want the cores
+too, one of them always waits for its core, and the rest for it: fewer threads are faster then. That
+is tried out now and then (docs/decisions/0049). Knows nothing of networks.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from models_store.fields import Recipe
+from workers.batches import Batch
+from workers.steps import Run
+
+_WINDOW_SECONDS = 0.5  # of steps that are looked at together
+# Of the time of all threads: where they compute less of it, somebody else may have their cores.
+_ALONE = 0.75
+_GAIN = 1.1  # times as fast, for fewer threads to be kept
+_LEAST_PAUSE, _MOST_PAUSE = 4, 64  # windows between two tries
+
+
+def paced(step: Callable[[Batch], float], recipe: Recipe, run: Run) -> Callable[[Batch], float]:
+    """What does the same as `step`, by as many threads as is fastest just now.
+
+    In bf16 alone, and not where it is `deterministic`: with other threads the gradients of weights
+    are added up in another order.
+    """
+    threads = torch.get_num_threads()
+    is_exact = recipe.deterministic or run.precision != "bf16"
+    if run.device.type != "cpu" or is_exact or run.group.size > 1 or threads == 1:
+        return step
+    pace = Pace(threads, use=torch.set_num_threads)
+
+    def do(batch: Batch) -> float:
+        began, computed = time.perf_counter(), time.process_time()
+        lr = step(batch)
+        seconds = time.perf_counter() - began
+        pace.tell(len(batch.index), seconds, time.process_time() - computed)
+        return lr
+
+    return do
+
+
+@contextlib.contextmanager
+def all_afterwards() -> Iterator[None]:
+    """As many threads as before, whatever was changed meanwhile."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Pace:
+    """Tries fewer threads where all do not get to compute, and all again after a pause."""
+
+    def __init__(self, threads: int, *, use: Callable[[int], object]) -> None:
+        """`use` is told the number of threads from now on."""
+        self._all = self._threads = threads
+        self._use = use
+        self._images = 0
+        self._seconds = self._computed = 0.0
+        self._before: tuple[int, float] | None = None  # a try: threads and images a second
+        self._pause = self._left = _LEAST_PAUSE
+
+    def tell(self, images: int, seconds: float, computed: float) -> None:
+        """Of a step: in so many seconds all threads together have computed for so many."""
+        self._images += images
+        self._seconds += seconds
+        self._computed += computed
+        if self._seconds >= _WINDOW_SECONDS:
+            self._look(self._images / self._seconds, self._computed / self._seconds)
+            self._images, self._seconds, self._computed = 0, 0.0, 0.0
+
+    def _look(self, speed: float, cores: float) -> None:
+        if self._before is not None:
+            self._judge(*self._before, speed)
+        elif self._left > 0:
+            self._left -= 1
+        elif self._threads < self._all:
+            self._try(self._all, speed)
+        elif cores < _ALONE * self._all:
+            self._try(max(1, round(cores)), speed)
+
+    def _try(self, threads: int, speed: float) -> None:
+        if threads != self._threads:
+            self._before = self._threads, speed
+            self._change(threads)
+
+    def _judge(self, threads: int, before: float, speed: float) -> None:
+        """Goes back to so many threads unless those that were tried are faster."""
+        self._before = None
+        fewer = self._threads < threads
+        if speed < (_GAIN * before if fewer else before / _GAIN):
+            self._change(threads)
+            self._pause = min(2 * self._pause, _MOST_PAUSE)
+        else:
+            self._pause = _LEAST_PAUSE
+        self._left = self._pause
+
+    def _change(self, threads: int) -> None:
+        self._threads = threads
+        self._use(threads)
