@@ -1,9 +1,16 @@
 """The parts of a multipart body, told as its bytes come. Knows nothing of what they are for."""
 
-from typing import Any, Protocol
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+Header = TypeVar("Header", bytes, str)
+Value = TypeVar("Value")
+_SHORT = 300  # bytes of a header that is remembered
 
 
 class Unreadable(Exception):
@@ -72,14 +79,7 @@ class Parts:
         self._header = self._value = b""
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"name" not in options:
-            raise Unreadable("a part of it has no name")
-        filename = options.get(b"filename")
-        self._taker.begin(
-            options[b"name"].decode(errors="replace"),
-            None if filename is None else filename.decode(errors="replace"),
-        )
+        self._taker.begin(*_remembered(_names, self._disposition))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._taker.take(data[start:end])
@@ -90,6 +90,29 @@ class Parts:
 
 def boundary_of(content_type: str | None) -> bytes:
     """The boundary that a Content-Type names; empty where it names none, or is of no form."""
+    return _remembered(_boundary, content_type or "")
+
+
+def _remembered(read: Callable[[Header], Value], header: Header) -> Value:
+    """Clients send the same headers again and again; long ones are read each time."""
+    return read(header) if len(header) <= _SHORT else inspect.unwrap(read)(header)
+
+
+@lru_cache(maxsize=1000)
+def _boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     found: bytes = options.get(b"boundary", b"")
     return found if kind == b"multipart/form-data" else b""
+
+
+@lru_cache(maxsize=1000)
+def _names(disposition: bytes) -> tuple[str, str | None]:
+    """Of a part and of its file. Raises `Unreadable`."""
+    _, options = parse_options_header(disposition)
+    if b"name" not in options:
+        raise Unreadable("a part of it has no name")
+    filename = options.get(b"filename")
+    return (
+        options[b"name"].decode(errors="replace"),
+        None if filename is None else filename.decode(errors="replace"),
+    )

@@ -56,7 +56,7 @@ def test_one_is_loaded_once_however_many_ask(settings, train, predicting, caplog
 
 def test_the_least_recently_used_is_let_go_when_the_memory_is_wanted(settings, train, predicting):
     ids = train(settings, epochs=4).checkpoint_ids
-    size = (settings.checkpoints / ids[0] / "model.safetensors").stat().st_size
+    size = (settings.checkpoints / ids[0] / "model.safetensors").stat().st_size + OBJECT_BYTES
 
     async def ask():
         async with predicting(settings.checkpoints, memory_bytes=int(2.5 * size)) as predictor:
