@@ -29,9 +29,12 @@ ODD = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4
 
 
 def pair(layers: list[nn.Module]) -> tuple[nn.Module, nn.Module]:
-    """A network as it is, and quickened."""
-    torch.manual_seed(0)
+    """A network as it is, and quickened; its weights are the same each time."""
     network = copy.deepcopy(nn.Sequential(*layers)).to(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.reset_parameters()
     quick = copy.deepcopy(network)
     kernels.quicken(quick)
     return network, quick
