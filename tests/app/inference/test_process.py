@@ -138,7 +138,11 @@ def test_of_a_batch_that_fails_each_is_answered_for_itself(asking, settings, tra
     assert all(json.loads(heard[number][1])[0]["label"] for number in (1, 3))
 
 
-def test_what_is_dropped_is_not_computed_and_what_was_asked_before_is(asking, settings, train, png):
+def test_what_is_dropped_is_not_computed_and_what_was_asked_before_is(
+    asking, settings, train, png, monkeypatch
+):
+    given_back = []
+    monkeypatch.setattr(process, "_give_back", lambda: given_back.append(True))
     made = train(settings)
     asking.say(
         load(made.best),
@@ -154,6 +158,7 @@ def test_what_is_dropped_is_not_computed_and_what_was_asked_before_is(asking, se
     assert set(answered) == {2, 3}
     assert "problem" not in answered[2]
     assert answered[3]["problem"]["code"] == "checkpoint_not_found"
+    assert given_back == [True], "its memory goes to the system"
 
 
 def test_what_is_dropped_while_it_is_decoded_is_left(asking, settings, train, png, monkeypatch):
