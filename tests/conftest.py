@@ -18,27 +18,11 @@ from danlu.serve import COMMANDS, Halves, listen, url
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# Each program that is measured costs half a second more: those that only run once more what others
-# run too are not.
-_MEASURED_PROGRAMS = ("tests/app/", "tests/danlu/", "tests/workers/", "tests/test_train_then")
-_MEASURED_TOO = {"COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"}
-_taken: dict[str, str] = {}
-
 
 @pytest.hookimpl(trylast=True)  # when the order is random already
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes begins first: begun last, it would run on alone."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Decides whether the programs that this test starts are measured."""
-    if item.nodeid.startswith(_MEASURED_PROGRAMS) and "/wire/" not in item.nodeid:
-        os.environ.update(_taken)
-    else:
-        for name in _MEASURED_TOO & os.environ.keys():
-            _taken[name] = os.environ.pop(name)
 
 
 @pytest.fixture
@@ -90,7 +74,7 @@ def _serving(home: Path, datasets: Path, **settings: str) -> Iterator[Service]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One running service for each process of the test run, its data sets in `datasets`."""
     folder = tmp_path_factory.mktemp("service")
-    with _serving(folder / "home", folder / "datasets", **_taken) as running:
+    with _serving(folder / "home", folder / "datasets") as running:
         yield running
 
 
