@@ -17,6 +17,7 @@ from app import serving
 from app.protocol import Limits
 from settings import Settings
 
+pytestmark = pytest.mark.xdist_group("protocol")  # what they share is made once
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 JSON = (
     b"POST /train?dry_run=true HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from typing import Any
 
@@ -136,10 +137,12 @@ def test_errors_are_listed_in_short(service: Any, visit: Any) -> None:
     assert seen.complaints == []
 
 
-def test_every_operation_can_be_opened(service: Any, visit: Any) -> None:
+def test_operations_can_be_opened(service: Any, visit: Any) -> None:
+    """Every one in `make wire`; the first of each tag otherwise, Swagger UI takes its time."""
     seen = visit()
     seen.page.goto(f"{service.client.base_url}/docs")
-    controls = seen.page.locator(".opblock-summary-control")
+    each = "" if "DANLU_EXAMPLES" in os.environ else ":first-child"
+    controls = seen.page.locator(f".operation-tag-content > span{each} .opblock-summary-control")
     expect(controls.first).to_be_visible()
     for number in range(controls.count()):
         controls.nth(number).click()

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
     pytest.mark.xdist_group("faults"),
 ]
-KILLS = int(os.environ.get("DANLU_KILLS", "15"))
+KILLS = int(os.environ.get("DANLU_KILLS", "10"))
 VICTIMS = (*ROLES, "all")
 # One kill for every so many jobs is what a job of this length meets a few times.
 RECIPE = {

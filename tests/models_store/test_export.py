@@ -17,6 +17,7 @@ from models_store.manifest import Manifest
 from models_store.preprocess import to_input
 from problems import Problem
 
+pytestmark = pytest.mark.xdist_group("export")  # what they share is made once
 _NORMALIZE = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 # A network of one's own with each kind of layer that the others have not.
 _OWN = {

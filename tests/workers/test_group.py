@@ -13,7 +13,10 @@ from workers.batches import Batch
 from workers.group import Group
 from workers.losses import Loss
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no fork"),
+    pytest.mark.xdist_group("group"),  # what they share is made once
+]
 Found = dict[str, dict[str, Any]]
 
 

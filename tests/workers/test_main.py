@@ -15,7 +15,10 @@ from workers import __main__ as program
 
 NewWorker = Callable[..., Any]
 Until = Callable[..., Any]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc"),
+    pytest.mark.xdist_group("main"),  # what they share is made once
+]
 
 
 @pytest.fixture(scope="module")

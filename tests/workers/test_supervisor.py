@@ -22,7 +22,10 @@ from workers.claiming import MAX_WITHOUT_DEVICE
 
 NewWorker = Callable[..., Any]
 Until = Callable[..., Any]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc"),
+    pytest.mark.xdist_group("supervisor"),  # what they share is made once
+]
 # Never done before the test is, and few enough files.
 LONG = {"epochs": 100_000, "checkpoints": {"keep": 2}}
 
