@@ -252,7 +252,7 @@ class _Loop:
 
 def _give_back() -> None:
     """Free memory goes back to the system: glibc keeps what lies between what is in use, 30 to 50
-    MB where a hundred small models took turns. A few milliseconds.
+    MB after a loop of a hundred loads. A few milliseconds.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
