@@ -31,21 +31,22 @@ class Taker(Protocol):
 
 
 class Parts:
-    """Reads a form piece by piece. All methods raise `Unreadable`, and what the taker raises."""
+    """Reads a form piece by piece. All methods raise `Unreadable`, and what the taker raises.
+
+    No circle of objects: images would stay in memory until the garbage collector comes by.
+    """
 
     def __init__(self, boundary: bytes, taker: Taker) -> None:
-        self._taker = taker
-        self._header = self._value = self._disposition = b""
-        self._ended = False
+        self._form = form = _Form(taker)
         callbacks: Any = {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
+            "on_part_begin": form.begin,
+            "on_header_field": form.header_field,
+            "on_header_value": form.header_value,
+            "on_header_end": form.header_end,
+            "on_headers_finished": form.headers_finished,
+            "on_part_data": form.data,
             "on_part_end": taker.end,
-            "on_end": self._end,
+            "on_end": form.end,
         }
         try:
             self._parser = MultipartParser(boundary, callbacks)
@@ -61,31 +62,40 @@ class Parts:
 
     def finish(self) -> None:
         """To be called when there are no more."""
-        if not self._ended:
+        if not self._form.ended:
             raise Unreadable("it is cut off before its end")
 
-    def _begin(self) -> None:
+
+class _Form:
+    """What the parser calls."""
+
+    def __init__(self, taker: Taker) -> None:
+        self.ended = False
+        self._taker = taker
+        self._header = self._value = self._disposition = b""
+
+    def begin(self) -> None:
         self._disposition = b""
 
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
+    def header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
 
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
+    def header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def _header_end(self) -> None:
+    def header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._disposition = self._value
         self._header = self._value = b""
 
-    def _headers_finished(self) -> None:
+    def headers_finished(self) -> None:
         self._taker.begin(*_remembered(_names, self._disposition))
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def data(self, data: bytes, start: int, end: int) -> None:
         self._taker.take(data[start:end])
 
-    def _end(self) -> None:
-        self._ended = True
+    def end(self) -> None:
+        self.ended = True
 
 
 def boundary_of(content_type: str | None) -> bytes:

@@ -1,5 +1,9 @@
 """Parts of a form, however it is cut into pieces, and what is no form."""
 
+import contextlib
+import gc
+import weakref
+
 import pytest
 
 from app.parts import Parts, Unreadable, boundary_of
@@ -81,3 +85,19 @@ def test_boundaries(kind, boundary):
 def test_a_boundary_that_is_too_long():
     with pytest.raises(Unreadable):
         Parts(b"x" * 2000, Taker())
+
+
+@pytest.mark.parametrize("body", [BODY, BODY[:-20], b"nonsense"], ids=["whole", "half", "none"])
+def test_what_was_taken_goes_at_once(body):
+    """A garbage collector that comes by seldom would leave gigabytes of images behind."""
+    gc.disable()
+    try:
+        taker = Taker()
+        seen = weakref.ref(taker)
+        parts = Parts(b"b", taker)
+        with contextlib.suppress(Unreadable):
+            parts.feed(body)
+        del taker, parts
+        assert seen() is None
+    finally:
+        gc.enable()
