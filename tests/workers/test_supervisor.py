@@ -132,7 +132,7 @@ def test_jobs_run_one_after_another_to_their_ends(worker: Any, until: Until) -> 
     for checkpoint_id in saved(worker, first):
         assert (worker.home / "checkpoints" / checkpoint_id / "manifest.json").is_file()
     assert "epoch 2/2: train loss" in (worker.home / "runs" / first / "log.txt").read_text()
-    assert f"{first} succeeded" in worker.log()
+    until(lambda: f"{first} succeeded" in worker.log())
 
 
 def test_a_job_at_work_is_shown_with_its_process(
@@ -263,7 +263,7 @@ def test_a_job_that_cannot_write_how_it_ended_met_a_full_disk(
     job = until(lambda: ended(worker, job_id))
 
     assert (job.state, job.error["code"]) == (State.failed, "disk_full")
-    assert f"{job_id} failed, exit code {processes.UNWRITTEN}" in worker.log()
+    until(lambda: f"{job_id} failed, exit code {processes.UNWRITTEN}" in worker.log())
 
 
 def test_what_shares_the_batches_of_a_job_ends_with_it_and_it_with_that(
