@@ -44,8 +44,11 @@ def main() -> int:
 
 def _supervise(settings: Settings) -> None:
     # Imported late: a second worker hears at once that it is not wanted.
-    from database import engine
     from workers import processes
+
+    if settings.parent_fd is not None:  # what is imported next takes a second
+        processes.end_when_parent_does(settings.parent_fd)
+    from database import engine
     from workers.supervisor import Supervisor
 
     _prepare_forkserver()
@@ -54,8 +57,6 @@ def _supervise(settings: Settings) -> None:
     supervisor = Supervisor(settings, engine.connect(settings.database))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
-    if settings.parent_fd is not None:
-        processes.end_when_parent_does(settings.parent_fd)
     supervisor.run()
 
 

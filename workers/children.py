@@ -84,20 +84,27 @@ class Launcher:
 
     def __init__(self, settings: Settings) -> None:
         self._context: Any = multiprocessing.get_context(_start_method(settings))
+        self.is_waiting = False  # for a forkserver, which may have to import torch first
 
     def start(
         self, target: Callable[..., object], *given: object
     ) -> tuple[BaseProcess, Connection]:
         """A process that does `target` to what is given and its end of a pipe; and the other end.
 
-        Raises `EOFError`, `ConnectionError` when the forkserver died just then.
+        Raises `EOFError`, `ConnectionError` when the forkserver died just then. What a signal
+        handler raises while it `is_waiting` leaves no process behind.
         """
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=target, args=(*given, theirs))
         try:
+            self.is_waiting = True
             process.start()
+            self.is_waiting = False
         except BaseException:
+            self.is_waiting = False
             ours.close()
+            if process.pid is not None:
+                kill(process)
             raise
         finally:
             theirs.close()

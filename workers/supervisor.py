@@ -24,7 +24,7 @@ from problems import Problem
 from settings import Settings
 from workers import processes, standby, task
 from workers.aftermath import Aftermath
-from workers.children import Child, Launcher
+from workers.children import Child, Launcher, kill
 from workers.claiming import Claimed, Claims
 from workers.pool import Need, Pool
 from workers.presence import Presence
@@ -66,11 +66,11 @@ class Supervisor:
         self._housekept = self._watched = 0.0
 
     def stop(self) -> None:
-        """Ends the loop soon; fit for a signal handler, which it leaves by SystemExit at first:
-        while the forkserver still imports torch nothing runs that would have to be given back.
+        """Ends the loop soon; fit for a signal handler, which it leaves by SystemExit at first, and
+        whenever a child waits for a forkserver, which may import torch for seconds.
         """
         self._stopping = True
-        if not self._ready:
+        if not self._ready or self._launcher.is_waiting:
             sys.exit(0)
 
     def run(self) -> None:
@@ -85,10 +85,11 @@ class Supervisor:
         log.info("ready: %s", ", ".join(found * self._settings.jobs_per_device))
         pause = BUSY_SECONDS
         try:
-            while not self._stopping:
-                busy = self._turn()
-                pause = BUSY_SECONDS if busy else min(pause * 1.2, IDLE_SECONDS)
-                self._wait(pause)
+            with contextlib.suppress(SystemExit):  # of `stop`
+                while not self._stopping:
+                    busy = self._turn()
+                    pause = BUSY_SECONDS if busy else min(pause * 1.2, IDLE_SECONDS)
+                    self._wait(pause)
         finally:  # also after an error: Python would wait for the children until they are done
             self._stop_children()
         self._presence.forget_all()
@@ -128,10 +129,12 @@ class Supervisor:
         self._standby.leave(devices)
         try:
             process, channel = waited or self._launcher.start(task.work, given, self._host)
-        except (EOFError, ConnectionError) as error:  # the forkserver died just then
-            log.error("no process for %s: %s", fence.job_id, error or type(error).__name__)
+        except (EOFError, ConnectionError, SystemExit) as error:  # the forkserver died, or `stop`
             self._pool.give_back(devices)
             self._aftermath.release(fence)
+            if isinstance(error, SystemExit):
+                raise
+            log.error("no process for %s: %s", fence.job_id, error or type(error).__name__)
             time.sleep(TROUBLE_SECONDS)
             return
         now = time.monotonic()
@@ -165,15 +168,17 @@ class Supervisor:
     # -- devices ---------------------------------------------------------------------------
 
     def _probe(self) -> tuple[list[str], int]:
-        """The devices of this machine and its cores, asked in a child; also warms the forkserver up
-        and sweeps the store.
-        """
+        """Devices of this machine and its cores; also warms the forkserver up, sweeps the store."""
         with self._sessions() as session:
             known = checkpoints.ids_of_all(session)
         process, channel = self._launcher.start(task.probe, self._settings.checkpoints, known)
-        with channel:
-            found, cores, parent = channel.recv()
-        process.join()
+        try:
+            with channel:
+                found, cores, parent = channel.recv()
+            process.join()
+        except BaseException:  # Python would wait for it before it ends
+            kill(process)
+            raise
         self._forkserver = parent if parent != os.getpid() else None
         return list(found), int(cores)
 

@@ -1,6 +1,8 @@
 """A supervisor's children played by threads: what is rare, or a race with real ones."""
 
 import itertools
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -186,3 +188,8 @@ def reasons(stage: Stage, job_id: str) -> list[str]:
     with stage.sessions() as session:
         told = events.since(session, 0, job_id=job_id, limit=1000)
     return [one.data["reason"] for one in told if "reason" in one.data]
+
+
+def never(*_: object) -> None:
+    """What a child does that does not answer: it can be told nothing but SIGKILL."""
+    os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -28,6 +29,39 @@ def worker(new_worker: NewWorker, until: Until) -> Any:
     worker.start()
     until(lambda: worker.pid("forkserver"), seconds=90)
     return worker
+
+
+# Its child stops itself in place of asking; it must be a function that the child finds too.
+ASKS_FOR_EVER = """
+import sys
+from tests.workers.stage import never
+from workers import __main__, task
+task.probe = never
+sys.exit(__main__.main())
+"""
+
+
+def forkservers(worker: Any) -> list[int]:
+    """The living forkservers of a worker, not what was forked from them."""
+    return [pid for pid in children(worker.process.pid) if "forkserver import main" in said(pid)]
+
+
+def has_child(pids: list[int]) -> bool:
+    return any(children(pid) for pid in pids)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def said(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def has_torch(pid: int) -> bool:
@@ -115,3 +149,44 @@ def test_a_worker_ends_with_the_pipe_of_danlu_serve(new_worker: NewWorker, until
     assert worker.pid("supervisor") is None
     assert worker.pid("forkserver") is None
     assert worker.pid("child") is None
+
+
+def test_a_worker_ends_while_a_new_forkserver_still_imports_torch(
+    new_worker: NewWorker, until: Until
+) -> None:
+    worker = new_worker()
+    reading, writing = os.pipe()
+    worker.start(pass_fds=(reading,), DANLU_PARENT_FD=str(reading))
+    os.close(reading)
+    until(lambda: "ready" in worker.log(), seconds=90)
+    [first] = forkservers(worker)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: first not in forkservers(worker))
+
+    job_id = worker.submit()
+    [second] = until(lambda: forkservers(worker))
+    os.kill(second, signal.SIGSTOP)  # as good as busy with an import, for ever
+    os.close(writing)
+
+    assert worker.process.wait(10) == 0
+    os.kill(second, signal.SIGCONT)  # it may not even have been tied to its worker yet
+    until(lambda: not worker.pids(), seconds=10)
+    job = worker.job(job_id)
+    assert (job.state, job.losses) == ("queued", 0)
+    assert worker.pid("supervisor") is None
+
+
+def test_a_worker_ends_while_it_still_asks_what_devices_there_are(
+    new_worker: NewWorker, until: Until
+) -> None:
+    worker = new_worker()
+    reading, writing = os.pipe()
+    worker.start(pass_fds=(reading,), program=ASKS_FOR_EVER, DANLU_PARENT_FD=str(reading))
+    os.close(reading)
+    until(lambda: has_child(forkservers(worker)), seconds=90)
+
+    os.close(writing)
+
+    assert worker.process.wait(10) == 0
+    for pid in worker.pids():  # what was stopped before the worker knew of it
+        os.kill(pid, signal.SIGKILL)
