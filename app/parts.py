@@ -11,6 +11,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 Header = TypeVar("Header", bytes, str)
 Value = TypeVar("Value")
 _SHORT = 300  # bytes of a header that is remembered
+_SMALL = 65_536  # bytes of a form that is looked at as a whole
+_BOUNDARY = 70  # bytes of the longest boundary that RFC 2046 allows
 
 
 class Unreadable(Exception):
@@ -33,37 +35,47 @@ class Taker(Protocol):
 class Parts:
     """Reads a form piece by piece. All methods raise `Unreadable`, and what the taker raises.
 
-    No circle of objects: images would stay in memory until the garbage collector comes by.
+    A form of one part that comes in one piece, as most images do, is taken as it is: the parser
+    needs longer for it than a small network. No circle of objects: images would stay in memory
+    until the garbage collector comes by.
     """
 
     def __init__(self, boundary: bytes, taker: Taker) -> None:
-        self._form = form = _Form(taker)
-        callbacks: Any = {
-            "on_part_begin": form.begin,
-            "on_header_field": form.header_field,
-            "on_header_value": form.header_value,
-            "on_header_end": form.header_end,
-            "on_headers_finished": form.headers_finished,
-            "on_part_data": form.data,
-            "on_part_end": taker.end,
-            "on_end": form.end,
-        }
-        try:
-            self._parser = MultipartParser(boundary, callbacks)
-        except FormParserError as error:
-            raise Unreadable(str(error)) from error
+        self._boundary = boundary
+        self._taker = taker
+        self._form = _Form(taker)
+        self._parser: MultipartParser | None = None
 
     def feed(self, piece: bytes) -> None:
         """The next bytes of the body."""
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise Unreadable(str(error)) from error
+        if self._parser is None:
+            if self._form.ended or self._takes_whole(piece):
+                return
+            self._parser = _parser(self._boundary, self._form)
+        _write(self._parser, piece)
 
     def finish(self) -> None:
         """To be called when there are no more."""
         if not self._form.ended:
             raise Unreadable("it is cut off before its end")
+
+    def _takes_whole(self, piece: bytes) -> bool:
+        """Whether the piece was a whole form of one part, which the taker has now."""
+        is_usual = 0 < len(self._boundary) <= _BOUNDARY and len(piece) <= _SMALL
+        delimiter = b"--" + self._boundary
+        if not is_usual or not piece.startswith(delimiter + b"\r\n"):
+            return False
+        head, _, rest = piece[len(delimiter) + 2 :].partition(b"\r\n\r\n")
+        data, _, end = rest.partition(b"\r\n" + delimiter)
+        part = _only_part(head) if end in (b"--\r\n", b"--") and len(head) <= _SHORT else None
+        if part is None:
+            return False
+        self._taker.begin(*part)
+        if data:
+            self._taker.take(data)
+        self._taker.end()
+        self._form.ended = True
+        return True
 
 
 class _Form:
@@ -71,7 +83,7 @@ class _Form:
 
     def __init__(self, taker: Taker) -> None:
         self.ended = False
-        self._taker = taker
+        self.taker = taker
         self._header = self._value = self._disposition = b""
 
     def begin(self) -> None:
@@ -89,13 +101,69 @@ class _Form:
         self._header = self._value = b""
 
     def headers_finished(self) -> None:
-        self._taker.begin(*_remembered(_names, self._disposition))
+        self.taker.begin(*_remembered(_names, self._disposition))
 
     def data(self, data: bytes, start: int, end: int) -> None:
-        self._taker.take(data[start:end])
+        self.taker.take(data[start:end])
 
     def end(self) -> None:
         self.ended = True
+
+
+class _Heads:
+    """A taker of forms without data."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str | None]] = []
+        self.has_data = False
+
+    def begin(self, name: str, filename: str | None) -> None:
+        self.found.append((name, filename))
+
+    def take(self, _data: bytes) -> None:
+        self.has_data = True
+
+    def end(self) -> None:
+        pass
+
+
+def _parser(boundary: bytes, form: _Form) -> MultipartParser:
+    callbacks: Any = {
+        "on_part_begin": form.begin,
+        "on_header_field": form.header_field,
+        "on_header_value": form.header_value,
+        "on_header_end": form.header_end,
+        "on_headers_finished": form.headers_finished,
+        "on_part_data": form.data,
+        "on_part_end": form.taker.end,
+        "on_end": form.end,
+    }
+    try:
+        return MultipartParser(boundary, callbacks)
+    except FormParserError as error:
+        raise Unreadable(str(error)) from error
+
+
+def _write(parser: MultipartParser, piece: bytes) -> None:
+    try:
+        parser.write(piece)
+    except FormParserError as error:
+        raise Unreadable(str(error)) from error
+
+
+@lru_cache(maxsize=1000)
+def _only_part(head: bytes) -> tuple[str, str | None] | None:
+    """The names of a part that has this head, as the parser reads them; None where it reads
+    anything else out of it, or nothing.
+    """
+    heads = _Heads()
+    form = _Form(heads)
+    try:
+        _write(_parser(b"b", form), b"--b\r\n" + head + b"\r\n\r\n\r\n--b--")
+    except Unreadable:
+        return None
+    is_one = form.ended and len(heads.found) == 1 and not heads.has_data
+    return heads.found[0] if is_one else None
 
 
 def boundary_of(content_type: str | None) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from images import opening, pixels
+from images import opening, ordinary, pixels
 
 # Border brightness further away than this from the training images' means a negative.
 _INVERTED_BEYOND = 0.5
@@ -57,11 +57,18 @@ def decode(
     JPEG takes is saved. Raises `Problem` alone: `empty_file`, `not_an_image`, `truncated_image`,
     `unsupported_format`, `image_too_large`.
     """
+    looked = look_at_border or invert is not None
+    ready = ordinary.decode(data, size=size, channels=channels)
+    if ready is not None:
+        mean, spread = border(ready) if looked else (math.nan, math.nan)
+        inverted = _is_negative(mean, invert)
+        height, width, _ = ready.shape
+        ready = 255 - ready if inverted else ready
+        return Decoded(ready, width, height, 1, mean, spread, inverted)
     opened = opening.read(data, at_least=size)
     image = opened.image
-    looked = look_at_border or invert is not None
     mean, spread = _brightness(image) if looked else (math.nan, math.nan)
-    inverted = invert is not None and abs(mean - invert.border) > _INVERTED_BEYOND
+    inverted = _is_negative(mean, invert)
     if inverted:
         image = ImageOps.invert(image)
     return Decoded(
@@ -86,6 +93,10 @@ def resize(array: NDArray[np.uint8], size: tuple[int, int], channels: int) -> ND
 def border(array: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean and standard deviation, 0..1, of the luminance of the outermost pixels of (H, W, C)."""
     return _brightness(_image(array))
+
+
+def _is_negative(border: float, rule: InvertRule | None) -> bool:
+    return rule is not None and abs(border - rule.border) > _INVERTED_BEYOND
 
 
 def _image(array: NDArray[np.uint8]) -> Image.Image:

@@ -67,6 +67,59 @@ def test_what_is_no_form(body, said):
         read(body)
 
 
+ALONE = (
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n'
+    b"Content-Type: image/png\r\n\r\n%s\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"\r\n", b"\r\n--", b"\r\n--a", b"--b--\r\n", bytes(9000)]
+)
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"and more"])
+def test_a_form_of_one_part_is_the_same_in_one_piece(data, end):
+    body = (ALONE % data).removesuffix(b"\r\n") + end
+    whole, cut = read(body, len(body)), read(body, 50)
+    assert whole.parts == cut.parts == [("file", "a.png", data)]
+    assert whole.whole == cut.whole == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "instead"),
+    [
+        (b"form-data; name", b"form-data; nome"),
+        (b"Content-Disposition", b"Content Disposition"),
+        (b"\r\nContent-Type: image/png", b"\r\n\r\nContent-Type: image/png"),
+        (b"Content-Type: image/png", b"nothing"),
+        (b"Content-Type: image/png", b"\r\n"),
+        (b"--b--", b"--b-"),
+        (b"--b--", b"--c--"),
+        (b"\r\n--b--", b"--b--"),
+        (b"--b\r\n", b"--b \r\n"),
+        (b"--b\r\n", b"--b\r\n\r\n"),
+    ],
+)
+def test_an_odd_form_of_one_part_is_the_same_in_one_piece(place, instead):
+    body = (ALONE % b"x").replace(place, instead, 1)
+    assert outcome(body, len(body)) == outcome(body, 50)
+
+
+def outcome(body: bytes, step: int) -> object:
+    try:
+        return read(body, step).parts
+    except Unreadable:
+        return "unreadable"
+
+
+def test_what_follows_a_form_is_nobodys():
+    taker = Taker()
+    parts = Parts(b"b", taker)
+    for piece in (ALONE % b"x", ALONE % b"y"):
+        parts.feed(piece)
+    parts.finish()
+    assert taker.parts == [("file", "a.png", b"x")]
+
+
 @pytest.mark.parametrize(
     ("kind", "boundary"),
     [
@@ -84,7 +137,7 @@ def test_boundaries(kind, boundary):
 
 def test_a_boundary_that_is_too_long():
     with pytest.raises(Unreadable):
-        Parts(b"x" * 2000, Taker())
+        Parts(b"x" * 2000, Taker()).feed(b"--")
 
 
 @pytest.mark.parametrize("body", [BODY, BODY[:-20], b"nonsense"], ids=["whole", "half", "none"])
