@@ -17,6 +17,7 @@ _BASELINE, _SCAN = 0xC0, 0xDA
 # Huffman and quantization tables, restart interval, comment (ITU-T T.81, table B.1). Nothing here
 # turns an image, changes its colours, or holds another one.
 _HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xFE})
+_MOST_SEGMENTS = 64  # files of encoders have a dozen
 _COLOURS = {1: "GRAY", 3: "RGB"}
 
 
@@ -36,7 +37,9 @@ def _shape(data: bytes) -> tuple[int, int, int] | None:
     """Height, width and components where nothing but tables lies before one scan of them all."""
     at, shape = _FIRST_SEGMENT, None
     with contextlib.suppress(IndexError):
-        while data[at] == 0xFF:
+        for _ in range(_MOST_SEGMENTS):
+            if data[at] != 0xFF:
+                break
             kind = data[at + 1]
             if kind == _BASELINE and data[at + 4] == 8:  # bits
                 height = data[at + 5] << 8 | data[at + 6]

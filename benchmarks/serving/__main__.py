@@ -10,8 +10,8 @@ timed. Exit code 1 if a promise is not kept. Wants the machine for itself.
 
 `small` and `large` are an image of 958 bytes and one of 100 kB on `cifar10_net`, `resnet18` is one
 of 15 kB on ResNet-18 at 224 pixels; with `-training` the same while a job trains beside it.
-`overload`: 512 connections for half a minute; `hundred`: as many checkpoints under a small budget;
-`memory`: of each process, and /healthz while models are loaded.
+`overload`: 512 connections for half a minute, in each round; `hundred`: as many checkpoints under
+a small budget; `memory`: of each process, and /healthz while models are loaded.
 
 What is measured stays in the folder `--work`, so that parts may be run by themselves, and with
 `--more` rounds or other numbers of connections are added to those that are there; `--page` renews

@@ -65,6 +65,9 @@ def test_rare_subsamplings_too(subsampling: str) -> None:
     assert np.array_equal(found, by_pillow(data, (40, 56), 3))
 
 
+COMMENTS = b"\xff\xfe\x00\x02" * 100 + b"\xff\xdb"
+
+
 def exif(write: Any) -> bytes:
     data = Image.Exif()
     data[0x0112] = 6
@@ -87,11 +90,12 @@ def cmyk(write: Any) -> bytes:
         lambda write: jpeg(write, picture(32, 32, 3))[:20],
         lambda write: jpeg(write, picture(32, 32, 1)),
         lambda write: jpeg(write, picture(32, 31, 3)),
+        lambda write: jpeg(write, picture(32, 32, 3)).replace(b"\xff\xdb", COMMENTS, 1),
         lambda write: write.pillow(picture(32, 32, 3), "PNG"),
         lambda _: b"",
     ],
     ids=["turned", "cmyk", "progressive", "profile", "cut", "headless", "head", "grey", "narrow",
-         "png", "empty"],
+         "comments", "png", "empty"],
 )  # fmt: skip
 def test_everything_else_is_left_to_pillow(make: Any, write: Any) -> None:
     assert ordinary.decode(make(write), size=(32, 32), channels=3) is None
