@@ -55,8 +55,14 @@ def _supervise(settings: Settings) -> None:
     engine.migrate(settings.database)
     engine.refuse_other_machines(settings.database)
     supervisor = Supervisor(settings, engine.connect(settings.database))
+
+    def stop(*_: object) -> None:
+        supervisor.stop()
+        if supervisor.waits:
+            sys.exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
+        signal.signal(number, stop)
     supervisor.run()
 
 

@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import time
 from multiprocessing import connection
 from typing import Any
@@ -66,12 +65,13 @@ class Supervisor:
         self._housekept = self._watched = 0.0
 
     def stop(self) -> None:
-        """Ends the loop soon; fit for a signal handler, which it leaves by SystemExit at first, and
-        whenever a child waits for a forkserver, which may import torch for seconds.
-        """
+        """Ends the loop soon. From any thread, or a signal handler."""
         self._stopping = True
-        if not self._ready or self._launcher.is_waiting:
-            sys.exit(0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it looks at nothing while a forkserver imports torch; a SystemExit ends that."""
+        return not self._ready or self._launcher.is_waiting
 
     def run(self) -> None:
         """Claims and watches until `stop`, then gives the running jobs back to the queue."""
@@ -85,7 +85,7 @@ class Supervisor:
         log.info("ready: %s", ", ".join(found * self._settings.jobs_per_device))
         pause = BUSY_SECONDS
         try:
-            with contextlib.suppress(SystemExit):  # of `stop`
+            with contextlib.suppress(SystemExit):  # while it `waits`
                 while not self._stopping:
                     busy = self._turn()
                     pause = BUSY_SECONDS if busy else min(pause * 1.2, IDLE_SECONDS)
@@ -129,7 +129,7 @@ class Supervisor:
         self._standby.leave(devices)
         try:
             process, channel = waited or self._launcher.start(task.work, given, self._host)
-        except (EOFError, ConnectionError, SystemExit) as error:  # the forkserver died, or `stop`
+        except (EOFError, ConnectionError, SystemExit) as error:  # the forkserver died, or we end
             self._pool.give_back(devices)
             self._aftermath.release(fence)
             if isinstance(error, SystemExit):

@@ -19,7 +19,6 @@ from sqlalchemy import Engine, event
 from database import jobs
 from database.jobs import State
 from problems import Problem
-from settings import Settings
 from tests.workers.stage import (
     Process,
     Stage,
@@ -285,10 +284,29 @@ def test_an_error_of_its_own_gives_the_jobs_back(
     assert (stage.state(job_id), stage.job(job_id).attempt) == (State.queued, 1)
 
 
-def test_a_stop_before_there_is_anything_to_stop_leaves_at_once(
-    stage: Stage, engine: Engine, url: str, tmp_path: Path
+def test_it_waits_until_it_is_ready_and_while_a_child_comes_up(
+    stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Supervisor(Settings(home=tmp_path, database_url=url), engine)
+    made, began = Supervisor.__init__, Process.start
+    ours: list[Supervisor] = []
+    seen: list[bool] = []
 
-    with pytest.raises(SystemExit):
-        one.stop()
+    def make(one: Supervisor, *given: Any, **named: Any) -> None:
+        made(one, *given, **named)
+        ours.append(one)
+        seen.append(one.waits)
+
+    def begin(process: Process) -> None:
+        seen.append(ours[0].waits)
+        began(process)
+
+    monkeypatch.setattr(Supervisor, "__init__", make)
+    monkeypatch.setattr(Process, "start", begin)
+    errors = run()
+    until(lambda: not ours[0].waits)
+    job_id = stage.submit("train", at_once)
+    until(lambda: stage.state(job_id) == State.succeeded)
+    until(lambda: not ours[0].waits)
+
+    assert seen == [True, True, True]  # made, asked what there is, given a job
+    assert errors == []
