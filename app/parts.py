@@ -42,7 +42,6 @@ class Parts:
 
     def __init__(self, boundary: bytes, taker: Taker) -> None:
         self._boundary = boundary
-        self._taker = taker
         self._form = _Form(taker)
         self._parser: MultipartParser | None = None
 
@@ -70,10 +69,11 @@ class Parts:
         part = _only_part(head) if end in (b"--\r\n", b"--") and len(head) <= _SHORT else None
         if part is None:
             return False
-        self._taker.begin(*part)
+        taker = self._form.taker
+        taker.begin(*part)
         if data:
-            self._taker.take(data)
-        self._taker.end()
+            taker.take(data)
+        taker.end()
         self._form.ended = True
         return True
 
