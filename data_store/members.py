@@ -3,19 +3,16 @@
 Knows nothing of what is done. It ends with the process that started it.
 """
 
-import ctypes
 import os
-import signal
 import sys
 from multiprocessing.connection import Connection
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from data_store import leash
 
 
 def main() -> None:
     """Answers over the standard input, a socket, until nobody asks any more."""
-    if sys.platform == "linux":  # it would hear of the end only between two lists
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    leash.tie()  # it would hear of the end only between two lists
     asked = Connection(os.dup(0))
     try:
         work = asked.recv()

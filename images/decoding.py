@@ -53,7 +53,7 @@ def decode(
 
     `channels` is 1 (luminance) or 3 (RGB). The whole image is resized, without keeping its aspect;
     a large JPEG is decoded at a fraction of its size first, so pixels depend on `size` and on
-    nothing else. Without `look_at_border`, where no rule needs it, a third of the time that a small
+    nothing else. Without `look_at_border`, where no rule needs it, most of the time that a small
     JPEG takes is saved. Raises `Problem` alone: `empty_file`, `not_an_image`, `truncated_image`,
     `unsupported_format`, `image_too_large`.
     """

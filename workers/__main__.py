@@ -6,7 +6,6 @@ The composition root of the worker. Stops on SIGTERM, on Ctrl-C, and when `danlu
 import contextlib
 import fcntl
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from data_store import leash
 from problems import Problem
 from settings import Settings, what_is_wrong
 from settings.logs import log_to_stderr
@@ -77,7 +77,7 @@ def _prepare_forkserver() -> None:
     if "OMP_WAIT_POLICY" not in variables:
         variables["OMP_WAIT_POLICY"] = "passive"
         variables.setdefault("GOMP_SPINCOUNT", "2000")
-    multiprocessing.set_forkserver_preload(["workers.leash", "workers.child"])
+    leash.preload("workers.child")
 
 
 @contextlib.contextmanager

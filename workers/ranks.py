@@ -15,7 +15,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from workers import leash
+from data_store import leash
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,9 @@ import multiprocessing
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Self, cast
 
@@ -17,10 +19,12 @@ import anyio.to_thread
 
 from app.inference.entry import Plan, work
 from app.inference.messages import Reader, pack
+from data_store import leash
 
 log = logging.getLogger(__name__)
 
 Method = Literal["forkserver", "spawn"]
+_PRELOADED = "app.inference.process"
 Heard = Callable[[dict[str, Any], bytes], None]
 
 
@@ -43,6 +47,7 @@ class Link(asyncio.Protocol):
 
         Raises `OSError` when the system has no room for it.
         """
+        _prepare(method)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -112,13 +117,25 @@ def start_method(wanted: Literal["auto", "forkserver", "spawn"]) -> Method:
 
 def _started(method: Method, channel: socket.socket, plan: Plan) -> BaseProcess:
     """Waits until the process has begun: for seconds where torch has to be imported first."""
-    _spin_briefly()
     context: Any = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["app.inference.process"])
     process: BaseProcess = context.Process(target=work, args=(channel, plan), daemon=True)
     process.start()
     return process
+
+
+def _prepare(method: Method) -> None:
+    """Before the threads of a pool are asked to start a process: a forkserver ends with the thread
+    that has started it. The main one stays; where the server itself is in another, as in tests, it
+    is not tied.
+    """
+    _spin_briefly()
+    if method != "forkserver":
+        return
+    if threading.current_thread() is threading.main_thread():
+        leash.preload(_PRELOADED)
+    else:
+        multiprocessing.set_forkserver_preload([_PRELOADED])
+    forkserver.ensure_running()
 
 
 def _spin_briefly() -> None:

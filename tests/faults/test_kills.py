@@ -87,7 +87,7 @@ def strike(service: Service, chance: random.Random) -> None:
 
 
 def nothing_left(service: Service) -> None:
-    deadline = time.monotonic() + 20  # the forkserver of a server first ends what it imports
+    deadline = time.monotonic() + 5
     while any(service.pids().values()):
         assert time.monotonic() < deadline, service.pids()
         time.sleep(0.05)

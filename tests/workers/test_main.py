@@ -41,6 +41,14 @@ sys.exit(__main__.main())
 """
 
 
+def started(worker: Any, **how: Any) -> int:
+    """Starts a worker; what it holds of its parent is a pipe, whose other end this is."""
+    reading, writing = os.pipe()
+    worker.start(pass_fds=(reading,), DANLU_PARENT_FD=str(reading), **how)
+    os.close(reading)
+    return writing
+
+
 def forkservers(worker: Any) -> list[int]:
     """The living forkservers of a worker, not what was forked from them."""
     return [pid for pid in children(worker.process.pid) if "forkserver import main" in said(pid)]
@@ -131,15 +139,13 @@ def test_a_database_of_a_newer_danlu_is_left_as_it_is(new_worker: NewWorker) -> 
 def test_a_worker_ends_with_the_pipe_of_danlu_serve(new_worker: NewWorker, until: Until) -> None:
     worker = new_worker()
     (worker.home / "danlu.sqlite3").unlink()  # it makes its own
-    reading, writing = os.pipe()
-    worker.start(pass_fds=(reading,), DANLU_PARENT_FD=str(reading))
-    os.close(reading)
+    parent = started(worker)
     until(lambda: "ready" in worker.log(), seconds=90)
     job_id = worker.submit()
     while worker.job(job_id).state == "queued":
         time.sleep(0.005)
 
-    os.close(writing)
+    os.close(parent)
     assert worker.process.wait(10) == 0
 
     until(lambda: not worker.pids(), seconds=10)
@@ -155,9 +161,7 @@ def test_a_worker_ends_while_a_new_forkserver_still_imports_torch(
     new_worker: NewWorker, until: Until
 ) -> None:
     worker = new_worker()
-    reading, writing = os.pipe()
-    worker.start(pass_fds=(reading,), DANLU_PARENT_FD=str(reading))
-    os.close(reading)
+    parent = started(worker)
     until(lambda: "ready" in worker.log(), seconds=90)
     [first] = forkservers(worker)
     os.kill(first, signal.SIGKILL)
@@ -166,7 +170,7 @@ def test_a_worker_ends_while_a_new_forkserver_still_imports_torch(
     job_id = worker.submit()
     [second] = until(lambda: forkservers(worker))
     os.kill(second, signal.SIGSTOP)  # as good as busy with an import, for ever
-    os.close(writing)
+    os.close(parent)
 
     assert worker.process.wait(10) == 0
     os.kill(second, signal.SIGCONT)  # it may not even have been tied to its worker yet
@@ -180,12 +184,10 @@ def test_a_worker_ends_while_it_still_asks_what_devices_there_are(
     new_worker: NewWorker, until: Until
 ) -> None:
     worker = new_worker()
-    reading, writing = os.pipe()
-    worker.start(pass_fds=(reading,), program=ASKS_FOR_EVER, DANLU_PARENT_FD=str(reading))
-    os.close(reading)
+    parent = started(worker, program=ASKS_FOR_EVER)
     until(lambda: has_child(forkservers(worker)), seconds=90)
 
-    os.close(writing)
+    os.close(parent)
 
     assert worker.process.wait(10) == 0
     for pid in worker.pids():  # what was stopped before the worker knew of it

@@ -3,13 +3,16 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from app.inference.entry import Plan
 from app.inference.link import Link, start_method
+from workers.processes import is_running
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
@@ -71,3 +74,35 @@ def test_one_that_hangs_is_ended_when_we_close(tmp_path):
 def test_ways_to_start():
     assert start_method("spawn") == "spawn"
     assert start_method("auto") == ("forkserver" if sys.platform == "linux" else "spawn")
+
+
+STARTS = """
+import asyncio
+from pathlib import Path
+from app.inference.entry import Plan
+from app.inference.link import Link
+plan = Plan(Path(), "cpu", "fp32", threads=1, cores=1, log_level="info")
+nobody = {"heard": lambda *_: None, "ended": lambda: None}
+asyncio.run(Link.start(plan, "forkserver", **nobody))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are no forkservers elsewhere")
+def test_a_forkserver_that_still_imports_torch_ends_with_its_server() -> None:
+    deadline = time.monotonic() + 60
+    with subprocess.Popen([sys.executable, "-P", "-c", STARTS]) as server:
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+        found: list[int] = []
+        while not found:  # what ties it is the first that it imports, by way of ctypes
+            assert time.monotonic() < deadline
+            for pid in map(int, children.read_text().split()):
+                place = Path(f"/proc/{pid}")
+                is_one = "forkserver import main" in (place / "cmdline").read_text()
+                if is_one and "_ctypes" in (place / "maps").read_text():
+                    found.append(pid)
+        time.sleep(0.2)
+        os.kill(found[0], signal.SIGSTOP)  # as good as busy with an import, for ever
+        server.kill()
+    while is_running(found[0]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

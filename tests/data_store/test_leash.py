@@ -13,7 +13,8 @@ from workers import processes
 STARTS_A_FORKSERVER = """
 import multiprocessing, time
 from multiprocessing import forkserver
-multiprocessing.set_forkserver_preload(["workers.leash"])
+from data_store import leash
+leash.preload()
 context = multiprocessing.get_context("forkserver")
 child = context.Process(target=time.sleep, args=(0,))
 child.start()
