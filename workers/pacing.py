@@ -1,8 +1,9 @@
-"""How many threads a training on the CPU computes with: all, or as many as have a core to use.
+"""How a training on the CPU computes: with all threads, which spin while they wait for each other,
+or considerate of others, with as many as have a core to use, which sleep while they wait.
 
 The threads of a step wait for each other thousands of times a second. Where others want the cores
-too, one of them always waits for its core, and the rest for it: fewer threads are faster then. That
-is tried out now and then (docs/decisions/0049). Knows nothing of networks.
+too, one of them always waits for its core, and the rest for it. What is faster is tried out now and
+then (docs/decisions/0049, 0051). Knows nothing of networks.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from models_store.fields import Recipe
+from workers import spins
 from workers.batches import Batch
 from workers.steps import Run
 
@@ -23,16 +25,22 @@ _LEAST_PAUSE, _MOST_PAUSE = 4, 64  # windows between two tries
 
 
 def paced(step: Callable[[Batch], float], recipe: Recipe, run: Run) -> Callable[[Batch], float]:
-    """What does the same as `step`, by as many threads as is fastest just now.
+    """What does the same as `step`, in the way that is fastest just now.
 
-    In bf16 alone, and not where it is `deterministic`: with other threads the gradients of weights
-    are added up in another order.
+    The threads are fewer in bf16 alone, and not where it is `deterministic`: with other threads the
+    gradients of weights are added up in another order. There they only sleep.
     """
     threads = torch.get_num_threads()
     is_exact = recipe.deterministic or run.precision != "bf16"
-    if run.device.type != "cpu" or is_exact or run.group.size > 1 or threads == 1:
+    if run.device.type != "cpu" or run.group.size > 1 or threads == 1:
         return step
-    pace = Pace(threads, use=torch.set_num_threads)
+
+    def use(wanted: int) -> None:
+        spins.sleep_at_once(wanted < threads)
+        if not is_exact:
+            torch.set_num_threads(wanted)
+
+    pace = Pace(threads, use=use)
 
     def do(batch: Batch) -> float:
         began, computed = time.perf_counter(), time.process_time()
@@ -46,11 +54,12 @@ def paced(step: Callable[[Batch], float], recipe: Recipe, run: Run) -> Callable[
 
 @contextlib.contextmanager
 def all_afterwards() -> Iterator[None]:
-    """As many threads as before, whatever was changed meanwhile."""
+    """As many threads as before, which spin, whatever was changed meanwhile."""
     threads = torch.get_num_threads()
     try:
         yield
     finally:
+        spins.sleep_at_once(False)
         torch.set_num_threads(threads)
 
 
@@ -58,13 +67,13 @@ class Pace:
     """Tries fewer threads where all do not get to compute, and all again after a pause."""
 
     def __init__(self, threads: int, *, use: Callable[[int], object]) -> None:
-        """`use` is told the number of threads from now on."""
+        """`use` is told the number of threads from now on, whatever it makes of it."""
         self._all = self._threads = threads
         self._use = use
         self._images = 0
         self._seconds = self._computed = 0.0
         self._before: tuple[int, float] | None = None  # a try: threads and images a second
-        self._pause = self._left = _LEAST_PAUSE
+        self._pause, self._left = _LEAST_PAUSE, 1
 
     def tell(self, images: int, seconds: float, computed: float) -> None:
         """Of a step: in so many seconds all threads together have computed for so many."""

@@ -80,7 +80,7 @@ def _apart(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
     command += ["--evaluate"] if plan.evaluate else []
     variables = environment.variables()
     if name.partition(" ")[0] in ("danlu", "limit"):
-        variables |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000"}  # as the worker does
+        variables |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}  # as the worker does
     with (plan.work / "log").open("wb") as log:
         started = subprocess.Popen(
             command, env=variables, stdout=subprocess.PIPE, stderr=log, start_new_session=True

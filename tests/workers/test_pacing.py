@@ -95,16 +95,30 @@ def test_a_step_that_has_no_cores_is_tried_by_one_thread(
     assert seen == {1, 2}
 
 
-@pytest.mark.parametrize(
-    ("asked", "precision", "threads"),
-    [({}, "fp32", 2), ({"deterministic": True}, "bf16", 2), ({}, "bf16", 1)],
-)
-def test_what_is_to_be_the_same_each_time_has_its_threads(
-    recipe: MakeRecipe, asked: dict[str, Any], precision: Computed, threads: int
+@pytest.mark.parametrize(("asked", "precision"), [({}, "fp32"), ({"deterministic": True}, "bf16")])
+def test_what_is_to_be_the_same_each_time_has_its_threads_which_sleep_beside_others(
+    recipe: MakeRecipe,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    precision: Computed,
 ) -> None:
+    monkeypatch.setattr(pacing, "_WINDOW_SECONDS", 0.004)
+    told: list[bool] = []
+    monkeypatch.setattr(pacing.spins, "sleep_at_once", told.append)
     with pacing.all_afterwards():
-        torch.set_num_threads(threads)
-        assert pacing.paced(waiting, recipe(**asked), run(precision)) is waiting
+        torch.set_num_threads(2)
+        step = pacing.paced(waiting, recipe(**asked), run(precision))
+        for _ in range(60):
+            assert step(Batch(torch.arange(4))) == 0.5
+            assert torch.get_num_threads() == 2
+    assert True in told
+    assert told[-1] is False, "whoever computes next is alone until shown otherwise"
+
+
+def test_one_thread_waits_for_nobody(recipe: MakeRecipe) -> None:
+    with pacing.all_afterwards():
+        torch.set_num_threads(1)
+        assert pacing.paced(waiting, recipe(), run("bf16")) is waiting
 
 
 def test_there_are_as_many_threads_afterwards_as_before() -> None:
