@@ -28,11 +28,12 @@ def paced(step: Callable[[Batch], float], recipe: Recipe, run: Run) -> Callable[
     """What does the same as `step`, in the way that is fastest just now.
 
     The threads are fewer in bf16 alone, and not where it is `deterministic`: with other threads the
-    gradients of weights are added up in another order. There they only sleep.
+    gradients of weights are added up in another order. Nor among several devices, which wait for
+    each other. There they only sleep.
     """
     threads = torch.get_num_threads()
-    is_exact = recipe.deterministic or run.precision != "bf16"
-    if run.device.type != "cpu" or run.group.size > 1 or threads == 1:
+    is_exact = recipe.deterministic or run.precision != "bf16" or run.group.size > 1
+    if run.device.type != "cpu" or threads == 1:
         return step
 
     def use(wanted: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from models_store.fields import Computed, Recipe
 from workers import pacing
 from workers.batches import Batch
+from workers.group import Group
 from workers.pacing import Pace
 from workers.steps import Run
 
@@ -95,19 +96,24 @@ def test_a_step_that_has_no_cores_is_tried_by_one_thread(
     assert seen == {1, 2}
 
 
-@pytest.mark.parametrize(("asked", "precision"), [({}, "fp32"), ({"deterministic": True}, "bf16")])
+@pytest.mark.parametrize(
+    ("asked", "precision", "devices"),
+    [({}, "fp32", 1), ({"deterministic": True}, "bf16", 1), ({}, "bf16", 2)],
+)
 def test_what_is_to_be_the_same_each_time_has_its_threads_which_sleep_beside_others(
     recipe: MakeRecipe,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
     precision: Computed,
+    devices: int,
 ) -> None:
     monkeypatch.setattr(pacing, "_WINDOW_SECONDS", 0.004)
     told: list[bool] = []
     monkeypatch.setattr(pacing.spins, "sleep_at_once", told.append)
     with pacing.all_afterwards():
         torch.set_num_threads(2)
-        step = pacing.paced(waiting, recipe(**asked), run(precision))
+        given = run(precision, group=Group(0, devices))
+        step = pacing.paced(waiting, recipe(**asked), given)
         for _ in range(60):
             assert step(Batch(torch.arange(4))) == 0.5
             assert torch.get_num_threads() == 2
