@@ -15,8 +15,8 @@ _idle: "_IdleTeam | None" = None
 
 
 def sleep_at_once(yes: bool) -> None:
-    """For the whole process, until it is told otherwise. Elsewhere than with libgomp, which
-    PyTorch's wheels for Linux bring, nothing changes.
+    """For the whole process, until a moment after it is told otherwise. Nothing changes elsewhere
+    than with libgomp, which PyTorch's wheels for Linux bring.
     """
     global _idle
     if yes and _idle is None:
