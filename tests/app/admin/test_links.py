@@ -1,6 +1,7 @@
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,11 @@ def test_a_folder_that_is_replaced_meanwhile_is_never_half_old_and_half_new(tmp_
 
     swapping = threading.Thread(target=swap)
     swapping.start()
-    taken = 0
+    taken = tries = 0
+    until = time.monotonic() + 30
     try:
-        for _ in range(300):
+        while tries < 300 or (not taken and time.monotonic() < until):
+            tries += 1
             try:
                 links.link_folder(folder, tmp_path / "taken")
             except FileNotFoundError:  # in the moment between its two renames
