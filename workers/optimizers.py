@@ -33,29 +33,6 @@ def build(
     return MuonAndAdamW(groups, **arguments) if name == "Muon" else _plain(name, groups, arguments)
 
 
-@torch.no_grad()
-def step(optimizer: torch.optim.Optimizer) -> None:
-    """What `optimizer.step()` does.
-
-    Plain SGD on a CPU is one addition. PyTorch's way to it takes 0.1 ms in the middle of a training
-    step, and its fused kernel 0.1 more than that addition (docs/decisions/0052).
-    """
-    if type(optimizer) is not torch.optim.SGD or not all(map(_only_adds, optimizer.param_groups)):
-        optimizer.step()
-        return
-    for group in optimizer.param_groups:
-        moved = [weight for weight in group["params"] if weight.grad is not None]
-        if moved:
-            torch._foreach_add_(moved, [weight.grad for weight in moved], alpha=-group["lr"])
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers warn of rates not used
-
-
-def _only_adds(group: Group) -> bool:
-    """Of SGD's; `fused`: the recipe leaves it open how."""
-    more = ("momentum", "weight_decay", "maximize")
-    return group["fused"] and not any(group[name] for name in more) and group["params"][0].is_cpu
-
-
 class MuonAndAdamW(torch.optim.Optimizer):
     """torch.optim.Muon for the weights of two dimensions and AdamW for all others, as one.
 

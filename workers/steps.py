@@ -15,7 +15,7 @@ from torch import nn
 
 from models_store.fields import Computed, Normalize
 from models_store.transforms import ShapingTransform
-from workers import gradients, optimizers
+from workers import gradients
 from workers.batches import Batch
 from workers.group import Group, Share
 from workers.limits import Limits
@@ -135,7 +135,7 @@ class Training:
                 self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         if self.scaler is None:
-            optimizers.step(self.optimizer)
+            self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()

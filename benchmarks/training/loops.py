@@ -171,7 +171,7 @@ def _replayed(begun: Any, run: Any, inputs: torch.Tensor, labels: torch.Tensor) 
 
     def step() -> None:
         learn(begun, batch, prepared, run)
-        begun.update()
+        begun.optimizer.step()
 
     return step
 

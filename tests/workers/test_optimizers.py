@@ -51,54 +51,6 @@ def test_steps_are_pytorchs_own(name: str, given: dict[str, Any]) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)  # fused rounds differently
 
 
-@pytest.mark.parametrize(
-    ("given", "is_plain"),
-    [
-        ({"lr": 0.1}, True),
-        ({"lr": 0.1, "foreach": False}, False),
-        ({"lr": 0.1, "fused": True}, True),
-        ({"lr": 0.1, "momentum": 0.9}, False),
-        ({"lr": 0.1, "weight_decay": 0.1}, False),
-        ({"lr": 0.1, "maximize": True}, False),
-    ],
-)
-def test_plain_sgd_is_the_addition_of_the_notes_and_nothing_else(
-    given: dict[str, Any], is_plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, theirs = model(), model()
-    frozen = next(ours.parameters())
-    own = torch.optim.SGD(theirs.parameters(), **given | {"fused": False})
-    optimizer = optimizers.build(arguments.complete("optimizer", "SGD", given), ours.parameters())
-    asked: list[object] = []
-    pytorchs = optimizer.step
-    monkeypatch.setattr(optimizer, "step", lambda: asked.append(pytorchs()))
-
-    for number in range(3):
-        for network, move in ((ours, lambda: optimizers.step(optimizer)), (theirs, own.step)):
-            network.zero_grad()
-            network(torch.linspace(-1, 1, 12).view(3, 4) + number).square().sum().backward()
-            next(network.parameters()).grad = None
-            move()
-
-    assert len(asked) == (0 if is_plain else 3)
-    assert torch.equal(frozen, next(theirs.parameters())), "it has no gradient"
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        if is_plain:
-            assert torch.equal(mine, other)
-        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
-
-
-def test_a_scheduler_hears_that_plain_sgd_has_moved(recwarn: pytest.WarningsRecorder) -> None:
-    network = model()
-    optimizer = optimizers.build(
-        arguments.complete("optimizer", "SGD", {"lr": 0.1}), network.parameters()
-    )
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    optimizers.step(optimizer)
-    scheduler.step()
-    assert not [str(warning.message) for warning in recwarn]
-
-
 def test_the_words_of_the_recipe_stay_as_they_are() -> None:
     asked = arguments.complete("optimizer", "Adam", {})
     before = dict(asked)
