@@ -29,12 +29,12 @@ def tie(parent: int | None = None) -> None:
 
 def preload(*modules: str) -> None:
     """The forkserver that this thread starts next imports these, and ends with it."""
-    os.environ[_OWNER] = str(os.getpid())  # noqa: TID251 - for the forkserver, no setting
+    os.environ[_OWNER] = str(os.getpid())  # noqa: TID251 - for the forkserver, not a setting
     multiprocessing.set_forkserver_preload([__name__, *modules])
 
 
 if sys.platform == "linux" and b"multiprocessing.forkserver" in (
     Path("/proc/self/cmdline").read_bytes()
 ):
-    if owner := os.environ.get(_OWNER):  # noqa: TID251 - no setting
+    if owner := os.environ.get(_OWNER):  # noqa: TID251 - set by `preload`, not a setting
         tie(int(owner))

@@ -1,13 +1,12 @@
 """Threads that wait sleep at once where they are told so; counted by the kernel."""
 
-import os
 import subprocess
 import sys
 
 import pytest
-import torch
 
 from danlu import environment
+from workers import devices
 
 REGIONS = 200
 # Threads that may spin forever never sleep, however busy the machine is, unless they are told to.
@@ -40,13 +39,9 @@ print(again, threading.active_count(), torch.get_num_threads())
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux" or "OpenMP" not in torch.__config__.parallel_info(),
-    reason="libgomp comes with PyTorch for Linux",
+    sys.platform != "linux", reason="PyTorch's wheels bring libgomp, of which it is told, on Linux"
 )
-@pytest.mark.skipif(
-    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
-    reason="two threads on one CPU never spin",
-)
+@pytest.mark.skipif(devices.cores() < 2, reason="libgomp never lets two threads spin on one CPU")
 def test_threads_spin_or_sleep_as_told() -> None:
     variables = environment.variables()
     variables |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "100000000000"}

@@ -87,7 +87,9 @@ asyncio.run(Link.start(plan, "forkserver", **nobody))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there are no forkservers elsewhere")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="danlu has forkservers on Linux alone, and /proc is read"
+)
 def test_a_forkserver_that_still_imports_torch_ends_with_its_server() -> None:
     deadline = time.monotonic() + 60
     with subprocess.Popen([sys.executable, "-P", "-c", STARTS]) as server:
