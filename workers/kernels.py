@@ -5,14 +5,14 @@ recipes and losses.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from workers import convolutions
+from workers import blocks, convolutions
 from workers.tapes import whole
 
 _NHWC = torch.channels_last
@@ -27,15 +27,36 @@ def quicken(network: nn.Module) -> None:
     """
     for module in list(network.modules()):
         if type(module) is nn.Sequential:
-            for first, second in pairwise(module):
-                if type(first) is nn.ReLU and _is_halving(second):
+            for first, second, third in zip(module, module[1:], module[2:], strict=False):
+                if type(first) is nn.ReLU and _is_halving(second) and not _in_place(third):
                     first.__class__, second.__class__ = _Nothing, _RectifiedPool
+            blocks.enter(_front(module))
         if _is_halving(module):
             module.__class__ = _Pool
-        elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
+        elif _is_flattening(module):
             module.__class__ = _Flatten
         elif type(module) is nn.Conv2d and convolutions.waits_at_each_row(module):
             module.__class__ = convolutions.FirstConvolution
+
+
+def _in_place(layer: nn.Module) -> bool:
+    """Whether it may change what it is given, which a ReLU before it would need on the way back."""
+    return any(getattr(module, "inplace", False) for module in layer.modules())
+
+
+def _front(network: nn.Sequential) -> list[nn.Module]:
+    """The layers before a Flatten, if they and it know images in blocks."""
+    front = list(takewhile(_may_be_in_blocks, network))
+    ends = len(front) < len(network) and _is_flattening(network[len(front)])
+    return front if ends else []
+
+
+def _may_be_in_blocks(layer: nn.Module) -> bool:
+    return type(layer) in (nn.Conv2d, nn.ReLU, _Nothing, _RectifiedPool) or _is_halving(layer)
+
+
+def _is_flattening(module: nn.Module) -> bool:
+    return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
 
 
 def _is_halving(module: nn.Module) -> bool:
@@ -68,6 +89,8 @@ class _Pool(nn.MaxPool2d):
     rectifies = False
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if input.is_mkldnn:
+            return blocks.largest(input, rectifies=self.rectifies)
         height, width = input.shape[-2:]
         if (
             height % 2
@@ -155,6 +178,8 @@ class _Flatten(nn.Flatten):
     """What comes back is turned once, not by each layer that reads it row by row."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if input.is_mkldnn:
+            return super().forward(input.to_dense())
         if input.ndim == 4 and input.requires_grad and input.is_contiguous(memory_format=_NHWC):
             input.register_hook(_turned)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return super().forward(input)

@@ -25,6 +25,15 @@ COLOUR = [
     nn.Flatten(),
     nn.Linear(512, 10),
 ]
+FOLLOWED = [
+    nn.Conv2d(3, 4, 3, padding=1),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Sequential(nn.LeakyReLU(inplace=True), nn.ReLU(), nn.MaxPool2d(2)),
+    nn.LeakyReLU(inplace=True),
+    nn.Flatten(),
+    nn.Linear(64, 10),
+]
 ODD = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 3 * 3, 10)]
 
 
@@ -107,6 +116,20 @@ def test_names_and_weights_stay_and_what_it_predicts_is_the_same() -> None:
         assert torch.equal(quick(given), network(given))
     assert list(quick.state_dict()) == list(network.state_dict())
     assert isinstance(quick[1], nn.MaxPool2d)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_what_a_pool_gave_may_be_changed_in_place(bf16: bool) -> None:
+    network, quick = pair(FOLLOWED)
+    given = images(3, 16)
+
+    (outputs, gradients), (ours, our_gradients) = (
+        computed(one, given, bf16=bf16) for one in (network, quick)
+    )
+
+    assert torch.equal(ours, outputs)
+    for name, gradient in gradients.items():
+        assert (our_gradients[name] - gradient).norm() < 0.02 * gradient.norm(), name
 
 
 @pytest.mark.parametrize("rectifies", [False, True])

@@ -32,6 +32,13 @@ def chancy() -> nn.Module:
     return nn.Sequential(*first, nn.Flatten(), nn.Dropout(0.1), nn.Linear(400, 10))
 
 
+def stacked() -> nn.Module:
+    """With a front that bf16 steps compute in blocks."""
+    first = [nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 12 * 12, 10)]
+    return nn.Sequential(*first, *second)
+
+
 class Waiting(nn.Module):
     """Looks at numbers, which no tape can have."""
 
@@ -83,6 +90,7 @@ def is_replayed(caplog: pytest.LogCaptureFixture, step: Step) -> bool:
         (lambda: named("cifar10_net", 3, 32), 3),
         (lambda: named("resnet_small", 3, 32), 3),
         (chancy, 1),
+        (stacked, 3),
     ],
 )
 def test_the_weights_are_those_of_steps_without(
