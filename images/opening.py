@@ -28,6 +28,11 @@ _MAX_WORK = 20 * MAX_PIXELS
 # Pillow decodes these in Python, about 500 times slower than the others and holding the GIL.
 _SLOW_CODECS = {"ppm": 500, "ppm_plain": 500, "bmp_rle": 500}
 _HEIC_FACTOR = 5  # HEVC takes about so many times as long as JPEG
+# Each part of a file is read with a few calls, which Pillow makes in Python: a file of 25 MB can
+# have millions of empty ones. A GIF has a part for each 255 bytes. These are read pixel by pixel,
+# which `_SLOW_CODECS` count.
+_MOST_READS, _BYTES_A_READ = 20_000, 50
+_WITHOUT_PARTS = ("BMP", "PPM")
 _START_OF_SCAN = b"\xff\xda"
 
 _UPRIGHT = {
@@ -102,7 +107,7 @@ def read(data: bytes, *, at_least: tuple[int, int] | None) -> Opened:
 def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None) -> Opened:
     if reader.format == "HEIF":  # the reader reads all that is described when it opens a file
         _check_sum(heif.work(data) * _HEIC_FACTOR)
-    file = reader(io.BytesIO(data))
+    file = reader(io.BytesIO(data) if reader.format in _WITHOUT_PARTS else _Parts(data))
     _check_size(file.width, file.height)
     _check_work(file, data)
     frames = _frames(file)
@@ -144,11 +149,30 @@ def _check_work(file: ImageFile, data: bytes) -> None:
 
 def _check_sum(work: int) -> None:
     if work > _MAX_WORK:
-        raise Problem(
-            "image_too_large",
-            "The image is packed in a way that takes too long to unpack at its size.",
-            hint="Save it again as an ordinary JPEG or PNG.",
-        )
+        raise _too_much_work()
+
+
+def _too_much_work() -> Problem:
+    return Problem(
+        "image_too_large",
+        "The image is packed in a way that takes too long to unpack at its size.",
+        hint="Save it again as an ordinary JPEG or PNG.",
+    )
+
+
+class _Parts(io.BytesIO):
+    """Some bytes that are read a part after another, and not in too many."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _MOST_READS + len(data) // _BYTES_A_READ
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As ever. Raises `Problem` image_too_large once there have been too many parts."""
+        self._left -= 1
+        if self._left < 0:
+            raise _too_much_work()
+        return super().read(size)
 
 
 def _passes(file: JpegImageFile, data: bytes) -> int:

@@ -215,6 +215,44 @@ def test_their_honest_relatives_are_read(write: Any) -> None:
         assert (decoded.height, decoded.width) == shape
 
 
+@pytest.mark.parametrize("size", [1_000_000, 25_000_000])
+def test_files_of_millions_of_parts_are_refused(write: Any, size: int) -> None:
+    jpeg, png = saved(SMOOTH, "JPEG"), saved(SMOOTH, "PNG")
+    ends = png.index(b"IDAT") - 4
+    empty = write.chunk(b"teSt", b"")
+    bombs = {
+        "empty segments": jpeg[:2] + b"\xff\xe5\0\2" * (size // 4) + jpeg[2:],
+        "filled up": jpeg[:2] + b"\xff" * size + jpeg[2:],
+        "between segments": jpeg[:2] + b"\xff\0" * (size // 2) + jpeg[2:],
+        "chunks before": png[:ends] + empty * (size // len(empty)) + png[ends:],
+    }
+    assert {name: code_of(data) for name, data in bombs.items()} == dict.fromkeys(
+        bombs, "image_too_large"
+    )
+
+
+def test_many_small_parts_are_read(write: Any) -> None:
+    noise = RNG.integers(0, 256, (900, 1000, 3), dtype=np.uint8)
+    png, gif = saved(noise, "PNG"), saved(noise[:, :, 0], "GIF")
+    at = png.index(b"IDAT") - 4
+    packed = b""
+    while png[at + 4 : at + 8] == b"IDAT":
+        length = int.from_bytes(png[at : at + 4], "big")
+        packed += png[at + 8 : at + 8 + length]
+        at += 12 + length
+    parts = b"".join(
+        write.chunk(b"IDAT", packed[at : at + 512]) for at in range(0, len(packed), 512)
+    )
+    small = png[: png.index(b"IDAT") - 4] + parts + png[at:]
+    runs = np.stack([np.ones_like(noise[:, :, 0]), noise[:, :, 0]], axis=2)  # of one pixel each
+    rows = b"".join(row.tobytes() + b"\0\0" for row in runs)
+    bmp = write.bmp(rows, (1000, 900), bits=8, compression=1, palette=bytes(1024))
+    ppm = b"P6 1000 900 1000\n" + bytes(900 * 1000 * 3 * 2)
+    for data in (png, small, gif, bmp, ppm):
+        decoded = images.decode(data, size=None, channels=3)
+        assert (decoded.height, decoded.width) == (900, 1000)
+
+
 def test_bombs_in_metadata(write: Any) -> None:
     one = np.zeros((1, 1), np.uint8)
     for name, head in ((b"zTXt", b"k\0\0"), (b"iCCP", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0")):
