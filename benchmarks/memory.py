@@ -17,9 +17,21 @@ def pss_mb(pid: int) -> float:
     return _told_mb(pid, "Pss:")
 
 
-def of_all(pids: Iterable[int]) -> float:
-    """Of several processes together."""
-    return sum(map(pss_mb, pids))
+def of_all(processes: Callable[[], Iterable[int]]) -> float:
+    """Of several together. Looked at anew if one of them ends meanwhile: what it shared would be
+    counted once as its part and again as a part of the others.
+    """
+    while True:
+        pids = [pid for pid in processes() if _has_memory(pid)]
+        together = sum(map(pss_mb, pids))
+        if all(map(_has_memory, pids)):
+            return together
+
+
+def _has_memory(pid: int) -> bool:
+    with suppress(OSError):
+        return not Path(f"/proc/{pid}/statm").read_text().startswith("0 ")
+    return not Path("/proc/self/statm").exists()  # where it is told of none
 
 
 def anonymous_mb(pid: int) -> float:

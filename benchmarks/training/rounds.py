@@ -85,7 +85,9 @@ def _apart(plan: Plan, case: str, name: str, seed: int) -> dict[str, Any]:
         started = subprocess.Popen(
             command, env=variables, stdout=subprocess.PIPE, stderr=log, start_new_session=True
         )
-        with Curve(lambda: of_all(session_of(started.pid)), every_seconds=_LOOK_SECONDS) as curve:
+        with Curve(
+            lambda: of_all(lambda: session_of(started.pid)), every_seconds=_LOOK_SECONDS
+        ) as curve:
             told, _ = started.communicate()
     if started.returncode:
         say((plan.work / "log").read_text(errors="replace")[-2000:])

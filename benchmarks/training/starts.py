@@ -90,7 +90,7 @@ def _measured(
 ) -> tuple[float, float]:
     """A job's seconds to the end of its first step, and its MB beyond those of the `bare` child."""
     posted = time.time()
-    with Curve(lambda: of_all(_children(home)), every_seconds=0.2) as curve:
+    with Curve(lambda: of_all(lambda: _children(home)), every_seconds=0.2) as curve:
         job = _job(http, body)
     return _first_step(home, job) - posted, curve.most() - pss_mb(bare)
 
