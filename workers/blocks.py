@@ -77,10 +77,7 @@ class _Entrance(_Convolution):
 
 class _ReLU(nn.ReLU):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not input.is_mkldnn:
-            return super().forward(input)
-        output: torch.Tensor = _Rectified.apply(input)
-        return output
+        return _rectified(input) if input.is_mkldnn else super().forward(input)
 
 
 # What comes out is kept by another name: as what comes out, PyTorch would give it back as a tensor
@@ -88,40 +85,45 @@ class _ReLU(nn.ReLU):
 class _Rectified(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
-        rectified = torch.relu(images)
-        ctx.save_for_backward(rectified.detach())
-        return rectified
+        made = torch.relu(images)
+        ctx.save_for_backward(made.detach())
+        return made
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        (rectified,) = ctx.saved_tensors
-        gradient: torch.Tensor = _ATEN.threshold_backward(gradients[0], rectified, 0)
+        (made,) = ctx.saved_tensors
+        gradient: torch.Tensor = _ATEN.threshold_backward(gradients[0], made, 0)
         return gradient
+
+
+def _rectified(images: torch.Tensor) -> torch.Tensor:
+    """Images in blocks (n, C, H, W), with zero for what is below it."""
+    made: torch.Tensor = _Rectified.apply(images)
+    return made
 
 
 class _Largest(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, rectifies: bool) -> torch.Tensor:
+    def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
         largest = _largest(images)
-        output = torch.relu(largest) if rectifies else largest
-        ctx.save_for_backward(images, largest.detach(), output.detach() if rectifies else None)
-        return output
+        ctx.save_for_backward(images, largest.detach())
+        return largest
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        images, largest, rectified = ctx.saved_tensors
-        gradient = gradients[0]
-        if rectified is not None:
-            gradient = _ATEN.threshold_backward(gradient, rectified, 0)
-        return _ATEN.mkldnn_max_pool2d_backward(gradient, largest, images, *_HALVING), None
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        images, largest = ctx.saved_tensors
+        gradient: torch.Tensor = _ATEN.mkldnn_max_pool2d_backward(
+            gradients[0], largest, images, *_HALVING
+        )
+        return gradient
 
 
 def largest(images: torch.Tensor, *, rectifies: bool) -> torch.Tensor:
     """Of images in blocks (n, C, H, W) each 2x2 pixels' largest, or zero if that is larger and it
     `rectifies`.
     """
-    made: torch.Tensor = _Largest.apply(images, rectifies)
-    return made
+    made: torch.Tensor = _Largest.apply(images)
+    return _rectified(made) if rectifies else made
 
 
 @whole

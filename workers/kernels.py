@@ -22,8 +22,9 @@ def quicken(network: nn.Module) -> None:
     """Changes what of a network on the CPU is faster done otherwise.
 
     It computes the same, and so does the way back in float32. In 16 bits, where equal numbers are
-    common, a pool's gradient may go to another of its largest pixels; and the gradient of a first
-    convolution's weights is summed up by one thread or by more.
+    common, a pool's gradient may go to another of its largest pixels; the gradient of a first
+    convolution's weights is summed up by one thread or by more; and a front in `blocks` sums up in
+    another order.
     """
     for module in list(network.modules()):
         if type(module) is nn.Sequential:

@@ -2,13 +2,13 @@
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import nn
 
 from models_store import reduced
+from tests.workers.quickened import computed, pair
 from workers import kernels
 
 pytestmark = pytest.mark.skipif(
@@ -37,31 +37,10 @@ RECTIFIED = [
 ]
 
 
-def pair(layers: Sequence[nn.Module], seed: int = 0) -> tuple[nn.Sequential, nn.Sequential]:
-    """A network as it is, and quickened; of a seed its weights are the same each time."""
-    network = copy.deepcopy(nn.Sequential(*layers)).to(memory_format=torch.channels_last)
-    torch.manual_seed(seed)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.reset_parameters()
-    quick = copy.deepcopy(network)
-    kernels.quicken(quick)
-    return network, quick
-
-
 def images(side: int, seed: int = 0) -> torch.Tensor:
     """Of three colours, in channels_last."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(6, side, side, 3, generator=generator).permute(0, 3, 1, 2)
-
-
-def computed(network: nn.Module, given: torch.Tensor, *, bf16: bool) -> dict[str, torch.Tensor]:
-    """Outputs, and gradients by the names of their weights."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        outputs = network(given)
-    outputs.double().square().sum().backward()
-    gradients = {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
-    return {"outputs": outputs.detach(), **gradients}
 
 
 def is_in_blocks(network: nn.Sequential) -> bool:

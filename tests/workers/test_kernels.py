@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.workers.quickened import computed, pair
 from workers import kernels
 
 GREY = [
@@ -37,34 +38,11 @@ FOLLOWED = [
 ODD = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 3 * 3, 10)]
 
 
-def pair(layers: list[nn.Module]) -> tuple[nn.Module, nn.Module]:
-    """A network as it is, and quickened; its weights are the same each time."""
-    network = copy.deepcopy(nn.Sequential(*layers)).to(memory_format=torch.channels_last)
-    torch.manual_seed(0)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.reset_parameters()
-    quick = copy.deepcopy(network)
-    kernels.quicken(quick)
-    return network, quick
-
-
 def images(channels: int, side: int, count: int = 6) -> torch.Tensor:
     """With a black quarter, where all that is computed is equal."""
     made = torch.rand(count, side, side, channels, generator=torch.Generator().manual_seed(1))
     made[:, : side // 2, : side // 2] = 0
     return made.permute(0, 3, 1, 2)
-
-
-def computed(
-    network: nn.Module, given: torch.Tensor, *, bf16: bool
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Outputs and gradients."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        outputs = network(given)
-    outputs.float().square().sum().backward()
-    gradients = {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
-    return outputs.detach(), gradients
 
 
 @pytest.mark.parametrize(
@@ -76,14 +54,11 @@ def test_in_float32_it_is_the_same_to_the_bit(
     network, quick = pair(layers)
     given = images(channels, side)
 
-    (outputs, gradients), (ours, our_gradients) = (
-        computed(one, given, bf16=False) for one in (network, quick)
-    )
+    plain, ours = (computed(one, given, bf16=False) for one in (network, quick))
 
     assert any(type(module).__module__ == "workers.kernels" for module in quick.modules())
-    assert torch.equal(ours, outputs)
-    for name, gradient in gradients.items():
-        assert torch.equal(our_gradients[name], gradient), name
+    for name, value in plain.items():
+        assert torch.equal(ours[name], value), name
 
 
 @pytest.mark.parametrize(
@@ -98,13 +73,11 @@ def test_in_bf16_outputs_are_the_same_and_gradients_but_for_equal_pixels(
     for _ in range(2):  # a first convolution goes two ways
         network.zero_grad()
         quick.zero_grad()
-        (outputs, gradients), (ours, our_gradients) = (
-            computed(one, given, bf16=True) for one in (network, quick)
-        )
+        plain, ours = (computed(one, given, bf16=True) for one in (network, quick))
 
-        assert torch.equal(ours, outputs)
-        for name, gradient in gradients.items():
-            distance = (our_gradients[name] - gradient).norm() / gradient.norm()
+        assert torch.equal(ours["outputs"], plain["outputs"])
+        for name, value in plain.items():
+            distance = (ours[name] - value).norm() / value.norm()
             assert distance < 0.02, name
 
 
@@ -123,13 +96,11 @@ def test_what_a_pool_gave_may_be_changed_in_place(bf16: bool) -> None:
     network, quick = pair(FOLLOWED)
     given = images(3, 16)
 
-    (outputs, gradients), (ours, our_gradients) = (
-        computed(one, given, bf16=bf16) for one in (network, quick)
-    )
+    plain, ours = (computed(one, given, bf16=bf16) for one in (network, quick))
 
-    assert torch.equal(ours, outputs)
-    for name, gradient in gradients.items():
-        assert (our_gradients[name] - gradient).norm() < 0.02 * gradient.norm(), name
+    assert torch.equal(ours["outputs"], plain["outputs"])
+    for name, value in plain.items():
+        assert (ours[name] - value).norm() < 0.02 * value.norm(), name
 
 
 @pytest.mark.parametrize("rectifies", [False, True])
