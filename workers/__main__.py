@@ -57,8 +57,9 @@ def _supervise(settings: Settings) -> None:
     supervisor = Supervisor(settings, engine.connect(settings.database))
 
     def stop(*_: object) -> None:
+        waits = supervisor.waits
         supervisor.stop()
-        if supervisor.waits:
+        if waits:
             sys.exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 KILL_AFTER_SECONDS = 3.5
 # A child that has not reported by then hangs in its imports.
 START_SECONDS = 120.0
+# A signal that comes just before a wait does not interrupt it.
+LOOK_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -109,6 +111,26 @@ class Launcher:
         finally:
             theirs.close()
         return process, ours
+
+    def ask(self, target: Callable[..., object], *given: object, unless: Callable[[], bool]) -> Any:
+        """What a process answers that does `target` as `start` would have it.
+
+        Raises `EOFError`, `ConnectionError` when it died, and `SystemExit` soon after `unless`.
+        Whatever else is raised meanwhile, it leaves no process behind.
+        """
+        try:
+            process, channel = self.start(target, *given)
+            with channel:
+                while not channel.poll(LOOK_SECONDS):
+                    if unless():
+                        raise SystemExit(0)
+                answer = channel.recv()
+            process.join()
+        except BaseException:
+            for one in multiprocessing.active_children():  # Python would wait for it, maybe forever
+                kill(one)
+            raise
+        return answer
 
 
 def _start_method(settings: Settings) -> str:

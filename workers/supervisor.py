@@ -23,7 +23,7 @@ from problems import Problem
 from settings import Settings
 from workers import processes, standby, task
 from workers.aftermath import Aftermath
-from workers.children import Child, Launcher, kill
+from workers.children import Child, Launcher
 from workers.claiming import Claimed, Claims
 from workers.pool import Need, Pool
 from workers.presence import Presence
@@ -70,8 +70,10 @@ class Supervisor:
 
     @property
     def waits(self) -> bool:
-        """Whether it looks at nothing while a forkserver imports torch; a SystemExit ends that."""
-        return not self._ready or self._launcher.is_waiting
+        """Whether it looks at nothing while a forkserver imports torch; a SystemExit ends that, and
+        a second one could disturb what the first has begun.
+        """
+        return not self._stopping and (not self._ready or self._launcher.is_waiting)
 
     def run(self) -> None:
         """Claims and watches until `stop`, then gives the running jobs back to the queue."""
@@ -171,14 +173,9 @@ class Supervisor:
         """Devices of this machine and its cores; also warms the forkserver up, sweeps the store."""
         with self._sessions() as session:
             known = checkpoints.ids_of_all(session)
-        process, channel = self._launcher.start(task.probe, self._settings.checkpoints, known)
-        try:
-            with channel:
-                found, cores, parent = channel.recv()
-            process.join()
-        except BaseException:  # Python would wait for it before it ends
-            kill(process)
-            raise
+        found, cores, parent = self._launcher.ask(
+            task.probe, self._settings.checkpoints, known, unless=lambda: self._stopping
+        )
         self._forkserver = parent if parent != os.getpid() else None
         return list(found), int(cores)
 

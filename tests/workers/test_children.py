@@ -34,6 +34,10 @@ def test_a_child_that_never_comes_up_is_killed(
     assert all(process.killed.is_set() for process in stage.started[1:])
 
 
+def wait_for_ever(channel: Connection) -> None:
+    channel.poll(None)
+
+
 def answer(word: str, channel: Connection) -> None:
     channel.send(word)
 
@@ -45,6 +49,18 @@ def test_a_process_is_given_what_it_needs_and_its_end_of_a_pipe(
     assert channel.recv() == "hello"
     process.join()
     assert not process.is_alive()
+
+
+def test_a_process_is_asked_something(stage: Stage, tmp_path: Path) -> None:
+    launcher = Launcher(Settings(home=tmp_path))
+
+    assert launcher.ask(answer, "hello", unless=lambda: False) == "hello"
+    assert not stage.started[0].is_alive()
+
+
+def test_an_answer_is_not_waited_for_by_who_has_to_stop(stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        Launcher(Settings(home=tmp_path)).ask(wait_for_ever, unless=lambda: True)
 
 
 def test_a_start_that_fails_leaves_no_pipe_open(

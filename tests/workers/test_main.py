@@ -192,3 +192,47 @@ def test_a_worker_ends_while_it_still_asks_what_devices_there_are(
     assert worker.process.wait(10) == 0
     for pid in worker.pids():  # what was stopped before the worker knew of it
         os.kill(pid, signal.SIGKILL)
+
+
+# The end comes just when the child that asks has been started, between two lines.
+HEARS_OF_THE_END = """
+import signal
+import sys
+from tests.workers.stage import never
+from workers import __main__, task
+from workers.children import Launcher
+
+def start(self, *given, start=Launcher.start):
+    started = start(self, *given)
+    sys.stderr.write("started")
+    {then}
+    return started
+
+task.probe = never
+Launcher.start = start
+sys.exit(__main__.main())
+"""
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        "signal.raise_signal(signal.SIGTERM)",
+        # Another thread gets it, so it interrupts nothing that this one waits for.
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); sys.stderr.write('blocked')",
+    ],
+)
+def test_a_worker_ends_at_whatever_moment_it_hears_of_that(
+    new_worker: NewWorker, until: Until, then: str
+) -> None:
+    worker = new_worker()
+    parent = started(worker, program=HEARS_OF_THE_END.format(then=then))
+    blocks = "BLOCK" in then
+    until(lambda: ("blocked" if blocks else "started") in worker.log(), seconds=90)
+    if blocks:
+        os.close(parent)
+
+    assert worker.process.wait(10) == 0
+    until(lambda: not worker.pids(), seconds=10)
+    if not blocks:
+        os.close(parent)
