@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from models_store import reduced
+from workers.convolutions import Convolution, in_bf16
 from workers.tapes import whole
 
 _BLOCK = 16  # channels; with fewer in the last block it is no faster
@@ -50,12 +51,14 @@ def _fits(layer: nn.Conv2d) -> bool:
     )
 
 
-class _Convolution(nn.Conv2d):
+class _Convolution(Convolution):
     """Takes its weights as they are: they are rounded as they are put into blocks."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not input.is_mkldnn:
             return super().forward(input)
+        if self.strides_over(input):
+            return super().forward(input.to_dense()).to_mkldnn()
         output: torch.Tensor = _ATEN.mkldnn_convolution(
             input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
         )
@@ -66,11 +69,7 @@ class _Entrance(_Convolution):
     """Where the images of a step go over into blocks, if it is computed in bf16."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if (
-            torch.is_grad_enabled()
-            and torch.is_autocast_enabled("cpu")
-            and torch.get_autocast_dtype("cpu") is torch.bfloat16
-        ):
+        if in_bf16():
             input = input.to_mkldnn(torch.bfloat16)
         return super().forward(input)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models_store.fields import Recipe
-from workers import kernels
+from workers import convolutions, kernels
 from workers.room import is_exhausted
 from workers.steps import Run
 
@@ -36,9 +36,11 @@ def keep_in(folder: Path) -> None:
 
 def ready(network: nn.Module, recipe: Recipe, run: Run) -> "Compiled | None":
     """How a network is to be called in a step: compiled where the recipe asks for it; None: as it
-    is, its layers changed in place for the device.
+    is. Its layers are changed in place for the device.
     """
     if recipe.compile:
+        if run.device.type == "cpu":
+            convolutions.mend(network)
         return Compiled(network, warn=run.warn)
     if run.device.type == "cpu":
         kernels.quicken(network)

@@ -21,10 +21,10 @@ _NHWC = torch.channels_last
 def quicken(network: nn.Module) -> None:
     """Changes what of a network on the CPU is faster done otherwise.
 
-    It computes the same, and so does the way back in float32. In 16 bits, where equal numbers are
-    common, a pool's gradient may go to another of its largest pixels; the gradient of a first
-    convolution's weights is summed up by one thread or by more; and a front in `blocks` sums up in
-    another order.
+    It computes the same, and so does the way back in float32. In 16 bits it computes gradients that
+    are left out otherwise (`convolutions.Convolution`). Where equal numbers are common, as there, a
+    pool's gradient may go to another of its largest pixels; the gradient of a first convolution's
+    weights is summed up by one thread or by more; and a front in `blocks` sums up in another order.
     """
     for module in list(network.modules()):
         if type(module) is nn.Sequential:
@@ -38,6 +38,7 @@ def quicken(network: nn.Module) -> None:
             module.__class__ = _Flatten
         elif type(module) is nn.Conv2d and convolutions.waits_at_each_row(module):
             module.__class__ = convolutions.FirstConvolution
+    convolutions.mend(network)
 
 
 def _in_place(layer: nn.Module) -> bool:
