@@ -18,7 +18,8 @@ Targets = torch.Tensor  # labels (N,), or what transforms made of them: shares (
 class Loss:
     """A loss of PyTorch's. Called with logits (N, classes) and targets it gives what to minimize.
 
-    L1Loss and MSELoss take labels as one-hot rows.
+    L1Loss and MSELoss take labels as one-hot rows. Images that all weigh nothing have a mean of 0,
+    and gradients of 0, where PyTorch's are no numbers: they may be a part of a batch.
     """
 
     def __init__(self, name: str = "CrossEntropyLoss", **arguments: Any) -> None:
@@ -30,10 +31,17 @@ class Loss:
         self.is_mean = reduction == "mean"
         self._weight: torch.Tensor | None = arguments.get("weight")
         self._ignored: int = arguments.get("ignore_index", NO_LABEL)
+        self._may_weigh_nothing = (
+            self.is_mean and self._weight is not None and not bool(self._weight.all())
+        )
         # Whether every image counts as much as any other.
         self.is_even = self._weight is None and self._ignored == NO_LABEL
 
     def __call__(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
+        if self._may_weigh_nothing and targets.ndim == 1:
+            weight = self.weight(targets)
+            mean = self._summed(logits, targets) / weight.clamp(min=torch.finfo().tiny)
+            return torch.where(weight > 0, mean, 0.0)
         loss: torch.Tensor = self._minimized(logits, self._taken(logits, targets))
         return loss
 

@@ -107,6 +107,34 @@ def test_what_is_ignored_counts_nowhere() -> None:
     assert float(ours.summed(ours(LOGITS, only), only)) == 0  # PyTorch's mean of nothing: nan
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_without_weight_moves_nothing(smoothing: float) -> None:
+    ours = build(class_weights=[0.0, 1.0, 2.0, 0.0], label_smoothing=smoothing)
+    logits = LOGITS.clone().requires_grad_()
+    weightless = torch.tensor([0, 3, 0, 0, 3, 3, 0, 0, 0, 0, 0, 3])
+
+    loss = ours(logits, weightless)
+    loss.backward()
+
+    assert float(loss.detach()) == 0  # PyTorch's: nan
+    assert torch.equal(logits.grad, torch.zeros(12, 4))
+    assert float(ours.summed(loss.detach(), weightless)) == 0
+
+
+def test_parts_of_a_batch_may_be_without_weight() -> None:
+    ours = build(class_weights=[0.0, 1.0, 2.0, 0.0])
+    order = LABELS.argsort(stable=True)  # the first five weigh nothing
+    logits, labels = LOGITS[order].requires_grad_(), LABELS[order]
+    own(weight=[0.0, 1.0, 2.0, 0.0])(logits, labels).backward()
+    whole, logits.grad = logits.grad, None
+    groups = labels.split(4)
+
+    for part, group, share in zip(logits.split(4), groups, ours.shares(groups), strict=True):
+        (ours(part, group) * share).backward()
+
+    torch.testing.assert_close(logits.grad, whole)
+
+
 def test_balanced_is_scikit_learns() -> None:
     theirs = compute_class_weight("balanced", classes=np.arange(4), y=LABELS.numpy())
 
