@@ -4,8 +4,8 @@ A layer becomes one of these in place: its weights, its name and its hooks stay.
 recipes and losses.
 """
 
-from collections.abc import Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Sequence
+from itertools import pairwise, takewhile
 from typing import Any
 
 import torch
@@ -28,8 +28,12 @@ def quicken(network: nn.Module) -> None:
     """
     for module in list(network.modules()):
         if type(module) is nn.Sequential:
-            for first, second, third in zip(module, module[1:], module[2:], strict=False):
-                if type(first) is nn.ReLU and _is_halving(second) and not _in_place(third):
+            for place, (first, second) in enumerate(pairwise(module), start=2):
+                if (
+                    type(first) is nn.ReLU
+                    and _is_halving(second)
+                    and not _may_overwrite(module[place:])
+                ):
                     first.__class__, second.__class__ = _Nothing, _RectifiedPool
             blocks.enter(_front(module))
         if _is_halving(module):
@@ -41,9 +45,16 @@ def quicken(network: nn.Module) -> None:
     convolutions.mend(network)
 
 
-def _in_place(layer: nn.Module) -> bool:
-    """Whether it may change what it is given, which a ReLU before it would need on the way back."""
-    return any(getattr(module, "inplace", False) for module in layer.modules())
+def _may_overwrite(layers: Iterable[nn.Module]) -> bool:
+    """Whether these, or what comes after them, may change in place what the first one is given,
+    which a ReLU before it would need on the way back.
+    """
+    for layer in layers:
+        if any(getattr(module, "inplace", False) for module in layer.modules()):
+            return True
+        if not isinstance(layer, nn.Flatten | nn.Dropout):  # these may hand on the very numbers
+            return False
+    return True
 
 
 def _front(network: nn.Sequential) -> list[nn.Module]:
@@ -177,7 +188,9 @@ def _dealt(bits: torch.Tensor, is_second: torch.Tensor, *, axis: int) -> torch.T
 
 
 class _Flatten(nn.Flatten):
-    """What comes back is turned once, not by each layer that reads it row by row."""
+    """What comes back is turned once, not by each layer that reads it row by row. A BatchNorm2d or a
+    1x1 convolution right before it sums its gradients up in another order then, also in float32.
+    """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if input.is_mkldnn:

@@ -35,6 +35,16 @@ FOLLOWED = [
     nn.Flatten(),
     nn.Linear(64, 10),
 ]
+# What the last layer but one overwrites is what the pool gave: one pixel is flat as it is.
+PASSED_ON = [
+    nn.Conv2d(3, 20, 3, padding=1),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Dropout(0.0),
+    nn.Flatten(),
+    nn.LeakyReLU(inplace=True),
+    nn.Linear(20, 10),
+]
 ODD = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 3 * 3, 10)]
 
 
@@ -92,9 +102,12 @@ def test_names_and_weights_stay_and_what_it_predicts_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_what_a_pool_gave_may_be_changed_in_place(bf16: bool) -> None:
-    network, quick = pair(FOLLOWED)
-    given = images(3, 16)
+@pytest.mark.parametrize(("layers", "side"), [(FOLLOWED, 16), (PASSED_ON, 2)])
+def test_what_a_pool_gave_may_be_changed_in_place(
+    layers: list[nn.Module], side: int, bf16: bool
+) -> None:
+    network, quick = pair(layers)
+    given = images(3, side)
 
     plain, ours = (computed(one, given, bf16=bf16) for one in (network, quick))
 
