@@ -31,7 +31,8 @@ _BEFORE = 16
 _LONG_SECONDS = 0.1
 _MOST_SHAPES = 4
 
-Shape = tuple[torch.Size, torch.Size, torch.dtype]
+# Of the inputs with where they lie in memory: layers may do something else for another layout.
+Shape = tuple[torch.Size, tuple[int, ...], torch.Size, torch.dtype]
 Replay = tuple[Tape, Sequence[nn.Parameter]]  # with the weights that it has the gradients of
 
 
@@ -55,7 +56,8 @@ class Replaying:
         self, training: Training, batch: Batch, prepared: Prepared, run: Run
     ) -> list[Seen]:
         """Makes the gradients of a batch."""
-        shape = (prepared.inputs.shape, prepared.targets.shape, prepared.targets.dtype)
+        inputs, targets = prepared.inputs, prepared.targets
+        shape = (inputs.shape, inputs.stride(), targets.shape, targets.dtype)
         if shape in self._replays and not training.in_parts:
             if (seen := _replayed(prepared, *self._replays[shape])) is not None:
                 return [seen]

@@ -1,5 +1,6 @@
 """Steps from a tape beside those that are computed without: the same weights, to the bit."""
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,18 +54,25 @@ class Waiting(nn.Module):
 
 
 def trained(
-    network: nn.Module, asked: Recipe, *, precision: Computed, plain: bool = False
+    network: nn.Module,
+    asked: Recipe,
+    *,
+    precision: Computed,
+    plain: bool = False,
+    first: torch.memory_format = torch.channels_last,
 ) -> tuple[Mapping[str, torch.Tensor], tuple[float, float], Step]:
-    """Weights and metrics after some steps."""
+    """Weights and metrics after some steps; but for the last, images lie in memory like `first`."""
     run = Run(CPU, precision=precision, normalize=None, stopped=lambda: False, classes=10)
     begun = training.begin(network, asked, run, steps=STEPS)
     side, channels = (32, 3) if asked.channels == 3 else (12, 1)
     chance = torch.Generator().manual_seed(1)
+    done: list[int] = []
 
     def make(index: torch.Tensor) -> Prepared:
         images = torch.rand(len(index), channels, side, side, generator=chance)
         labels = torch.randint(10, (len(index),), generator=chance)
-        return Prepared(images.contiguous(memory_format=torch.channels_last), labels, labels)
+        layout = torch.channels_last if len(done) > STEPS - 4 else first
+        return Prepared(images.clone(memory_format=layout), labels, labels)
 
     meter = training.Meter(run.loss, CPU)
     step = Step(begun, run, make, meter)
@@ -72,6 +80,7 @@ def trained(
     torch.manual_seed(2)  # of dropout
     network.train()
     for number in range(STEPS):
+        done.append(number)
         size = 3 if number == STEPS - 2 else IMAGES
         step(Batch(torch.arange(size)))
     metrics = meter.means()
@@ -130,6 +139,19 @@ def test_a_network_that_looks_at_numbers_is_computed_as_ever(
 
     assert "without a tape" in caplog.text
     assert torch.equal(found[0][0]["last.weight"], found[1][0]["last.weight"])
+
+
+def test_images_may_lie_otherwise_in_memory_than_those_before(recipe: MakeRecipe) -> None:
+    found: list[Any] = []
+    layers = [nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10)]
+    for plain in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(*copy.deepcopy(layers)).to(memory_format=torch.channels_last)
+        first = torch.contiguous_format
+        found.append(trained(network, recipe(), precision="fp32", plain=plain, first=first)[0])
+
+    for key, value in found[0].items():
+        assert torch.equal(value, found[1][key]), key
 
 
 def test_without_memory_for_it_a_step_is_computed_as_ever(recipe: MakeRecipe) -> None:
