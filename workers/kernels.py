@@ -188,8 +188,8 @@ def _dealt(bits: torch.Tensor, is_second: torch.Tensor, *, axis: int) -> torch.T
 
 
 class _Flatten(nn.Flatten):
-    """What comes back is turned once, not by each layer that reads it row by row. A BatchNorm2d or a
-    1x1 convolution right before it sums its gradients up in another order then, also in float32.
+    """What comes back is turned once, not by each layer that reads it row by row. A BatchNorm2d or
+    a 1x1 convolution right before it sums its gradients up in another order, also in float32.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
