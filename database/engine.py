@@ -26,10 +26,12 @@ BUSY_SECONDS = 30.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, autocheckpoint: bool = True) -> Engine:
     """An engine for `url`, safe to share between threads and to inherit by a fork.
 
-    SQLite runs in WAL mode: readers and the one writer do not wait for each other.
+    SQLite runs in WAL mode: readers and the one writer do not wait for each other. With
+    `autocheckpoint=False` no commit brings the log into the database's file, and waits for the disk
+    meanwhile: somebody else has to (see `database.wal`).
     """
     sqlite = make_url(url).get_backend_name() == "sqlite"
     engine = create_engine(
@@ -43,6 +45,8 @@ def connect(url: str) -> Engine:
     )
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
+        if not autocheckpoint:
+            event.listen(engine, "connect", _leave_log_to_others)
         event.listen(engine, "begin", _begin_sqlite)
     _leave_connections_to_parent(engine)
     return engine
@@ -137,6 +141,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _leave_log_to_others(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
 def _begin_sqlite(connection: Connection) -> None:

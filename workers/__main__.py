@@ -48,13 +48,15 @@ def _supervise(settings: Settings) -> None:
 
     if settings.parent_fd is not None:  # what is imported next takes a second
         processes.end_when_parent_does(settings.parent_fd)
-    from database import engine
+    from database import engine, wal
     from workers.supervisor import Supervisor
 
     _prepare_forkserver()
     engine.migrate(settings.database)
     engine.refuse_other_machines(settings.database)
-    supervisor = Supervisor(settings, engine.connect(settings.database))
+    # Its one thread counts signs of life and gives some: a disk that stalls must not hold it.
+    database = engine.connect(settings.database, autocheckpoint=False)
+    supervisor = Supervisor(settings, database)
 
     def stop(*_: object) -> None:
         waits = supervisor.waits
@@ -64,7 +66,8 @@ def _supervise(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    supervisor.run()
+    with wal.written_back(settings.database):
+        supervisor.run()
 
 
 def _prepare_forkserver() -> None:

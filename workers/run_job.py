@@ -51,7 +51,8 @@ def run(
 
     `on_stuck` is called, in a thread of its own, when the work hangs.
     """
-    connected = engine.connect(task.database)
+    # A disk that stalls must not hold the thread that keeps the lease.
+    connected = engine.connect(task.database, autocheckpoint=False)
     sessions = engine.session_factory(connected)
     reporter = Reporter(sessions, task.fence, stop, on_stuck=on_stuck, stuck_seconds=stuck_seconds)
     lines = Lines(reporter)

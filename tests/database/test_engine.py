@@ -132,6 +132,29 @@ def test_reading_before_writing_never_meets_a_busy_snapshot(
         assert jobs.get(session, job_id).priority == 80
 
 
+def test_commits_of_an_engine_may_leave_the_log_to_others(url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    before = path.stat().st_size
+
+    grown = []
+    for autocheckpoint in (False, True):
+        engine = engines.connect(url, autocheckpoint=autocheckpoint)
+        with engine.connect() as held:  # the last one to leave writes the log back
+            fill(engine)
+            grown.append(path.stat().st_size > before)
+            held.rollback()
+
+    assert grown == [False, True]
+
+
+def fill(engine: Engine) -> None:
+    """More than SQLite leaves in the log by itself, 4 MB."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS much AS SELECT zeroblob(5000000)"))
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO much SELECT zeroblob(5000000)"))
+
+
 def test_rows_of_a_job_need_their_job(engine: Engine) -> None:
     with engine.begin() as connection, pytest.raises(Exception, match=r"(?i)foreign key"):
         connection.execute(text("INSERT INTO job_tags VALUES ('a', 'job_none')"))

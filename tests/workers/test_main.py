@@ -41,6 +41,30 @@ sys.exit(__main__.main())
 """
 
 
+# In place of its work it commits as much as SQLite lets its log grow by itself, and more.
+COMMITS_MUCH = """
+import sys
+import time
+from sqlalchemy import text
+from database import files, wal
+from workers import __main__, supervisor
+
+def run(self):
+    path = files.path_of(self._settings.database)
+    with self._looking() as session:
+        said = session.scalar(text("PRAGMA wal_autocheckpoint"))
+    with self._sessions.begin() as session:
+        session.execute(text("CREATE TABLE much AS SELECT zeroblob(5000000)"))
+    while path.stat().st_size < 5000000:
+        time.sleep(0.02)
+    sys.stderr.write(f"{said} pages at once, all in the end")
+
+wal.EVERY_SECONDS = 0.1
+supervisor.Supervisor.run = run
+sys.exit(__main__.main())
+"""
+
+
 def started(worker: Any, **how: Any) -> int:
     """Starts a worker; what it holds of its parent is a pipe, whose other end this is."""
     reading, writing = os.pipe()
@@ -134,6 +158,18 @@ def test_a_database_of_a_newer_danlu_is_left_as_it_is(new_worker: NewWorker) -> 
     assert worker.process.wait(60) == 4
     assert "9999_from_the_future" in worker.log()
     assert "Traceback" not in worker.log()
+
+
+def test_a_disk_that_stalls_does_not_stop_who_counts_the_signs_of_life(
+    new_worker: NewWorker,
+) -> None:
+    """Its commits sync nothing, and the log of the database is written back beside it."""
+    worker = new_worker()
+
+    worker.start(program=COMMITS_MUCH)
+
+    assert worker.process.wait(60) == 0
+    assert "0 pages at once, all in the end" in worker.log()
 
 
 def test_a_worker_ends_with_the_pipe_of_danlu_serve(new_worker: NewWorker, until: Until) -> None:

@@ -1,6 +1,8 @@
 """What all kinds of jobs have in common; training itself is in test_run_train.py."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,22 @@ def test_a_job_that_was_cancelled_before_it_began_does_nothing(
     stop.set("cancel")
 
     assert run_job.run(task, NoDevice(), stop) == Outcome("cancelled")
+
+
+def test_a_job_leaves_the_log_of_the_database_to_others(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread that keeps the lease would stand still while the disk does."""
+    monkeypatch.setattr(run_job, "_work", lambda *_: "completed")
+    path = tmp_path / "danlu.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as much:
+        much.execute("PRAGMA wal_autocheckpoint = 0")
+        much.execute("CREATE TABLE much AS SELECT zeroblob(5000000)")
+        before = path.stat().st_mtime_ns
+
+        assert run_job.run(task, NoDevice(), Stop()).state == "succeeded"
+
+        assert path.stat().st_mtime_ns == before
 
 
 def _raise(error: Exception) -> Callable[..., Any]:

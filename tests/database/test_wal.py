@@ -1,0 +1,91 @@
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from database import wal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    """A database whose only row lies in its log, as long as this test lasts."""
+    path = tmp_path / "炉 100%.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("CREATE TABLE rows AS SELECT zeroblob(100000)")
+        yield path
+
+
+def wait_for_growth(path: Path, before: int) -> None:
+    deadline = time.monotonic() + 20
+    while path.stat().st_size <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_log_is_written_back_at_once_and_again(path: Path) -> None:
+    before = path.stat().st_size
+
+    with wal.written_back(f"sqlite:///{path}", seconds=0.05):
+        wait_for_growth(path, before)
+        before = path.stat().st_size
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("INSERT INTO rows SELECT zeroblob(200000)")
+            wait_for_growth(path, before)
+
+
+def test_it_ends_with_its_context(path: Path) -> None:
+    with wal.written_back(f"sqlite:///{path}", seconds=60):
+        [thread] = threads()
+
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_nobody_waits_for_a_disk_that_stalls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stalls, goes_on = threading.Event(), threading.Event()
+
+    def connect(*_: object, **__: object) -> None:
+        stalls.set()
+        goes_on.wait()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with wal.written_back(f"sqlite:///{path}"):
+        assert stalls.wait(10)
+        [thread] = threads()
+
+    assert thread.is_alive()
+    goes_on.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_file_that_is_gone_is_not_made_and_looked_for_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "danlu.sqlite3"
+
+    with wal.written_back(f"sqlite:///{path}", seconds=0.02):
+        deadline = time.monotonic() + 20
+        while len(caplog.records) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    assert "unable to open database file" in caplog.text
+    assert not path.exists()
+
+
+def test_database_servers_do_that_by_themselves() -> None:
+    with wal.written_back("postgresql://host/danlu"):
+        assert threads() == []
+
+
+def threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "write-ahead log"]
