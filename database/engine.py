@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import files, processes
@@ -23,6 +24,17 @@ if TYPE_CHECKING:  # alembic takes a while to import, and only migrate() needs i
     from alembic.config import Config
 
 BUSY_SECONDS = 30.0
+# What may well be over the next time (sqlite.org/rescode.html). Of the rest that SQLite calls
+# operational, a table that is not there or a full disk, it will say the same again.
+_MOMENTS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -103,6 +115,27 @@ def newest(current: Collection[str]) -> str | None:
         )
     head = scripts.get_current_head()
     return None if head in current else head
+
+
+def did_not_answer(error: BaseException) -> bool:
+    """Whether the database was locked, restarted or out of reach just then, so that the same may
+    well work later.
+    """
+    if not isinstance(error, DBAPIError) or is_full(error):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _MOMENTS  # the other bytes go into detail
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the database has no room left on its disk: SQLite says so in words (SQLITE_FULL),
+    PostgreSQL by number (disk_full).
+    """
+    if not isinstance(error, OperationalError):
+        return False
+    return "disk is full" in str(error.orig) or getattr(error.orig, "sqlstate", None) == "53100"
 
 
 def identity(url: str) -> tuple[int, int] | None:

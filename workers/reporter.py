@@ -14,13 +14,16 @@ from typing import Any, Literal, Self
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import history, jobs
+from database import engine, history, jobs
 from database.jobs import Fence, Orders, State
 
 Reason = Literal["cancel", "release", "fenced"]
 
 WRITE_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
+# What a job has measured in the end is tried to write for so long: a database server that restarts
+# takes less.
+LAST_SECONDS = 60.0
 # Work that has not asked for so long whether to stop hangs: a step, or a batch of images that are
 # decoded, takes seconds at most.
 STUCK_SECONDS = 600.0
@@ -138,23 +141,37 @@ class Reporter:
                 pause = written + WRITE_SECONDS - time.monotonic()
                 self._changed.wait_for(lambda: self._closing, timeout=pause)
                 closing = self._closing
-                news = _News(self._progress, self._metrics, self._steps, self._lines)
-                self._progress, self._metrics, self._steps, self._lines = None, None, [], []
-            self._write(news)
-            written = time.monotonic()
             if closing:
+                self._write_last()
                 return
+            self._write(self._take())
+            written = time.monotonic()
             if self._stop.unasked_seconds > self._stuck_seconds:
                 self._on_stuck()
 
     def _something(self) -> bool:
         return self._closing or self._progress is not None
 
-    def _write(self, news: _News) -> None:
+    def _take(self) -> _News:
+        with self._changed:
+            news = _News(self._progress, self._metrics, self._steps, self._lines)
+            self._progress, self._metrics, self._steps, self._lines = None, None, [], []
+        return news
+
+    def _write_last(self) -> None:
+        """Until the database answers, unless it takes too long or the job was told to stop."""
+        deadline = time.monotonic() + LAST_SECONDS
+        while not self._write(self._take()):
+            if self._stop.reason is not None or time.monotonic() > deadline:
+                return
+            time.sleep(WRITE_SECONDS)
+
+    def _write(self, news: _News) -> bool:
+        """False: the database did not answer, and may do so the next time."""
         try:
             with self._sessions.begin() as session:
                 orders = self._tell(session, news)
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
             # The lease outlives several missed beats; the next write is half a second away.
             log.exception("progress could not be written")
             with self._changed:
@@ -162,13 +179,14 @@ class Reporter:
                 self._metrics = self._metrics or news.metrics
                 self._steps = news.steps + self._steps
                 self._lines = (news.lines + self._lines)[:MOST_LINES]
-            return
+            return not engine.did_not_answer(error)
         if orders is None:
             self._stop.set("fenced")
-            return
+            return True
         self.finishing = orders.finishing
         if orders.state is State.cancelling:
             self._stop.set("cancel")
+        return True
 
     def _tell(self, session: Session, news: _News) -> Orders | None:
         if news.progress is None:

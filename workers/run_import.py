@@ -19,7 +19,7 @@ from data_store.archive import Unpacked
 from data_store.progress import Progress, paced
 from data_store.report import Finding
 from data_store.staging import Staging
-from database import jobs
+from database import engine, jobs
 from problems import Problem
 from workers.reporter import Reporter, Stop, Stopped
 from workers.task import Task
@@ -55,8 +55,9 @@ def work(
         if stop.reason == "cancel":  # else the job goes on elsewhere, or later
             upload.unlink(missing_ok=True)
         raise
-    except BaseException:
-        _forget(upload, task, sessions)
+    except BaseException as error:
+        if not engine.did_not_answer(error):  # else the job goes on later
+            _forget(upload, task, sessions)
         raise
     upload.unlink(missing_ok=True)
     return "completed"

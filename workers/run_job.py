@@ -7,11 +7,12 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import engine, jobs
@@ -21,6 +22,11 @@ from workers.ranks import Followers
 from workers.reporter import STUCK_SECONDS, Lines, Reporter, Stop, Stopped
 from workers.run_train import Devices
 from workers.task import Task
+
+# A job goes back to the queue when the database did not answer, and is the first to be taken again.
+# Should its own statements alone have no answer, it must not go round and round in haste.
+LATER_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +53,8 @@ def run(
     on_stuck: Callable[[], object] = lambda: None,
     stuck_seconds: float = STUCK_SECONDS,
 ) -> Outcome:
-    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind.
+    """Does the whole job; every way it can end is an `Outcome`, also errors of any kind. It is
+    `released` when the database did not answer.
 
     `on_stuck` is called, in a thread of its own, when the work hangs.
     """
@@ -58,7 +65,7 @@ def run(
     lines = Lines(reporter)
     logging.getLogger().addHandler(lines)
     try:
-        with reporter:
+        with reporter, _without_haste(stop):
             stop_reason = _work(task, sessions, reporter, held, stop, followers or Followers())
     except Stopped:
         return Outcome("cancelled" if stop.reason == "cancel" else "released")
@@ -66,6 +73,8 @@ def run(
         log.error("the job failed: %s %s", problem.detail, problem.hint)
         return failed(problem)
     except Exception as error:
+        if engine.did_not_answer(error):
+            return Outcome("released")
         log.exception("the job failed")
         return failed(error, training=task.kind == "train")
     finally:
@@ -79,6 +88,20 @@ def failed(error: Exception, *, training: bool = True) -> Outcome:
     return Outcome(
         "failed", error=_explain(error, training=training), exception=type(error).__name__
     )
+
+
+@contextmanager
+def _without_haste(stop: Stop) -> Iterator[None]:
+    """Lets some seconds pass before the job goes back to the queue: in here its lease is kept."""
+    try:
+        yield
+    except Exception as error:
+        if engine.did_not_answer(error):
+            log.exception("the database did not answer; the job goes on later")
+            deadline = time.monotonic() + LATER_SECONDS
+            while not stop() and time.monotonic() < deadline:
+                time.sleep(_LOOK_SECONDS)
+        raise
 
 
 def _work(
@@ -137,7 +160,5 @@ def _explain(error: Exception, *, training: bool) -> dict[str, Any]:
 
 
 def _is_disk_full(error: Exception) -> bool:
-    """SQLite says so in words (SQLITE_FULL)."""
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error.orig)
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or engine.is_full(error)

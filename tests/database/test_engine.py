@@ -11,6 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import engine as engines
@@ -153,6 +154,61 @@ def fill(engine: Engine) -> None:
         connection.execute(text("CREATE TABLE IF NOT EXISTS much AS SELECT zeroblob(5000000)"))
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO much SELECT zeroblob(5000000)"))
+
+
+def test_a_database_that_is_locked_does_not_answer(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "BUSY_SECONDS", 0.05)
+    one, other = engines.connect(url), engines.connect(url)
+    with one.begin(), pytest.raises(DBAPIError) as caught, other.begin():
+        pass
+
+    assert engines.did_not_answer(caught.value)
+    assert not engines.is_full(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "full"),
+    [("INSERT INTO much SELECT zeroblob(9000000)", True), ("SELECT * FROM nothing", False)],
+)
+def test_a_database_that_is_full_or_has_no_such_table_has_answered(
+    engine: Engine, statement: str, full: bool
+) -> None:
+    fill(engine)
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 3000"))
+        with pytest.raises(OperationalError) as caught:
+            connection.execute(text(statement))
+
+    assert not engines.did_not_answer(caught.value)
+    assert engines.is_full(caught.value) == full
+
+
+class Refused(Exception):
+    """As a driver of PostgreSQL raises it."""
+
+    def __init__(self, sqlstate: str | None = None) -> None:
+        super().__init__("refused")
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "full"),
+    [
+        (OperationalError("SELECT", None, Refused()), True, False),
+        (InterfaceError("SELECT", None, Refused()), True, False),
+        (DBAPIError("SELECT", None, Refused(), connection_invalidated=True), True, False),
+        (OperationalError("INSERT", None, Refused("53100")), False, True),
+        (IntegrityError("INSERT", None, Refused("23505")), False, False),
+        (OSError(28, "No space left on device"), False, False),
+    ],
+)
+def test_a_database_server_that_restarts_does_not_answer(
+    error: Exception, silent: bool, full: bool
+) -> None:
+    assert engines.did_not_answer(error) == silent
+    assert engines.is_full(error) == full
 
 
 def test_rows_of_a_job_need_their_job(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from database import events, history, jobs
 from database.jobs import Fence
+from workers import reporter as reporters
 from workers.reporter import MOST_LINES, Lines, Reporter, Stop
 
 Sessions = sessionmaker[Session]
@@ -179,6 +180,57 @@ def test_a_database_that_fails_once_gets_all_of_it_later(
     assert steps(sessions, running) == [1, 2]
     assert job(running).progress == {"step": 2}
     assert job(running).metrics == {"train_loss": 0.5}
+
+
+@pytest.fixture
+def failing(engine: Engine) -> list[str]:
+    """What the database says in place of taking progress; one less each time."""
+    failing: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE jobs") and failing:
+            raise sqlite3.OperationalError(failing.pop())
+
+    return failing
+
+
+def test_what_was_told_last_is_tried_again_until_the_database_answers(
+    sessions: Sessions, running: Fence, job: Job, failing: list[str]
+) -> None:
+    with Reporter(sessions, running, Stop()) as reporter:
+        failing += ["database is locked"] * 2
+        reporter.tell({"step": 9}, metrics={"test_accuracy": 0.5}, step=step(9))
+
+    assert failing == []
+    assert job(running).metrics == {"test_accuracy": 0.5}
+    assert steps(sessions, running) == [9]
+
+
+def test_what_was_told_last_is_tried_for_a_while_only(
+    sessions: Sessions, running: Fence, failing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporters, "LAST_SECONDS", 0.6)
+
+    with Reporter(sessions, running, Stop()):
+        failing += ["database is locked"] * 100
+
+    assert 100 - len(failing) in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("says", "told"), [("database or disk is full", None), ("database is locked", "release")]
+)
+def test_what_was_told_last_is_tried_once_where_that_is_no_use_or_there_is_no_time(
+    sessions: Sessions, running: Fence, failing: list[str], says: str, told: Any
+) -> None:
+    stop = Stop()
+    with Reporter(sessions, running, stop):
+        if told:
+            stop.set(told)
+        failing += [says] * 100
+
+    assert len(failing) == 99
 
 
 def logged(sessions: Sessions, fence: Fence) -> list[str]:

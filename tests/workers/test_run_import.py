@@ -333,6 +333,27 @@ def test_a_failure_says_so_when_nobody_can_be_asked_whose_the_archive_is(
     assert work.left() == ["a"]
 
 
+def test_a_database_that_does_not_answer_leaves_the_archive_for_later(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(*_: object, **__: object) -> bool:
+        raise OperationalError("UPDATE", None, Exception("database is locked"))
+
+    monkeypatch.setattr(run_job, "LATER_SECONDS", 0)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(jobs, "describe", describe)
+        assert work.import_(PETS).state == "released"
+    assert work.left() == ["a"]
+
+    with work.sessions.begin() as session:
+        assert jobs.release(session, work.fence)
+    work.claim()
+
+    assert work.run().state == "succeeded"
+    assert work.left() == ["pets"]
+    assert work.job().attempt == 1
+
+
 def test_progress_is_told_in_phases(work: Work) -> None:
     work.import_(PETS)
 
