@@ -5,14 +5,18 @@ claim. Knows nothing of archives and of what is found in images.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from data_store import durable
+
+log = logging.getLogger(__name__)
 
 PREFIX = ".import-"
 HIDDEN = ".danlu"
@@ -20,6 +24,7 @@ HIDDEN = ".danlu"
 ORIGIN, REPORT = "origin.json", "report.json"
 
 _SET, _OLD = "set", "old"
+_SWEPT = ".swept-"
 
 
 class Staging:
@@ -74,10 +79,27 @@ def jobs(datasets: Path) -> set[str]:
 
 
 def sweep(datasets: Path, over: Collection[str]) -> None:
-    """Undoes what these jobs left behind, which are over: their processes were killed."""
+    """Undoes what these jobs left behind, which are over: their processes were killed. Quick: the
+    sets that they had moved are in their places when this returns, and the rest is left to `clear`.
+    """
     for left in datasets.glob(f"{PREFIX}*"):
         if _job(left) in over:
-            _undo(left, datasets)
+            try:
+                _put_back(left, datasets)
+                # Half removed, a set that was replaced must not be put back by another sweep.
+                left.rename(datasets / f"{_SWEPT}{uuid4().hex}")
+            except OSError as error:
+                log.warning("%s cannot be swept: %s", left, error)
+
+
+def clear(datasets: Path) -> None:
+    """Removes what was swept, also what an earlier process did not get done with: 60,000 files take
+    a minute where the disk is busy.
+    """
+    for swept in datasets.glob(f"{_SWEPT}*"):
+        shutil.rmtree(swept, ignore_errors=True)
+        if swept.exists():
+            log.warning("%s cannot be removed", swept)
 
 
 def read(folder: Path, name: str) -> dict[str, Any] | None:
@@ -93,10 +115,14 @@ def _job(left: Path) -> str:
 
 
 def _undo(left: Path, datasets: Path) -> None:
+    _put_back(left, datasets)
+    shutil.rmtree(left, ignore_errors=True)
+
+
+def _put_back(left: Path, datasets: Path) -> None:
     for old in _inside(left / _OLD):
         if not os.path.lexists(datasets / old.name):
             old.rename(datasets / old.name)
-    shutil.rmtree(left, ignore_errors=True)
 
 
 def _inside(folder: Path) -> Iterator[Path]:

@@ -5,6 +5,7 @@ Also what an earlier worker of this host left. Knows nothing of devices.
 
 import contextlib
 import logging
+from threading import Lock, Thread
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -27,6 +28,7 @@ class Aftermath:
         self._settings = settings
         self._sessions = sessions
         self._looking = looking
+        self._clearing = Lock()
 
     def settle(self, one: Child, *, stopping: bool) -> None:
         """Writes how a job ended: as its `exit.json` says; without one it was lost, unless the
@@ -84,7 +86,18 @@ class Aftermath:
             endings.forget_archive(session, job_id, self._settings.uploads)
 
     def sweep(self) -> None:
-        """Half a data set, left by an import that is over: its process was killed."""
+        """Half a data set, left by an import that is over: its process was killed. It is out of
+        sight when this returns, and what it was to replace is in its place, for whoever begins with
+        that next. A thread removes it, since nobody would watch the children meanwhile.
+        """
+        datasets = self._settings.datasets
+        # Listed first: one that begins after that is not asked for, so it cannot be taken for over.
+        left = staging.jobs(datasets)
         with self._looking() as session:
-            over = jobs.ended(session, staging.jobs(self._settings.datasets))
-        staging.sweep(self._settings.datasets, over)
+            over = jobs.ended(session, left)
+        staging.sweep(datasets, over)
+        Thread(target=self._clear, name="sweeping", daemon=True).start()
+
+    def _clear(self) -> None:
+        with self._clearing:  # two at once would take as long
+            staging.clear(self._settings.datasets)

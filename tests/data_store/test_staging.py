@@ -1,5 +1,7 @@
 """A data set takes its place as a whole, or is not there at all."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,13 +101,49 @@ def test_so_does_a_sweep_when_the_job_is_over(datasets: Path) -> None:
     staging.sweep(datasets, {"job_2"})
     assert inside(datasets) == [".import-job_1.1"]
     staging.sweep(datasets, {"job_1"})
-    assert inside(datasets) == ["pets"]
     assert (datasets / "pets/dog").exists()
+    assert staging.jobs(datasets) == set()
+
+
+def test_what_was_swept_is_removed_afterwards_and_moves_no_set_any_more(datasets: Path) -> None:
+    (datasets / "pets/dog").mkdir(parents=True)
+    begun(datasets).take_place()  # the old set is on its way out
+    staging.sweep(datasets, {"job_1"})
+    (datasets / "pets").rename(datasets / "renamed by somebody")
+
+    staging.sweep(datasets, {"job_1"})
+    staging.clear(datasets)
+
+    assert inside(datasets) == ["renamed by somebody"]
 
 
 def test_a_sweep_of_no_folder_is_no_error(datasets: Path) -> None:
     assert staging.jobs(datasets) == set()
     staging.sweep(datasets, set())
+    staging.clear(datasets)
+
+
+def test_what_cannot_be_swept_is_said_and_left_as_it_is(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a disk that turned read-only."""
+    begun(datasets)
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        staging.sweep(datasets, {"job_1"})
+    assert inside(datasets) == [".import-job_1.1"]
+    assert ".import-job_1.1 cannot be swept: [Errno 30] Read-only file system" in caplog.text
+
+    staging.sweep(datasets, {"job_1"})
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        staging.clear(datasets)
+    [name] = inside(datasets)
+    assert f"{name} cannot be removed" in caplog.text
 
 
 def test_an_attempt_sees_that_it_is_done_already(datasets: Path) -> None:

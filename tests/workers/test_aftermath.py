@@ -1,10 +1,12 @@
 """What is left of children that are gone: how their jobs are said to have ended, and remains."""
 
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from database import jobs
 from database.jobs import Fence, State
-from tests.workers.stage import Stage, at_once, reasons, succeed
+from tests.workers.stage import Play, Stage, at_once, reasons, succeed
 from workers import processes
 from workers.task import Task
 
@@ -91,26 +93,119 @@ def test_a_child_that_gives_its_job_back_begins_again_and_nothing_is_counted(
     assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (1, 0)
 
 
+def left(home: Path) -> set[str]:
+    """What is beside the data sets, and they."""
+    return {path.name for path in (home / "datasets").iterdir()}
+
+
 def test_half_a_data_set_of_a_job_that_is_over_is_swept(
     stage: Stage, run: Run, until: Until, tmp_path: Path
 ) -> None:
-    def left() -> set[str]:
-        return {path.name for path in (tmp_path / "datasets").iterdir()}
-
     seen: list[set[str]] = []
 
     def look(given: Task, channel: Connection) -> None:
-        seen.append(left())
+        seen.append({name for name in left(tmp_path) if not name.startswith(".swept-")})
         succeed(given)
 
     job_id = stage.submit("importing", look, kind="import")
-    for name in (f".import-{job_id}.1", ".import-job_unknown.1", "pets"):
+    for name in (f".import-{job_id}.1", ".import-job_unknown.1", ".swept-1", "pets"):
         (tmp_path / "datasets" / name).mkdir(parents=True)
     run()
     until(lambda: stage.state(job_id) == State.succeeded)
 
     assert seen == [{f".import-{job_id}.1", "pets"}]
-    until(lambda: left() == {"pets"})
+    until(lambda: left(tmp_path) == {"pets"})
+
+
+class SlowDisk:
+    """Removes no folder until it `may`; notes those that it has `begun` with."""
+
+    def __init__(self) -> None:
+        self._remove = shutil.rmtree
+        self.may = threading.Event()
+        self.begun: list[Path] = []
+
+    def rmtree(self, folder: Path, **given: Any) -> None:
+        self.begun.append(folder)
+        self.may.wait()
+        self._remove(folder, **given)
+
+
+@pytest.fixture
+def slow_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
+    """Fast once the test is over, for the supervisor to end."""
+    disk = SlowDisk()
+    monkeypatch.setattr(shutil, "rmtree", disk.rmtree)
+    yield disk
+    disk.may.set()
+
+
+def cancelled(home: Path, *, replacing: str | None = None) -> Play:
+    """An import that is killed once a cancel was asked for; `replacing` a set, between two renames:
+    the old set has left its place, and the new one has not taken it.
+    """
+
+    def play(given: Task, channel: Connection) -> None:
+        folder = home / f"datasets/.import-{given.fence.job_id}.{given.fence.claim}"
+        (folder / "set/cat").mkdir(parents=True)
+        if replacing:
+            (folder / "old" / replacing).mkdir(parents=True)
+        say(home, given.fence, "cancelled")
+
+    return play
+
+
+def test_while_half_a_data_set_is_removed_all_else_goes_on(
+    stage: Stage, run: Run, until: Until, tmp_path: Path, slow_disk: SlowDisk
+) -> None:
+    first = stage.submit("first", cancelled(tmp_path), kind="import")
+    run()
+    until(lambda: slow_disk.begun)
+    assert stage.state(first) == State.cancelled
+
+    train = stage.submit("train", at_once)
+    until(lambda: stage.state(train) == State.succeeded, seconds=10)
+    second = stage.submit("second", cancelled(tmp_path), kind="import")
+    until(lambda: stage.state(second) == State.cancelled, seconds=10)
+
+    until(lambda: not {name for name in left(tmp_path) if name.startswith(".import-")})
+    assert len(slow_disk.begun) == 1  # the second one waits
+    slow_disk.may.set()
+    until(lambda: left(tmp_path) == set())
+
+
+def test_half_a_data_set_of_an_earlier_worker_keeps_no_job_waiting(
+    stage: Stage, run: Run, until: Until, tmp_path: Path, slow_disk: SlowDisk
+) -> None:
+    (tmp_path / "datasets/.import-job_unknown.1/set").mkdir(parents=True)
+    job_id = stage.submit("train", at_once)
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded, seconds=10)
+
+    slow_disk.may.set()
+    until(lambda: left(tmp_path) == set())
+
+
+def test_a_set_that_a_killed_import_had_moved_is_back_before_the_next_import_begins(
+    stage: Stage, run: Run, until: Until, tmp_path: Path, slow_disk: SlowDisk
+) -> None:
+    """However long what was swept before takes: else a merge would find nothing to add to."""
+    (tmp_path / "datasets/.import-job_unknown.1/set").mkdir(parents=True)
+    seen: list[bool] = []
+
+    def look(given: Task, channel: Connection) -> None:
+        seen.append((tmp_path / "datasets/pets").is_dir())
+        succeed(given)
+
+    replacing = stage.submit("replacing", cancelled(tmp_path, replacing="pets"), kind="import")
+    run()
+    until(lambda: stage.state(replacing) == State.cancelled)
+    merging = stage.submit("merging", look, kind="import")
+    until(lambda: stage.state(merging) == State.succeeded)
+
+    assert seen == [True]
+    slow_disk.may.set()
+    until(lambda: left(tmp_path) == {"pets"})
 
 
 def test_the_archive_of_an_import_goes_with_its_last_attempt(

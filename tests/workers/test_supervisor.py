@@ -521,6 +521,6 @@ def test_what_an_import_has_started_ends_with_it(worker: Any, until: Until) -> N
     assert not any(map(processes.is_running, second))
     # The supervisor tidies up once it has written that the job has ended.
     # Others' downloads may have left something beside it.
-    left = {".import-*", "noise*"}
+    left = {".import-*", ".swept-*", "noise*"}
     until(lambda: not [one for name in left for one in (worker.home / "datasets").glob(name)])
     until(lambda: not list(uploads.iterdir()))
