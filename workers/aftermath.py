@@ -7,6 +7,7 @@ import contextlib
 import logging
 from threading import Lock, Thread
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import staging
@@ -55,10 +56,16 @@ class Aftermath:
         log.info("%s %s, exit code %s", one.fence.job_id, record.state, one.process.exitcode)
 
     def release(self, fence: jobs.Fence) -> None:
-        """A job that could not begin goes back to the queue, and nothing is counted."""
-        with self._sessions.begin() as session:
-            endings.write(session, fence, endings.RELEASED)
-        self.forget_archive(fence.job_id)  # cancelled just then
+        """A job that could not begin goes back to the queue, and nothing is counted. While the
+        database does not answer it is left to its lease, which runs out.
+        """
+        try:
+            with self._sessions.begin() as session:
+                endings.write(session, fence, endings.RELEASED)
+            self.forget_archive(fence.job_id)  # cancelled just then
+        except SQLAlchemyError as error:
+            why = getattr(error, "orig", error)
+            log.error("%s cannot be released: %s", fence.job_id, why)
 
     def settle_earlier(self, *, host: str, but: str) -> None:
         """What earlier workers of this host left, all `but` this one: their children are ended,

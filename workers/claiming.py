@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from database import jobs
 from database.jobs import Fence
+from settings import Settings
 from workers import task
 from workers.children import Child
 from workers.pool import Need, Pool
+from workers.task import Task
 
 # Between two looks at a first job in line that needs more devices than are free.
 LOOK_AGAIN_SECONDS = 0.5
@@ -33,6 +35,25 @@ class Claimed:
     recipe: Mapping[str, Any] | None
     need: Need | None
     devices: tuple[str, ...]
+
+    def task(self, settings: Settings) -> Task:
+        """What its child is told."""
+        own, *others = (self.need or Need()).spread(self.devices) or ("cpu",)
+        return Task(
+            fence=self.fence,
+            kind=self.kind,
+            device=own,
+            database=settings.database,
+            datasets=settings.datasets,
+            cache=settings.cache,
+            checkpoints=settings.checkpoints,
+            weights=settings.weights,
+            runs=settings.runs,
+            uploads=settings.uploads,
+            mirrors=settings.mirror,
+            others=tuple(others),
+            gpu_share=1 - settings.gpu_share_of_predictions,
+        )
 
 
 class Claims:

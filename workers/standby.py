@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from workers import children, task
 from workers.children import Launcher
 from workers.pool import Need
@@ -55,7 +57,9 @@ class Standby:
     def __init__(
         self, launcher: Launcher, host: str, *, forget: Callable[[int], object] = lambda _: None
     ) -> None:
-        """`forget` is told the pid of one that makes room, or has ended by itself."""
+        """`forget` is told the pid of one that makes room, or has ended by itself; it may fail with
+        `SQLAlchemyError`.
+        """
         self._launcher = launcher
         self._host = host
         self._forget = forget
@@ -130,4 +134,8 @@ class Standby:
         if self._one is not None:
             pid = self._one.process.pid or 0
             self.end()
-            self._forget(pid)
+            try:
+                self._forget(pid)
+            except SQLAlchemyError as error:  # it fades by itself, and a job may be about to begin
+                why = getattr(error, "orig", error)
+                log.warning("process %s is still said to be there: %s", pid, why)

@@ -10,6 +10,8 @@ import secrets
 import socket
 import time
 from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from sqlalchemy import Engine
@@ -25,10 +27,9 @@ from workers import processes, standby, task
 from workers.aftermath import Aftermath
 from workers.children import Child, Launcher
 from workers.claiming import Claimed, Claims
-from workers.pool import Need, Pool
+from workers.pool import Pool
 from workers.presence import Presence
 from workers.standby import Standby
-from workers.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -125,43 +126,32 @@ class Supervisor:
     def _start(self, claimed: Claimed) -> None:
         fence, devices = claimed.fence, claimed.devices
         log.info("%s starts on %s", fence.job_id, task.named(devices) or "no device")
-        given = self._task(claimed)
-        suits = standby.suits(claimed.recipe, claimed.need)
-        waited = self._standby.give(given) if suits else None
-        self._standby.leave(devices)
         try:
-            process, channel = waited or self._launcher.start(task.work, given, self._host)
-        except (EOFError, ConnectionError, SystemExit) as error:  # the forkserver died, or we end
+            process, channel, stood_by = self._process(claimed)
+        except BaseException as error:  # until there is a child nobody else would give these back
             self._pool.give_back(devices)
             self._aftermath.release(fence)
-            if isinstance(error, SystemExit):
+            if not isinstance(error, (EOFError, ConnectionError)):  # as when the forkserver died
                 raise
             log.error("no process for %s: %s", fence.job_id, error or type(error).__name__)
             time.sleep(TROUBLE_SECONDS)
             return
         now = time.monotonic()
         of_job = (claimed.kind, channel, now, claimed.need, devices)
-        one = Child(fence, process, *of_job, stood_by=waited is not None)
+        one = Child(fence, process, *of_job, stood_by=stood_by)
         self._children.append(one)
         self._presence.child(one)
 
-    def _task(self, claimed: Claimed) -> Task:
-        own, *others = (claimed.need or Need()).spread(claimed.devices) or ("cpu",)
-        return Task(
-            fence=claimed.fence,
-            kind=claimed.kind,
-            device=own,
-            database=self._settings.database,
-            datasets=self._settings.datasets,
-            cache=self._settings.cache,
-            checkpoints=self._settings.checkpoints,
-            weights=self._settings.weights,
-            runs=self._settings.runs,
-            uploads=self._settings.uploads,
-            mirrors=self._settings.mirror,
-            others=tuple(others),
-            gpu_share=1 - self._settings.gpu_share_of_predictions,
-        )
+    def _process(self, claimed: Claimed) -> tuple[BaseProcess, Connection, bool]:
+        """One that does the job, its channel, and whether it stood by. Raises what a `Launcher`
+        does, `OSError` where the system has no room for it, and SystemExit when told to end.
+        """
+        given = claimed.task(self._settings)
+        suits = standby.suits(claimed.recipe, claimed.need)
+        waited = self._standby.give(given) if suits else None
+        self._standby.leave(claimed.devices)
+        made = waited or self._launcher.start(task.work, given, self._host)
+        return (*made, waited is not None)
 
     def _stand_by(self) -> None:
         if self._standby.make(self._pool.unused()) and self._standby.shown:
@@ -188,8 +178,8 @@ class Supervisor:
             devices = self._pool.free(one.need.places)
             if not devices:
                 return  # nor is it overtaken by one that needs fewer
-            self._pool.take(devices)
             self._standby.leave(devices)
+            self._pool.take(devices)
             one.devices, one.waits_for_device = devices, False
             with contextlib.suppress(ConnectionError):  # it just died: reaped next
                 one.channel.send(one.need.spread(devices))

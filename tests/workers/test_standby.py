@@ -6,6 +6,7 @@ First with threads in place of children, then real ones, on a CPU that is said t
 import contextlib
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -15,10 +16,11 @@ from typing import Any
 
 import pytest
 import torch
+from sqlalchemy import Engine, event
 
 from database import processes as process_rows
 from database.jobs import State
-from tests.workers.stage import Process, Stage, at_once, until_set
+from tests.workers.stage import Process, Stage, at_once, download, until_set
 from workers import standby, supervisor
 from workers.pool import Need
 from workers.task import Task
@@ -180,6 +182,49 @@ def test_a_process_that_cannot_start_is_done_without(
     job_id = stage.submit("train", at_once)
     until(lambda: stage.state(job_id) == State.succeeded)
     assert errors == []
+
+
+def refuse_to_forget(engine: Engine) -> threading.Event:
+    """The next row of a process that has ended cannot be deleted; set once that has been."""
+    refused = threading.Event()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: object, cursor: object, asked: str, *_: object) -> None:
+        if asked.startswith("DELETE FROM processes WHERE processes.host") and not refused.is_set():
+            refused.set()
+            raise sqlite3.OperationalError("database or disk is full")
+
+    return refused
+
+
+def test_a_row_that_cannot_be_forgotten_costs_no_job_and_no_device(
+    stage: Stage, run: Run, until: Until, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.devices = ["cuda:0"]
+    run()
+    [(pid, _)] = until(lambda: waiting(stage))
+    refused = refuse_to_forget(engine)
+    recipe = {"deterministic": True}  # so that it makes room
+    job_id, late = (stage.submit("train", at_once, recipe=recipe) for _ in range(2))
+    until(lambda: stage.state(late) == State.succeeded, seconds=10)
+
+    assert refused.is_set()
+    assert (stage.job(job_id).attempt, stage.job(job_id).claim) == (1, 1)
+    assert f"process {pid} is still said to be there" in caplog.text
+
+
+def test_nor_one_that_has_downloaded(stage: Stage, run: Run, until: Until, engine: Engine) -> None:
+    stage.devices = ["cuda:0"]
+    downloaded, devices = threading.Event(), []
+    job_id = stage.submit("train", download(downloaded, threading.Event(), devices))
+    run()
+    until(lambda: waiting(stage))  # nobody uses the device meanwhile
+    refused = refuse_to_forget(engine)
+    downloaded.set()
+    until(lambda: devices, seconds=10)
+
+    assert refused.is_set()
+    until(lambda: stage.state(job_id) == State.succeeded)
 
 
 def test_it_ends_with_a_home_that_is_gone(

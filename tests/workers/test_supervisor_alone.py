@@ -242,6 +242,42 @@ def test_a_process_that_cannot_start_costs_no_attempt_and_no_other_job(
     assert errors == []
 
 
+def test_a_job_that_can_neither_start_nor_be_released_leaves_its_device_free(
+    stage: Stage,
+    run: Run,
+    until: Until,
+    engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "TROUBLE_SECONDS", 0.05)
+    refused: list[Exception] = []
+
+    def start(process: Process) -> None:
+        if len(stage.started) == 2 and not refused:
+            refused.append(EOFError("unexpected EOF"))
+            raise refused[0]
+        process._thread.start()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if len(refused) == 1 and statement.startswith("UPDATE jobs"):
+            refused.append(sqlite3.OperationalError("database is locked"))
+            raise refused[1]
+
+    monkeypatch.setattr(Process, "start", start)
+    job_id = stage.submit("train", at_once)
+    errors = run()
+    until(lambda: len(refused) == 2)
+    fine = stage.submit("fine", at_once)
+    until(lambda: stage.state(fine) == State.succeeded)
+
+    assert errors == []
+    assert stage.state(job_id) == State.starting  # its lease runs out
+    assert f"no process for {job_id}: unexpected EOF" in caplog.text
+    assert f"{job_id} cannot be released: database is locked" in caplog.text
+
+
 def test_a_home_that_is_gone_ends_the_worker_and_its_children(
     stage: Stage, run: Run, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,21 +303,21 @@ def test_an_error_of_its_own_gives_the_jobs_back(
 ) -> None:
     """Else Python would wait at the exit for children that nobody watches."""
     monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.2)
-    stage.devices = ["cuda:0", "cuda:1"]
 
     def wait(given: Task, channel: Connection) -> None:
         start(stage, given.fence)
         stage.started[1].killed.wait()
 
     job_id = stage.submit("train", wait)
-    errors = run()
+    errors = run(jobs_per_device=2)  # on the CPU, where nothing stands by
     until(lambda: stage.state(job_id) == State.running)
     monkeypatch.setattr(Process, "start", lambda self: (_ for _ in ()).throw(BlockingIOError()))
-    stage.submit("one too many", at_once)
+    other = stage.submit("one too many", at_once)
 
     until(lambda: errors)
     assert isinstance(errors[0], BlockingIOError)
-    assert (stage.state(job_id), stage.job(job_id).attempt) == (State.queued, 1)
+    for one in (job_id, other):
+        assert (stage.state(one), stage.job(one).attempt) == (State.queued, 1)
 
 
 def test_it_waits_until_it_is_ready_and_while_a_child_comes_up(
