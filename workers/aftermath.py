@@ -32,17 +32,15 @@ class Aftermath:
         self._clearing = Lock()
 
     def settle(self, one: Child, *, stopping: bool) -> None:
-        """Writes how a job ended: as its `exit.json` says; without one it was lost, unless the
-        worker is `stopping`.
+        """Writes how the job of a child ended that `end_rest` was done to: as its `exit.json` says;
+        without one it was lost, unless the worker is `stopping`. Raises `SQLAlchemyError`, and is
+        to be called again then.
         """
-        # A forkserver that dies leaves its children alive, but nobody hears of their end any more.
-        orphaned = processes.is_running(one.pid)
-        processes.end_group(one.pid)  # the child itself then, or whatever it had started
         run = self._settings.runs / one.fence.job_id
         record = endings.read(run, one.fence.claim)
         # Dead already, or nearly, when its job came: the job is not to blame.
         untouched = one.stood_by and not (run / processes.PROCESS_FILE).exists()
-        if record is None and (orphaned or stopping or untouched):
+        if record is None and (one.orphaned or stopping or untouched):
             record = endings.RELEASED
         record = record or endings.of_exit_code(one.process.exitcode)
         with self._sessions.begin() as session:

@@ -31,7 +31,8 @@ LOOK_SECONDS = 0.05
 class Child:
     """A process and the claim it works on. `devices` are none while it has given its own up, and of
     kinds that `need` none. `followers` are the processes that it trains with. One that `stood_by`
-    was there before its job.
+    was there before its job. An `orphaned` one was still alive when it was said to have ended; None
+    until somebody has looked.
     """
 
     fence: Fence
@@ -45,6 +46,7 @@ class Child:
     followers: tuple[int, ...] = ()
     waits_for_device: bool = False
     cancelling_since: float | None = None
+    orphaned: bool | None = None
 
     @property
     def pid(self) -> int:
@@ -66,13 +68,28 @@ class Child:
         elif state is State.cancelling:
             if self.cancelling_since is None:
                 self.cancelling_since = now
-                processes.ask_to_end(self.pid)
+                self.ask_to_end()
             elif now - self.cancelling_since > KILL_AFTER_SECONDS:
                 self.kill()
 
+    def ask_to_end(self) -> None:
+        """SIGTERM to it alone, unless it has ended."""
+        if self.orphaned is None:
+            processes.ask_to_end(self.pid)
+
     def kill(self) -> None:
-        """Ends it and all that it started."""
-        kill(self.process)
+        """Ends it and all that it started, unless it has ended."""
+        if self.orphaned is None:
+            kill(self.process)
+
+    def end_rest(self) -> None:
+        """Of one that is said to have ended: itself, if it is `orphaned`, and what it had started.
+        Done once and at once, since its number may be somebody else's later.
+        """
+        if self.orphaned is None:
+            # A forkserver that dies leaves its children alive, but nobody hears of their end.
+            self.orphaned = processes.is_running(self.pid)
+            processes.end_group(self.pid)
 
 
 def kill(process: BaseProcess) -> None:

@@ -23,7 +23,7 @@ from database.jobs import State
 from database.leases import LEASE_SECONDS, LOOK_SECONDS, Watch
 from problems import Problem
 from settings import Settings
-from workers import processes, standby, task
+from workers import standby, task
 from workers.aftermath import Aftermath
 from workers.children import Child, Launcher
 from workers.claiming import Claimed, Claims
@@ -210,6 +210,8 @@ class Supervisor:
 
     def _reap(self) -> bool:
         ended = [one for one in self._children if not one.process.is_alive()]
+        for one in ended:  # all, before the first that cannot be settled while a disk is full
+            one.end_rest()
         for one in ended:
             self._aftermath.settle(one, stopping=self._stopping)
             self._presence.forget(*one.pids)
@@ -277,7 +279,7 @@ class Supervisor:
         self._stopping = True
         self._standby.end()
         for one in self._children:
-            processes.ask_to_end(one.pid)
+            one.ask_to_end()
         deadline = time.monotonic() + STOP_SECONDS
         while any(one.process.is_alive() for one in self._children) and time.monotonic() < deadline:
             time.sleep(BUSY_SECONDS)

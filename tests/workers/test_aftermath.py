@@ -3,6 +3,7 @@
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from database import jobs
 from database.jobs import Fence, State
+from settings import Settings
 from tests.workers.stage import Play, Stage, at_once, reasons, succeed
-from workers import processes
+from workers import processes, supervisor
+from workers.supervisor import Supervisor
 from workers.task import Task
 
 Until = Callable[..., Any]
@@ -91,6 +96,105 @@ def test_a_child_that_gives_its_job_back_begins_again_and_nothing_is_counted(
     until(lambda: stage.state(job_id) == State.succeeded)
 
     assert (stage.job(job_id).attempt, stage.job(job_id).losses) == (1, 0)
+
+
+class FullDisk:
+    """Where no job's row can be written while it is full; counts the tries."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.is_full = False
+        self.tries = 0
+        event.listen(engine, "before_cursor_execute", self._refuse)
+
+    def _refuse(self, connection: object, cursor: object, statement: str, *_: object) -> None:
+        if self.is_full and statement.startswith("UPDATE jobs"):
+            self.tries += 1
+            raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.fixture
+def full_disk(engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
+    """Written to again once the test is over."""
+    monkeypatch.setattr(supervisor, "TROUBLE_SECONDS", 0.05)
+    disk = FullDisk(engine)
+    yield disk
+    disk.is_full = False
+
+
+@pytest.fixture
+def somebody() -> Iterator[subprocess.Popen[bytes]]:
+    """A process, and the group that it leads, that no worker has to do with."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who is running is read from /proc")
+def test_a_number_that_is_somebody_elses_by_now_is_neither_killed_nor_believed(
+    stage: Stage,
+    run: Run,
+    until: Until,
+    full_disk: FullDisk,
+    somebody: subprocess.Popen[bytes],
+) -> None:
+    """The disk is full for a whole night: how the jobs ended cannot be written."""
+    over = threading.Event()
+
+    def crash_once(given: Task, channel: Connection) -> None:
+        if given.fence.claim == 1:
+            over.wait()
+        else:
+            succeed(given)
+
+    both = [stage.submit(name, crash_once) for name in ("one", "two")]
+    run(jobs_per_device=2)
+    until(lambda: stage.state(both[1]) == State.starting)
+    full_disk.is_full = True
+    over.set()
+    until(lambda: full_disk.tries > 1 and not any(one.is_alive() for one in stage.started))
+    until(lambda seen=full_disk.tries: full_disk.tries > seen + 1)  # a whole turn since
+    for child in stage.started[1:]:  # after the probe's
+        child.pid = somebody.pid
+    until(lambda seen=full_disk.tries: full_disk.tries > seen + 3)
+    full_disk.is_full = False
+    until(lambda: all(stage.state(one) == State.succeeded for one in both))
+
+    assert somebody.poll() is None
+    assert [(stage.job(one).attempt, stage.job(one).losses) for one in both] == [(2, 1)] * 2
+
+
+def test_nor_is_it_when_the_worker_stops(
+    stage: Stage,
+    engine: Engine,
+    url: str,
+    until: Until,
+    tmp_path: Path,
+    full_disk: FullDisk,
+    somebody: subprocess.Popen[bytes],
+) -> None:
+    def fill(given: Task, channel: Connection) -> None:
+        full_disk.is_full = True
+        succeed(given)
+
+    stage.submit("train", fill)
+    one = Supervisor(Settings(home=tmp_path, database_url=url), engine)
+    errors: list[SQLAlchemyError] = []
+
+    def supervise() -> None:
+        try:
+            one.run()
+        except SQLAlchemyError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=supervise)
+    thread.start()
+    until(lambda: full_disk.tries > 1)
+    stage.started[1].pid = somebody.pid
+    one.stop()
+    thread.join(20)
+
+    assert len(errors) == 1  # the next worker reads how the job ended
+    assert somebody.poll() is None
 
 
 def left(home: Path) -> set[str]:
