@@ -10,7 +10,10 @@ from problems import Problem
 
 
 class Lost(Problem):
-    """The process has ended that something was asked of."""
+    """The process has ended that was to load a model."""
+
+    def __init__(self) -> None:
+        super().__init__("internal", "The process that was to load the model has ended.")
 
 
 @dataclass(slots=True)

@@ -207,7 +207,7 @@ class Pool:
             if not self._closing:
                 self.lost += 1
                 log.error("inference process %s has ended", process.link.pid)
-        lost = Lost("internal", "The process that was to load the model has ended.")
+        lost = Lost()
         for load in process.loading.values():
             _fail(load, lost)
         _fail(process.started, lost)
@@ -227,6 +227,8 @@ class Pool:
 
     async def _load_in(self, process: Process, checkpoint_id: str) -> None:
         await self._begun(process)
+        if process.is_gone:  # while we waited: its end failed the loads that it had by then
+            raise Lost
         if (present := process.loading.get(checkpoint_id)) is not None:
             await asyncio.shield(present)
             return

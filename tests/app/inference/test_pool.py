@@ -1,6 +1,7 @@
 """Real processes: what they have loaded, within which bounds, and what becomes of it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -27,6 +28,16 @@ async def until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
+
+
+def killed(pid: int) -> None:
+    """Returns once it is no more, before the loop of who calls has turned."""
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.01)
 
 
 def blocked(folder) -> None:
@@ -157,6 +168,20 @@ def test_one_that_ends_its_process_takes_no_other_with_it(settings, train, predi
             assert warm(predictor) == [good]
 
     asyncio.run(ask())
+
+
+def test_one_that_is_to_load_as_it_dies_keeps_nobody_waiting(settings, train, predicting):
+    """The server hears of the death after it has chosen the process, before it has asked it."""
+    first, second = train(settings).checkpoint_ids
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.load(first)
+            killed(pid_of(predictor))
+            await asyncio.wait_for(predictor.pool.load(second), 20)
+            return warm(predictor)
+
+    assert asyncio.run(ask()) == [second]
 
 
 def test_a_process_that_hangs_is_ended(settings, train, predicting, monkeypatch):
