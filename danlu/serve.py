@@ -80,6 +80,12 @@ class _Half:
     pause: float = 0.0
     due: float = 0.0
 
+    def put_off(self, why: str, announce: Announce, *, lived: float) -> None:
+        """It starts again after the next pause, and people are told."""
+        self.pause = next_pause(self.pause, lived)
+        self.due = time.monotonic() + self.pause
+        announce(f"The {self.name} {why}; it starts again in {self.pause:.0f} s.")
+
 
 class Halves:
     """The programs of one home. As a context: started at the beginning, all gone at the end.
@@ -140,22 +146,20 @@ class Halves:
     def tend(self, announce: Announce) -> None:
         """Start each half that died again: after 1, 2, 4 … 30 s, and 1 s after a healthy life.
 
+        One that cannot be started just then counts as dead once more.
         Raises `DanluError` (`database_newer`, `home_in_use`) when no restart helps.
         """
         now = time.monotonic()
         for half in self._halves:
             if half.process is None:
                 if now >= half.due:
-                    self._start(half)
+                    self._start_again(half, announce)
             elif (code := half.process.poll()) is not None:
                 self._sweep(half)
                 if code in HOPELESS:
                     error, detail, hint = HOPELESS[code]
                     raise DanluError(error, detail, hint=hint)
-                half.pause = next_pause(half.pause, now - half.started)
-                half.due = now + half.pause
-                again = f"it starts again in {half.pause:.0f} s"
-                announce(f"The {half.name} {_reason(code)}; {again}.")
+                half.put_off(_reason(code), announce, lived=now - half.started)
 
     def stop(self) -> None:
         """Ask all to stop, wait for the grace time or until it is `hurry`, kill what is left."""
@@ -200,6 +204,12 @@ class Halves:
             start_new_session=True,
         )
         half.started = time.monotonic()
+
+    def _start_again(self, half: _Half, announce: Announce) -> None:
+        try:
+            self._start(half)
+        except OSError as error:  # no process or memory is free now, which is no end of the other
+            half.put_off(f"could not be started: {error.strerror}", announce, lived=0.0)
 
     @staticmethod
     def _sweep(half: _Half) -> None:

@@ -193,6 +193,38 @@ def test_a_half_that_dies_is_started_again(parent: Callable[..., Parent]) -> Non
     assert "The worker was ended by SIGKILL; it starts again in 1 s." in running.end(15)[1]
 
 
+def test_a_half_that_cannot_be_started_again_now_is_tried_later(tmp_path: Path) -> None:
+    """As where the system has no process or no memory free, which passes."""
+    program = tmp_path / "program"
+    program.symlink_to(sys.executable)
+    commands = {
+        name: [str(runs), STAND_IN, str(tmp_path), name]
+        for name, runs in (("server", sys.executable), ("worker", program))
+    }
+    said: list[str] = []
+
+    def tended(half: str, *, starts: int) -> list[Path]:
+        halves.tend(said.append)
+        found = list(tmp_path.glob(f"{half}.*.pid"))
+        return found if len(found) == starts else []
+
+    with serve.Halves(commands, home=tmp_path) as halves:
+        [first] = until(lambda: tended("worker", starts=1))
+        [server] = until(lambda: tended("server", starts=1))
+        program.unlink()
+        os.kill(int(first.read_text()), signal.SIGKILL)
+        until(lambda: tended("worker", starts=1) and len(said) == 2)
+        program.symlink_to(sys.executable)
+        until(lambda: tended("worker", starts=2))
+        assert halves.ended() is None
+        assert tended("server", starts=1) == [server]
+
+    assert said == [
+        "The worker was ended by SIGKILL; it starts again in 1 s.",
+        "The worker could not be started: No such file or directory; it starts again in 2 s.",
+    ]
+
+
 def test_a_server_that_others_reach_has_one_key_for_as_long_as_the_parent_lives(
     parent: Callable[..., Parent],
 ) -> None:
