@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -208,7 +209,7 @@ def test_too_much_is_as_wrong_as_other_bytes(serve: Serve, bring: Bringing) -> N
     more = serve(DATA + b"and more", length=False)
     less = serve(DATA[:300_000], length=False)
     assert "it is too long" in bring.fails(more)
-    assert "says 416 Requested Range Not Satisfiable" in bring.fails(less)
+    assert f"says 416 {HTTPStatus(416).phrase}" in bring.fails(less)  # Python 3.13 words it anew
     good = serve()
     bring(good)
     assert firsts(good) == [300_000]
