@@ -92,5 +92,6 @@ def test_without_a_process_nothing_is_ready_until_there_is_one(settings, monkeyp
     monkeypatch.setattr(held.predictor.pool, "start", refuse_once)
     monkeypatch.setattr("app.preloading._PAUSE_SECONDS", 0.01)
     asyncio.run(held.preloading.run())
+    held.database.dispose()
     assert tried == ["loading", "failed"]
     assert held.preloading.state == "ok"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session, sessionmaker
 
 from app.admin import backup, record
 from app.admin.refusal import Refused
@@ -160,8 +159,10 @@ def test_a_checkpoint_that_comes_and_goes_meanwhile(
         if what == "database" and not comes:
             comes.append(train(settings, epochs=1, end=None))
         elif what == "checkpoints" and comes and not stays:
-            with engine_sessions(settings).begin() as session:
+            database = engine.connect(settings.database)
+            with engine.session_factory(database).begin() as session:
                 assert checkpoints.remove(session, comes[0].best)
+            database.dispose()
             shutil.rmtree(settings.checkpoints / comes[0].best)
             stays.append(train(settings, epochs=1, end=None))
 
@@ -188,10 +189,6 @@ def test_a_state_is_never_newer_than_its_rows(used: Any, tmp_path: Path) -> None
 
     kept = made.folder / state.relative_to(used.settings.home)
     assert kept.read_text() == '{"epoch": 2}'
-
-
-def engine_sessions(settings: Settings) -> sessionmaker[Session]:
-    return engine.session_factory(engine.connect(settings.database))
 
 
 @contextmanager

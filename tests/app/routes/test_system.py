@@ -42,6 +42,7 @@ def test_it_is_not_ready_before_torch_is_loaded(settings, serve, problem):
                 return await http.get("/readyz")
 
         response = running.portal.call(ask)
+        cold.state.resources.database.dispose()
         document = problem(response, 503, "not_ready")
         assert document["models"] == "loading"
         assert document["database"] == "ok"
