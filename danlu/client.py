@@ -45,6 +45,7 @@ from danlu.wire import (
 LONGEST_WAIT = 55  # seconds that the server holds a long poll at most
 MOST_FILES = 64  # images in one request
 MOST_BYTES = 100_000_000  # half of what the server takes: parts are even by number, not by size
+_LOOK_AGAIN_SECONDS = 0.25
 
 # Of forms that are sent as they are made; an archive that has it is as likely as a wrong sha256.
 _BOUNDARY = f"danlu-{secrets.token_hex(16)}"
@@ -153,31 +154,48 @@ class Client:
         path = _path("jobs", job_id)
         return self._connection.json("GET", path, params={"wait": wait}, timeout=timeout)
 
-    def wait(self, job_id: str, *, timeout_seconds: float = math.inf) -> Job:
-        """The job once it has ended; as it is after `timeout_seconds` if it has not."""
+    def wait(
+        self, job_id: str, *, timeout_seconds: float = math.inf, patience_seconds: float = 30.0
+    ) -> Job:
+        """The job once it has ended; as it is after `timeout_seconds` if it has not.
+
+        As patient with a server that is away as `watch`, but not beyond `timeout_seconds`.
+        """
         deadline = time.monotonic() + timeout_seconds
+        patience = _Patience(patience_seconds)
         while True:
             left = max(0.0, deadline - time.monotonic())
-            job = self.job(job_id, wait=math.ceil(min(left, LONGEST_WAIT)))
-            if job["state"] in ENDED or time.monotonic() >= deadline:
-                return job
+            try:
+                job = self.job(job_id, wait=math.ceil(min(left, LONGEST_WAIT)))
+            except DanluError as error:
+                if not patience.bears(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN_SECONDS)
+            else:
+                patience.renew()
+                if job["state"] in ENDED or time.monotonic() >= deadline:
+                    return job
 
     def watch(
-        self, job_id: str, *, interval_seconds: float = 0.25, patience_seconds: float = 30.0
+        self,
+        job_id: str,
+        *,
+        interval_seconds: float = _LOOK_AGAIN_SECONDS,
+        patience_seconds: float = 30.0,
     ) -> Iterator[Job]:
         """The job again and again, the last time when it has ended.
 
         A server that is away (being restarted, say) for less than `patience_seconds` is waited for.
         """
-        seen = time.monotonic()
+        patience = _Patience(patience_seconds)
         while True:
             try:
                 job = self.job(job_id)
             except DanluError as error:
-                if error.code != NO_SERVER or time.monotonic() - seen > patience_seconds:
+                if not patience.bears(error):
                     raise
             else:
-                seen = time.monotonic()
+                patience.renew()
                 yield job
                 if job["state"] in ENDED:
                     return
@@ -444,6 +462,26 @@ class Client:
     def ready(self, *, timeout_seconds: float = 5.0) -> dict[str, Any]:
         """What `/readyz` says; raises `DanluError` while the server is not ready."""
         return self._connection.json("GET", "/readyz", timeout=httpx.Timeout(timeout_seconds))
+
+
+class _Patience:
+    """With a server that is away, from the first question on that it left unanswered: the one
+    before may have been a long poll.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def renew(self) -> None:
+        """The server has answered."""
+        self._since = None
+
+    def bears(self, error: DanluError) -> bool:
+        """Whether to ask again after this error."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        return error.code == NO_SERVER and now - self._since < self._seconds
 
 
 def _counted(pieces: Iterable[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from danlu import screen
 from danlu.client import Client
+from danlu.errors import NO_SERVER, DanluError
 from danlu.wire import ENDED, Epoch, Job
 
 PHASES = {
@@ -28,6 +29,10 @@ PHASES = {
 
 QUEUED_SECONDS = 1.0
 """Most jobs start within a fraction of that; those that do not are worth a line."""
+
+LATE_TRIES = 20
+LATE_SECONDS = 0.5
+"""How often, and how far apart, the last epochs are asked for when the server went just then."""
 
 
 def follow(client: Client, job_id: str, console: Console, *, checkpoints: bool = True) -> Job:
@@ -49,6 +54,7 @@ def follow(client: Client, job_id: str, console: Console, *, checkpoints: bool =
             told.epochs(client, job_id)
             told.warnings(job)
             bar.update(task, **_bar(job))
+        told.late_epochs(client, job_id)
     told.end(job, checkpoints=checkpoints)
     return job
 
@@ -109,6 +115,7 @@ class _Told:
     begun: bool = False
     first_look: float = 0.0
     since: str | None = None
+    behind: bool = False
     phases: set[str] = field(default_factory=set)
     warned: set[str] = field(default_factory=set)
 
@@ -130,10 +137,27 @@ class _Told:
         self.phases.add(now)
 
     def epochs(self, client: Client, job_id: str) -> None:
-        news = client.history(job_id, since=self.since, max_points=2)
+        try:
+            news = client.history(job_id, since=self.since, max_points=2)
+        except DanluError as error:
+            if error.code != NO_SERVER:
+                raise
+            self.behind = True  # the next look catches up; `watch` knows how long to wait for one
+            return
+        self.behind = False
         self.since = news["next"] if news["next"] is not None else self.since
         for epoch in news["epochs"]:
             self.console.print(_line(epoch, room=self.console.width))
+
+    def late_epochs(self, client: Client, job_id: str) -> None:
+        """Those that nobody could be asked for any more: how the job ended is known without them,
+        and told in any case.
+        """
+        for _ in range(LATE_TRIES):
+            if not self.behind:
+                return
+            time.sleep(LATE_SECONDS)
+            self.epochs(client, job_id)
 
     def warnings(self, job: Job) -> None:
         for warning in job["warnings"]:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -136,6 +137,53 @@ def test_watch_outlives_a_restart_of_the_server(server: Any, client: Client, mad
     seen = [job["state"] for job in client.watch(JOB, interval_seconds=0)]
 
     assert seen == ["running", "succeeded"]
+
+
+def test_wait_outlives_a_restart_of_the_server(server: Any, client: Client, made: Any) -> None:
+    looks = iter([made.running(), None, made.job(state="succeeded")])
+
+    def look(request: httpx.Request) -> Any:
+        found = next(looks)
+        if found is None:
+            raise httpx.ConnectError("away")
+        return found
+
+    server.answers[f"GET /jobs/{JOB}"] = look
+
+    assert client.wait(JOB)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("limit", ["timeout_seconds", "patience_seconds"])
+def test_wait_loses_patience(server: Any, client: Client, limit: str) -> None:
+    def look(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("away")
+
+    server.answers[f"GET /jobs/{JOB}"] = look
+
+    with pytest.raises(DanluError, match="No danlu server"):
+        client.wait(JOB, **{limit: 0})
+
+
+def test_a_long_poll_that_breaks_is_no_absence_yet(
+    server: Any, client: Client, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def look(request: httpx.Request) -> Any:
+        wait(54)  # longer than the patience: the server was there all the while
+        if now < 60:
+            raise httpx.ReadError("away")
+        return made.job(state="succeeded")
+
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=wait)
+    monkeypatch.setattr("danlu.client.time", clock)
+    server.answers[f"GET /jobs/{JOB}"] = look
+
+    assert client.wait(JOB)["state"] == "succeeded"
 
 
 def test_watch_loses_patience(server: Any, client: Client) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from danlu import Client
+from danlu import Client, DanluError
 from danlu.follow import figures, follow, phase
 
 JOB = "job_01K0000000AAAAAAAAAAAAAAAA"
@@ -95,6 +95,53 @@ def test_the_history_is_asked_for_from_where_it_was_left(
 
     asked = [r.url.params.get("since") for r in server.requests if r.url.path.endswith("history")]
     assert asked == [None, "here", "here", "here", "here", "here"]
+
+
+def _away(request: httpx.Request) -> Any:
+    raise httpx.ConnectError("away")
+
+
+def test_a_server_that_restarts_keeps_no_epoch_back(
+    server: Any, client: Client, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes between the two questions of a look, and once more when the job has ended."""
+    looks = iter([made.running(1), made.running(1), made.running(2, state="succeeded")])
+    first = {"epochs": [made.epoch(1)], "steps": [], "next": "here"}
+    second = {"epochs": [made.epoch(2)], "steps": [], "next": "end"}
+    answers = iter([None, first, None, second])
+    monkeypatch.setattr("danlu.follow.LATE_SECONDS", 0.01)
+    server.answers[f"GET /jobs/{JOB}"] = lambda _: next(looks)
+    server.answers[f"GET /jobs/{JOB}/history"] = lambda request: next(answers) or _away(request)
+    console = plain()
+
+    assert follow(client, JOB, console)["state"] == "succeeded"
+
+    lines = text(console).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["1", "2"]
+    assert lines[-1].startswith("succeeded")
+
+
+def test_how_a_job_ended_is_told_without_its_last_epochs_too(
+    server: Any, client: Client, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("danlu.follow.LATE_SECONDS", 0.01)
+    server.answers[f"GET /jobs/{JOB}"] = made.running(2, state="succeeded")
+    server.answers[f"GET /jobs/{JOB}/history"] = _away
+    console = plain()
+
+    assert follow(client, JOB, console)["state"] == "succeeded"
+
+    assert text(console).splitlines()[-1].startswith("succeeded")
+
+
+def test_a_history_that_is_refused_is_no_server_away(
+    server: Any, client: Client, made: Any
+) -> None:
+    server.answers[f"GET /jobs/{JOB}"] = made.running(1)
+    server.answers[f"GET /jobs/{JOB}/history"] = made.problem("job_not_found", 404)
+
+    with pytest.raises(DanluError, match="job_not_found"):
+        follow(client, JOB, plain())
 
 
 def test_on_a_terminal_there_is_a_bar(run: Any, client: Client) -> None:
