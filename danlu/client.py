@@ -23,7 +23,7 @@ import httpx
 
 from danlu import environment, key, sse
 from danlu import package as packages
-from danlu.connection import Connection, connect
+from danlu.connection import Connection, connect, label
 from danlu.errors import NO_SERVER, DanluError
 from danlu.package import Package
 from danlu.wire import (
@@ -72,7 +72,8 @@ class Client:
     ) -> None:
         address, carried = key.in_address(base_url or environment.url())
         api_key = (carried or key.found()) if api_key is None else api_key
-        self.user = user or environment.user()
+        who = user or environment.user()
+        self.user = who and label(who)
         """Who owns the jobs that this makes."""
         self.asks_with_key = bool(api_key)
         """Whether a key is sent."""
@@ -540,4 +541,5 @@ def _part(image: Image) -> tuple[str, bytes, str]:
     if not isinstance(image, tuple):
         path = Path(image)
         image = (path.name, path.read_bytes())
-    return (*image, "application/octet-stream")
+    name, content = image
+    return (label(name), content, "application/octet-stream")

@@ -144,6 +144,13 @@ def connect(base_url: str) -> httpx.Client:
         raise DanluError(NO_SERVER, detail, hint=hint) from None
 
 
+def label(text: str) -> str:
+    """A text that only names something, with `?` for what UTF-8 cannot say: bytes that a system
+    took for the name of a file or of a person.
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
 def _encoded(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
 

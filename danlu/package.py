@@ -73,18 +73,22 @@ class Package:
         return digest.hexdigest()
 
     def example(self) -> Path | None:
-        """An image of a folder, to try a model with: of its test part if it has one."""
-        unseen = (path for name, path, _ in self.members if name.lower().startswith("test"))
-        return next(unseen, self.members[0][1] if self.members else None)
+        """An image of a folder, to try a model with: of its test part if it has one. None where no
+        path can be typed.
+        """
+        typed = [(name, path) for name, path, _ in self.members if _is_text(str(path))]
+        unseen = (path for name, path in typed if name.lower().startswith("test"))
+        return next(unseen, typed[0][1] if typed else None)
 
 
 def of(path: Path, *, name: str | None = None) -> Package:
     """The package of a folder or archive, called `name` or as it is called on this disk.
 
-    Raises `DanluError` for what is not there, cannot be read or holds nothing.
+    Raises `DanluError` for what is not there, cannot be read or holds nothing, and for a name that
+    is no text.
     """
     if path.is_dir():
-        return _folder(path, name or path.resolve().name)
+        return _folder(path, _checked(name or path.resolve().name))
     if path.suffix.lower() in OTHERS:
         hint = "Pack it again as zip or tar, or give the folder itself."
         raise DanluError("archive_invalid", f"danlu does not read {path.suffix} files.", hint=hint)
@@ -97,7 +101,7 @@ def of(path: Path, *, name: str | None = None) -> Package:
         raise _unusable(path, error.strerror or str(error)) from None
     if not os.access(path, os.R_OK):
         raise _unusable(path, "it may not be read", "Allow yourself to read it: chmod u+r.")
-    return Package(path, name or stem(path.name), size)
+    return Package(path, _checked(name or stem(path.name)), size)
 
 
 def is_archive(name: str) -> bool:
@@ -109,6 +113,23 @@ def stem(name: str) -> str:
     """`pets` of `pets.zip` and of `pets.tar.gz`."""
     ending = max((each for each in ARCHIVES if name.lower().endswith(each)), key=len, default="")
     return name[: -len(ending)] if ending else Path(name).stem
+
+
+def _checked(name: str) -> str:
+    if not _is_text(name):
+        detail = f"A data set cannot be called {name!r}: that is no UTF-8."
+        hint = "Name it yourself: danlu train FOLDER --as pets, or danlu datasets add pets FOLDER."
+        raise DanluError("invalid_request", detail, hint=hint)
+    return name
+
+
+def _is_text(name: str) -> bool:
+    """Whether UTF-8 can say it: the names of files may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _folder(path: Path, name: str) -> Package:

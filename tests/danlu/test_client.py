@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -326,6 +327,18 @@ def test_predict_sends_paths_and_bytes(server: Any, client: Client, tmp_path: Pa
     assert [p["filename"] for p in answer["predictions"]] == ["a.png", "b.png"]
     assert dict(server.last.url.params) == {"model": JOB, "top_k": "3", "threshold": "0.5"}
     assert b"\r\n\r\nA\r\n" in server.last.content
+
+
+def test_predict_takes_a_file_whose_name_is_no_text(
+    server: Any, client: Client, tmp_path: Path
+) -> None:
+    server.answers["POST /predict"] = _predictions
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(b"1")
+
+    client.predict(path, (path.name, b"2"))
+
+    assert server.last.content.count(b'filename="caf?.png"') == 2
 
 
 def test_predict_of_many_images_is_one_answer_of_one_model(server: Any, client: Client) -> None:

@@ -1,3 +1,4 @@
+import os
 from typing import Any
 
 import httpx
@@ -13,6 +14,19 @@ def test_the_owner_may_be_of_any_script(server: Any) -> None:
     server.client(user="林").system()
 
     assert server.last.headers.raw[-1] == (b"X-Danlu-User", "林".encode())
+
+
+def test_an_owner_that_is_no_text_is_a_label_all_the_same(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", os.fsdecode(b"andr\xe9"))
+    server.answers["GET /system"] = {}
+    client = server.client()
+
+    client.system()
+
+    assert server.last.headers.raw[-1] == (b"X-Danlu-User", b"andr?")
+    assert client.user == "andr?"  # as the jobs say whose they are
 
 
 def test_a_problem_is_raised_with_all_it_says(server: Any, made: Any) -> None:

@@ -89,6 +89,14 @@ def test_an_example_is_of_the_test_part(pets: Path) -> None:
     assert package.of(pets).example() == pets / "test" / "cat" / "9.png"
 
 
+def test_an_example_has_a_name_that_can_be_shown(pets: Path) -> None:
+    (pets / "test").mkdir()
+    (pets / "test" / os.fsdecode(b"\xe9.png")).write_bytes(b"odd")
+    assert package.of(pets).example() == pets / "cat" / "1.jpg"
+    odd = pets.rename(pets.with_name(os.fsdecode(b"\xe9")))
+    assert package.of(odd, name="pets").example() is None
+
+
 def test_a_file_that_changes_on_the_way(pets: Path) -> None:
     for change in (b"short", b"x" * 10_000):
         one = package.of(pets)
@@ -118,3 +126,18 @@ def test_what_cannot_be_sent(tmp_path: Path, name: str, code: str) -> None:
     with pytest.raises(DanluError) as caught:
         package.of(tmp_path / name)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("ending", ["", ".zip"])
+def test_a_name_that_is_no_text(pets: Path, ending: str) -> None:
+    odd = pets.with_name(os.fsdecode(b"caf\xe9") + ending)
+    if ending:
+        odd.write_bytes(b"anything")
+    else:
+        pets.rename(odd)
+    with pytest.raises(DanluError, match=r"cannot be called 'caf\\udce9'") as caught:
+        package.of(odd)
+    assert caught.value.code == "invalid_request"
+    assert package.of(odd, name="cafe").name == "cafe"
+    with pytest.raises(DanluError, match="cannot be called"):
+        package.of(odd, name=odd.name)

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def test_a_folder_is_trained_on_and_followed(run: Any, server: Any, there: Any) 
     lines = [line.strip() for line in found.output.splitlines()]
     assert f"curl -F file=@pets/cat/1.jpg 'http://danlu.test/predict?model={JOB}'" in lines
     assert any(line.endswith(f"danlu script {JOB} > pets.py") for line in lines)
+
+
+def test_a_folder_whose_name_is_no_text_needs_another(run: Any, server: Any, pets: Path) -> None:
+    pets.rename(os.fsdecode(b"caf\xe9"))
+    found = run(os.fsdecode(b"./caf\xe9"))
+    assert found.exit_code == 2
+    assert "--as" in one_line(found)
+    assert server.requests == []
 
 
 def test_a_folder_that_changed_replaces_what_the_same_owner_sent(
