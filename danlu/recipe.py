@@ -25,6 +25,13 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+# `name: 2024-05-01` is the text that was typed, as in JSON, and no date.
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+_TOO_DEEP = "it is nested too deeply"
 
 
 def local(what: str) -> Path | None:
@@ -54,6 +61,7 @@ def build(words: Sequence[str]) -> dict[str, Any]:
         _put(recipe, key, _value(text))
     if not recipe:
         raise ValueError("say what to train on, for example: danlu train digits")
+    _check(recipe)
     return recipe
 
 
@@ -67,9 +75,11 @@ def _from_what(what: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        recipe = (
-            json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
-        )
+        recipe = _json(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
+        if isinstance(recipe, dict):
+            _check(recipe)
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read as a recipe: {_TOO_DEEP}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read as a recipe: {error}") from None
     if not isinstance(recipe, dict):
@@ -77,12 +87,29 @@ def _read(path: Path) -> dict[str, Any]:
     return recipe
 
 
+def _check(recipe: Mapping[str, Any]) -> None:
+    """Raises ValueError for what JSON cannot carry, so that no request would be made of it."""
+    for name, value in recipe.items():
+        try:
+            json.dumps({name: value}, allow_nan=False, ensure_ascii=False).encode()
+        except RecursionError:
+            raise ValueError(f"{name!r} cannot be sent: {_TOO_DEEP}") from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name!r} has a value that JSON cannot carry: {error}") from None
+
+
 def _value(text: str) -> Any:
     try:
-        # NaN and Infinity are no JSON; as strings the server can name the field.
-        return json.loads(text, parse_constant=str)
+        return _json(text)
+    except RecursionError:
+        raise ValueError(f"{text[:20]}... cannot be sent: {_TOO_DEEP}") from None
     except ValueError:
         return text
+
+
+def _json(text: str) -> Any:
+    # NaN and Infinity are no JSON; as strings the server can name the field.
+    return json.loads(text, parse_constant=str)
 
 
 def _put(recipe: dict[str, Any], key: str, value: Any) -> None:

@@ -53,6 +53,14 @@ def test_train_and_follow(run: Any, server: Any, made: Any) -> None:
     assert one_line(found) == f"{JOB} digits mnist_net of lin succeeded"
 
 
+def test_train_says_what_cannot_be_sent(run: Any, server: Any) -> None:
+    found = run("train", "mnist", "lr=1e999")
+
+    assert found.exit_code == 2
+    assert "'lr' has a value that JSON cannot carry" in one_line(found)
+    assert server.requests == []
+
+
 def test_a_dry_run_shows_the_network(run: Any, server: Any) -> None:
     server.answers["POST /train"] = {
         "layers": [

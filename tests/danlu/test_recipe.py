@@ -82,6 +82,55 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, name: str, text: str) -> None:
         recipe.build([str(tmp_path / name)])
 
 
+def test_a_date_in_yaml_is_the_text_that_was_typed(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("dataset: mnist\nname: 2024-05-01\ntags: [2024-05-01 10:00:00]\n")
+
+    built = recipe.build([str(file)])
+
+    assert built == {"dataset": "mnist", "name": "2024-05-01", "tags": ["2024-05-01 10:00:00"]}
+
+
+def test_nan_in_json_is_for_the_server_to_name(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text('{"dataset": "mnist", "lr": NaN}')
+
+    assert recipe.build([str(file)]) == {"dataset": "mnist", "lr": "NaN"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("inf.yaml", "dataset: mnist\nlr: .inf", "'lr' has a value that JSON cannot carry"),
+        ("inf.json", '{"dataset": "mnist", "lr": 1e999}', "'lr' has a value"),
+        ("date.yaml", "optimizer: {lr: !!timestamp 2024-05-01}", "'optimizer' has a value"),
+        ("circle.yaml", "tags: &a [*a]", "'tags' has a value"),
+        ("deep.yaml", f"tags: {'[' * 2000}{']' * 2000}", "nested too deeply"),
+        ("deep.json", f'{{"tags": {"[" * 99999}{"]" * 99999}}}', "nested too deeply"),
+    ],
+)
+def test_a_file_with_what_json_cannot_carry(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(ValueError, match=f"{name} cannot be read as a recipe: .*{message}"):
+        recipe.build([str(tmp_path / name)])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optimizer.lr=1e999", "'optimizer' has a value that JSON cannot carry"),
+        ("name=caf\udce9", "'name' has a value that JSON cannot carry"),
+        (f"tags={'[' * 99999}", "nested too deeply"),
+    ],
+)
+def test_a_word_with_what_json_cannot_carry(word: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe.build(["mnist", word])
+
+
 @pytest.mark.parametrize(
     ("what", "local"),
     [
