@@ -95,17 +95,20 @@ def check_there(session: Session, recipe: Recipe, settings: Settings) -> None:
 
 
 def check_devices(session: Session, recipe: Recipe) -> None:
-    """Raises `Problem` device_unavailable when no worker that is alive has so many devices. Where
-    none says what it has, the job will find out.
+    """Raises `Problem` device_unavailable when no worker that is alive has the devices: of that
+    kind, for that precision, so many. Where none says what it has, the job will find out.
     """
-    if recipe.devices == 1:
-        return
+    kind = "cuda" if recipe.precision in misfits.NEED_CUDA else recipe.device
     told = [row.info for row in processes.alive(session) if row.info.get("devices")]
-    there = [
-        misfits.devices_there(recipe.device, info["devices"], cores=info["cores"]) for info in told
-    ]
-    if there and max(there) < recipe.devices:
+    there = [misfits.devices_there(kind, info["devices"], cores=info["cores"]) for info in told]
+    if not there or max(there) >= recipe.devices:
+        return
+    if max(there):
         raise misfits.too_many_devices(recipe, max(there))
+    has = ", ".join(sorted({name.partition(":")[0] for info in told for name in info["devices"]}))
+    if recipe.device == "auto":  # each worker has some device
+        raise misfits.no_precision(recipe.precision, has)
+    raise misfits.no_device(recipe.device, has)
 
 
 def _network(recipe: Recipe, *, classes: int) -> "Plan":

@@ -8,12 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models_store.fields import Device, Recipe
+from models_store.fields import Device, Precision, Recipe
 from models_store.losses import NO_LABEL
 from problems import Problem
 
 # PyTorch's optimizers without a momentum that OneCycleLR could cycle.
 _WITHOUT_MOMENTUM = frozenset({"Adadelta", "Adafactor", "Adagrad", "ASGD", "Rprop"})
+NEED_CUDA = frozenset({"tf32", "fp16"})
+"""Precisions that no other kind of device computes in."""
 # Transforms that make two labels of one.
 _MIXING = frozenset({"MixUp", "CutMix"})
 
@@ -135,7 +137,7 @@ def schedule_length(recipe: Recipe, *, images: int) -> str | None:
 
 def check_precision(recipe: Recipe) -> None:
     """That a device that is named computes in the precision that is named."""
-    if recipe.precision in ("tf32", "fp16") and recipe.device in ("cpu", "mps"):
+    if recipe.precision in NEED_CUDA and recipe.device in ("cpu", "mps"):
         raise invalid(
             ["precision"],
             f"{recipe.precision} needs a CUDA GPU, and the recipe wants {recipe.device}.",
@@ -167,11 +169,24 @@ def devices_there(device: Device, found: Sequence[str], *, cores: int) -> int:
 def too_many_devices(recipe: Recipe, there: int) -> Problem:
     """`device_unavailable`: the recipe wants more devices than there are."""
     message = f"The recipe wants {recipe.devices} devices, and the worker has {there}."
+    return _unavailable("devices", message, f"Give devices: {there}, or fewer.")
+
+
+def no_device(wanted: Device, has: str) -> Problem:
+    """`device_unavailable`: the recipe wants another kind of device than there is."""
+    message = f"The recipe wants {wanted}, and the worker has {has}."
+    return _unavailable("device", message, 'Use device "auto".')
+
+
+def no_precision(wanted: Precision, has: str) -> Problem:
+    """`device_unavailable`: what there is does not compute in the precision, one of `NEED_CUDA`."""
+    message = f"The recipe wants {wanted}, which needs a CUDA GPU, and the worker has {has}."
+    return _unavailable("precision", message, 'Use precision "auto".')
+
+
+def _unavailable(field: str, message: str, hint: str) -> Problem:
     return Problem(
-        "device_unavailable",
-        message,
-        hint=f"Give devices: {there}, or fewer.",
-        errors=[{"loc": ["body", "devices"], "msg": message}],
+        "device_unavailable", message, hint=hint, errors=[{"loc": ["body", field], "msg": message}]
     )
 
 

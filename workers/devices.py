@@ -7,9 +7,8 @@ import os
 
 import torch
 
-from models_store import reduced
+from models_store import misfits, reduced
 from models_store.fields import Computed, Device, Precision
-from problems import Problem
 from workers import heap
 
 _VARIABLES = os.environ  # noqa: TID251 - cuBLAS reads it there, it is no setting
@@ -40,11 +39,7 @@ def choose(wanted: Device, assigned: str) -> torch.device:
         return torch.device("cpu")
     device = torch.device(assigned)
     if wanted not in ("auto", device.type):
-        raise Problem(
-            "device_unavailable",
-            f"The recipe wants {wanted}, and this worker has {assigned}.",
-            hint='Use device "auto".',
-        )
+        raise misfits.no_device(wanted, assigned)
     return device
 
 
@@ -53,12 +48,8 @@ def precision(wanted: Precision, device: torch.device) -> Computed:
 
     Raises `Problem` device_unavailable for tf32 and fp16 on anything but CUDA.
     """
-    if wanted in ("tf32", "fp16") and device.type != "cuda":
-        raise Problem(
-            "device_unavailable",
-            f"The recipe wants {wanted}, which needs a CUDA GPU; this worker has {device}.",
-            hint='Use precision "auto".',
-        )
+    if wanted in misfits.NEED_CUDA and device.type != "cuda":
+        raise misfits.no_precision(wanted, str(device))
     if wanted != "auto":
         return wanted
     return "bf16" if reduced.is_native(device) else "fp32"

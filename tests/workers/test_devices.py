@@ -48,7 +48,7 @@ def test_the_assigned_device_is_taken_unless_the_recipe_insists_on_the_cpu(
 
 @pytest.mark.parametrize(("wanted", "assigned"), [("cuda", "cpu"), ("mps", "cuda:0")])
 def test_a_device_that_is_not_here_is_refused(wanted: devices.Device, assigned: str) -> None:
-    with pytest.raises(Problem, match=f"wants {wanted}, and this worker has {assigned}") as raised:
+    with pytest.raises(Problem, match=f"wants {wanted}, and the worker has {assigned}") as raised:
         devices.choose(wanted, assigned)
 
     assert raised.value.code == "device_unavailable"

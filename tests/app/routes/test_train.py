@@ -434,3 +434,38 @@ def test_more_devices_than_a_worker_has_are_refused(server, problem, dry_run):
     worker_with(server, *(f"cuda:{n}" for n in range(8)), pid=8)
     assert server.post(address, json=asked).status_code == accepted
     assert server.post(address, json={**asked, "device": "mps"}).status_code == 422
+
+
+NO_DEVICE = [
+    ({"device": "cuda"}, "device", "The recipe wants cuda, and the worker has cpu, mps."),
+    ({"device": "cuda", "devices": 2}, "device", "The recipe wants cuda, and the worker has"),
+    ({"device": "cuda", "precision": "fp16"}, "device", "The recipe wants cuda, and the worker"),
+    ({"precision": "fp16"}, "precision", "The recipe wants fp16, which needs a CUDA GPU, and the"),
+    ({"precision": "tf32"}, "precision", "The recipe wants tf32, which needs a CUDA GPU, and the"),
+]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("fields", "field", "detail"), NO_DEVICE)
+def test_a_kind_of_device_that_no_worker_has_is_refused(
+    server, problem, fields, field, detail, dry_run
+):
+    asked = {"dataset": "digits", **fields}
+    accepted = 200 if dry_run else 202
+    address = f"/train?dry_run={str(dry_run).lower()}"
+    assert server.post(address, json=asked).status_code == accepted, "nobody knows"
+    worker_with(server, "cpu")
+    worker_with(server, "mps", pid=8)
+    refused = problem(server.post(address, json=asked), 422, "device_unavailable")
+    assert refused["detail"].startswith(detail)
+    assert refused["hint"] == f'Use {field} "auto".'
+    assert refused["errors"] == [{"loc": ["body", field], "msg": refused["detail"]}]
+    worker_with(server, "cuda:0", "cuda:1", pid=9)
+    assert server.post(address, json=asked).status_code == accepted
+
+
+def test_what_every_worker_has_is_never_refused(server):
+    worker_with(server, "cuda:0")
+    for device in ("auto", "cpu", "cuda"):
+        asked = {"dataset": "digits", "device": device, "precision": "bf16"}
+        assert server.post("/train", json=asked).status_code == 202
