@@ -60,7 +60,22 @@ def plan(submitted: SubmittedRecipe, settings: Settings) -> Planned:
     images = misfits.trained(recipe, facts.counts["train"])
     if network.normalises_batches:
         recipes.check_batches(recipe, images)
+    check_optimizer(recipe, network)
     return Planned(recipe, network, images)
+
+
+def check_optimizer(recipe: Recipe, network: "Plan") -> None:
+    """Raises `Problem` invalid_request where Muon would find no weight to train."""
+    from models_store import architectures, heads
+
+    if recipe.optimizer["name"] != "Muon":
+        return
+    outline = architectures.outline(network)
+    weights = dict(outline.named_parameters())
+    if recipe.freeze_backbone:
+        weights = {key: weights[key] for key in heads.of(network.architecture, outline)}
+    if not any(weight.ndim == 2 for weight in weights.values()):
+        raise misfits.no_matrices()
 
 
 def check_no_job(session: Session, init_from: str | None) -> None:

@@ -156,6 +156,15 @@ def check_batch(recipe: Recipe) -> None:
         )
 
 
+def no_matrices() -> Problem:
+    """What `optimizer` Muon is told where no weight that is trained is a matrix."""
+    return invalid(
+        ["optimizer", "name"],
+        "Muon trains weights of two dimensions, as Linear has, and there are none to train.",
+        "Take AdamW.",
+    )
+
+
 def devices_there(device: Device, found: Sequence[str], *, cores: int) -> int:
     """How many devices a recipe with this `device` may share a batch between, on a machine with
     the devices `found` and so many cores.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from problems import Problem
+from models_store import misfits
 
 _FUSED = frozenset({"cpu", "cuda"})
 
@@ -48,12 +48,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
                 group["lr"] *= adamw["lr"] / muon["lr"] if muon["lr"] else 1.0
         self._rules: dict[str, torch.optim.Optimizer] = {}
         if not (flat := [group for group in flat if group["params"]]):
-            raise Problem(
-                "invalid_request",
-                "Muon trains weights of two dimensions, as Linear has, and the network has none.",
-                hint="Take AdamW.",
-                errors=[{"loc": ["body", "optimizer", "name"], "msg": "no 2-D weights"}],
-            )
+            raise misfits.no_matrices()
         self._rules["Muon"] = torch.optim.Muon(flat, **muon)
         if others := [group for group in others if group["params"]]:
             self._rules["AdamW"] = _plain("AdamW", others, dict(adamw))

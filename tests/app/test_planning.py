@@ -34,3 +34,19 @@ def test_transforms_that_end_too_small_are_named(settings):
     assert caught.value.code == "network_misfit"
     assert caught.value.hint.startswith("transforms end in 6 x 6, and that counts here.")
     assert caught.value.errors[0]["loc"] == ["body", "transforms"]
+
+
+def test_muon_has_nothing_of_a_frozen_backbone(settings):
+    """Whose weights may have two dimensions, where those of the head have four."""
+    layers = [
+        {"type": "Linear", "out_features": 8},
+        {"type": "Conv2d", "out_channels": 10, "kernel_size": 3},
+        {"type": "AdaptiveAvgPool2d", "output_size": 1},
+        {"type": "Flatten"},
+    ]
+    asked = SubmittedRecipe(dataset="digits", optimizer="Muon", architecture={"layers": layers})
+    planned = planning.plan(asked, settings)
+    frozen = planned.recipe.model_copy(update={"freeze_backbone": True})
+    with pytest.raises(Problem, match="weights of two dimensions") as caught:
+        planning.check_optimizer(frozen, planned.network)
+    assert caught.value.errors[0]["loc"] == ["body", "optimizer", "name"]

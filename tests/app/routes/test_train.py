@@ -266,6 +266,18 @@ def test_a_network_without_anything_to_train(shared, problem):
     assert "nothing to train" in document["detail"]
 
 
+def test_muon_wants_a_weight_of_two_dimensions(shared, problem):
+    conv = {"type": "Conv2d", "out_channels": 10, "kernel_size": 3}
+    ends = [{"type": "AdaptiveAvgPool2d", "output_size": 1}, {"type": "Flatten"}]
+    body = {"dataset": "digits", "optimizer": "Muon", "architecture": {"layers": [conv, *ends]}}
+    document = problem(shared.post("/train?dry_run=true", json=body), 422, "invalid_request")
+    assert "weights of two dimensions" in document["detail"]
+    assert document["errors"][0]["loc"] == ["body", "optimizer", "name"]
+    assert shared.post("/train?dry_run=true", json=body | {"optimizer": "AdamW"}).is_success
+    body["architecture"]["layers"].append({"type": "Linear"})
+    assert shared.post("/train?dry_run=true", json=body).is_success
+
+
 @pytest.mark.parametrize(
     ("opening", "closing", "depth", "status", "code"),
     [
