@@ -1,7 +1,7 @@
 """What does not go together in a recipe: fields with each other, and with the data set.
 
-Each check raises `Problem` invalid_request with the place of the field to change. Knows neither
-torch nor networks.
+Each check raises `Problem` with the place of the field to change: invalid_request, dataset_invalid
+where images are missing. Knows neither torch nor networks.
 """
 
 import math
@@ -36,8 +36,10 @@ def mixing(recipe: Recipe) -> str | None:
     return next((t.type for t in recipe.transforms.train if t.type in _MIXING), None)
 
 
-def check_parts(recipe: Recipe, counts: Mapping[str, int], *, name: str) -> None:
-    """That there is something to train, to validate and to judge on, of parts of these sizes."""
+def check_parts(recipe: Recipe, counts: Mapping[str, int], *, name: str, classes: int) -> None:
+    """That there is something to train, to validate and to judge on, of parts of these sizes; the
+    training part has an image of each class.
+    """
     if isinstance(recipe.validation, str) and not counts.get(recipe.validation):
         raise invalid(
             ["validation"],
@@ -58,12 +60,41 @@ def check_parts(recipe: Recipe, counts: Mapping[str, int], *, name: str) -> None
             f"No image of {counts['train']} is left to train on.",
             "Add images, or give a smaller fraction.",
         )
+    _check_held_out(recipe, counts, name=name, classes=classes)
     if recipe.data_loader.drop_last and recipe.batch_size > kept:
         raise invalid(
             ["batch_size"],
             f"drop_last leaves no batch of {recipe.batch_size}: there are {kept} training images.",
             "Give a smaller batch_size, or drop_last: false.",
         )
+
+
+def _check_held_out(recipe: Recipe, counts: Mapping[str, int], *, name: str, classes: int) -> None:
+    """That an image can be held out for each fraction. The test part takes first."""
+    images = counts["train"]
+    spare = images - classes  # no class gives its last image
+    for field in ("test", "validation"):
+        held_out = _held_out(getattr(recipe, field), images)
+        if held_out and spare < 1:
+            message = (
+                f"{name} has too few training images to hold some out for {field}: {images} of "
+                f"{classes} classes, each of which keeps one."
+            )
+            raise Problem(
+                "dataset_invalid",
+                message,
+                hint=f"Add images, or {_spared(recipe, counts)}.",
+                errors=[{"loc": ["body", field], "msg": message}],
+            )
+        spare -= held_out
+
+
+def _spared(recipe: Recipe, counts: Mapping[str, int]) -> str:
+    """What to do where no image can be held out."""
+    if recipe.test is not None:
+        return "leave test out"
+    own = next((part for part in ("val", "test") if counts.get(part)), None)
+    return f'say validation: "{own}"' if own else "a val folder with some"
 
 
 def check_loss(recipe: Recipe, *, classes: int) -> None:

@@ -250,7 +250,7 @@ def _check(recipe: Recipe, facts: Facts) -> None:
     """What only recipe and data set together can tell."""
     if not facts.counts.get("train", 0):
         raise Problem("dataset_invalid", f"{facts.name} has no training images.")
-    misfits.check_parts(recipe, facts.counts, name=facts.name)
+    misfits.check_parts(recipe, facts.counts, name=facts.name, classes=len(facts.classes))
     misfits.check_loss(recipe, classes=len(facts.classes))
     misfits.check_schedule(recipe, images=misfits.trained(recipe, facts.counts["train"]))
     misfits.check_precision(recipe)

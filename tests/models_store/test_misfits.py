@@ -97,10 +97,44 @@ def test_is_refused_at_its_place(
 
 
 @pytest.mark.parametrize(
+    ("body", "field", "hint"),
+    [
+        ({"_counts": {"train": 10}}, "validation", "Add images, or a val folder with some."),
+        (
+            {"validation": 0.2, "_counts": {"train": 10, "test": 5}},
+            "validation",
+            'Add images, or say validation: "test".',
+        ),
+        (
+            {"validation": 0.2, "test": 0.1, "_counts": {"train": 11}},
+            "validation",
+            "Add images, or leave test out.",
+        ),
+        (
+            {"validation": "val", "test": 0.1, "_counts": {"train": 10, "val": 5}},
+            "test",
+            "Add images, or leave test out.",
+        ),
+    ],
+)
+def test_no_class_gives_its_last_image(
+    resolve: Any, body: dict[str, Any], field: str, hint: str
+) -> None:
+    with pytest.raises(Problem, match=f"too few training images .* {field}") as caught:
+        resolve(**body)
+    assert (caught.value.code, caught.value.hint) == ("dataset_invalid", hint)
+    assert caught.value.errors == [{"loc": ["body", field], "msg": caught.value.detail}]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"test": 0.1},
-        {"test": 0.2, "validation": "val", "_counts": {"train": 10, "val": 5}},
+        {"test": 0.2, "validation": "val", "_counts": {"train": 20, "val": 5}},
+        {"validation": 0.9, "_counts": {"train": 11}},
+        {"validation": 0.1, "test": 0.1, "_counts": {"train": 12}},
+        {"validation": "val", "_counts": {"train": 10, "val": 5}},  # nothing is held out
+        {"validation": "test", "_counts": {"train": 10, "test": 5}},
         {"class_weights": [0, *ONES[1:]]},
         {"class_weights": "balanced", "loss": {"ignore_index": 9}},
         {"epochs": 1, "scheduler": {"name": "OneCycleLR", "warmup_epochs": 0.5}},

@@ -501,7 +501,7 @@ class TestRefused:
         assert caught.value.detail == "own has no training images."
 
     def test_a_batch_larger_than_the_set_is_fine(self, resolve: Any) -> None:
-        resolved = resolve(_facts={"counts": {"train": 10}}, batch_size=128)
+        resolved = resolve(_facts={"counts": {"train": 20}}, batch_size=128)
         assert resolved.batch_size == 128
         full = {"batch_size": 90, "data_loader": {"drop_last": True}, "validation": 0.1}
         assert resolve(_facts={"counts": {"train": 100}}, **full).batch_size == 90
