@@ -4,6 +4,7 @@ weights fit, and how they are put in.
 Knows neither rows nor where checkpoints lie.
 """
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def follows(start: Manifest, chosen: Mapping[str, Any], said: Collection[str]) -
     pre = start.preprocessing
     normalize = None if pre.normalize is None else pre.normalize.model_dump()
     fields: dict[str, Any] = {
-        "architecture": _open_end(start.architecture),
+        "architecture": _open_end(start),
         "image_size": list(pre.input_size),
         "channels": pre.channels,
         "normalize": normalize,
@@ -95,11 +96,24 @@ def _backbone(network: nn.Module, head: Collection[str]) -> fitting.Shapes:
     return _shapes(network, of=network.state_dict().keys() - set(head))
 
 
-def _open_end(architecture: str | dict[str, Any]) -> str | dict[str, Any]:
-    """Without the number of classes, if a list of layers says it at its end."""
-    if isinstance(architecture, str):
-        return architecture
-    *before, last = architecture["layers"]
-    if last["type"] == "Linear":
-        last = {key: value for key, value in last.items() if key != "out_features"}
-    return {**architecture, "layers": [*before, last]}
+def _open_end(start: Manifest) -> str | dict[str, Any]:
+    """Its network without the number of classes, if the last Linear of a list of layers says it."""
+    if isinstance(start.architecture, str):
+        return start.architecture
+    opened = copy.deepcopy(start.architecture)
+    last = _last_linear(opened["layers"])
+    # One with other outputs is a part of the backbone, as before a Conv2d that makes the classes.
+    if last is not None and last.get("out_features") == len(start.classes):
+        del last["out_features"]
+    return opened
+
+
+def _last_linear(layers: Sequence[Any]) -> Any:
+    """The one that `shapes` lets have as many outputs as there are classes, if there is any."""
+    for layer in reversed(layers):
+        if layer["type"] == "Linear":
+            return layer
+        for inner in (layer.get("shortcut", ()), layer.get("layers", ())):
+            if (found := _last_linear(inner)) is not None:
+                return found
+    return None

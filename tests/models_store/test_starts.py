@@ -93,6 +93,59 @@ def test_the_last_layer_of_a_list_takes_other_classes(
     assert starts.anew(_plan(found, 10), start, start.classes) == []
 
 
+def _with_end(*end: dict[str, Any]) -> dict[str, Any]:
+    return {"layers": [*_OWN["layers"][:-1], *end]}
+
+
+_TEN = {"type": "Linear", "out_features": 10}
+
+
+@pytest.mark.parametrize(
+    ("end", "head"),
+    [
+        ([_TEN, {"type": "Dropout", "p": 0.5}], "model.3"),
+        ([{"type": "Linear", "out_features": 8}, _TEN, {"type": "Sigmoid"}], "model.4"),
+        ([_TEN, {"type": "Residual", "layers": [{"type": "ReLU"}]}], "model.3"),
+    ],
+)
+def test_the_last_linear_need_not_be_the_last_layer(
+    end: list[dict[str, Any]], head: str, facts: Any, manifest: Callable[..., Manifest]
+) -> None:
+    start = manifest(architecture=_with_end(*end))
+    found = _resolve(facts, start)
+    planned = _plan(found, 3)
+    starts.check(planned, start)
+    assert starts.anew(planned, start, ["a", "b", "c"]) == [f"{head}.bias", f"{head}.weight"]
+    assert starts.anew(_plan(found, 10), start, start.classes) == []
+    assert start.architecture == _with_end(*end)
+
+
+def test_the_last_linear_may_be_in_a_residual(
+    facts: Any, manifest: Callable[..., Manifest]
+) -> None:
+    """What it is added to says the number too, so that no other can be meant."""
+    start = manifest(architecture=_with_end({**_TEN}, {"type": "Residual", "layers": [_TEN]}))
+    found = _resolve(facts, start)
+    starts.check(_plan(found, 10), start)
+    with pytest.raises(Problem, match="cannot be added"):
+        _plan(found, 3)
+
+
+def test_a_linear_that_makes_no_classes_is_left_as_it_is(
+    facts: Any, manifest: Callable[..., Manifest]
+) -> None:
+    """Of 28 x 28 numbers 2 x 5, which are the ten classes together."""
+    layers = [
+        {"type": "Linear", "out_features": 5},
+        {"type": "AdaptiveAvgPool2d", "output_size": [2, 5]},
+        {"type": "Flatten"},
+    ]
+    start = manifest(architecture={"layers": layers})
+    found = _resolve(facts, start)
+    assert found.architecture == start.architecture
+    starts.check(_plan(found, 10), start)
+
+
 @pytest.mark.parametrize("differing", [{"image_size": [20, 20]}, {"bias": True}])
 def test_a_head_of_another_shape_is_new_for_the_same_classes(
     differing: dict[str, Any],
