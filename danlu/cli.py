@@ -272,7 +272,8 @@ def predict(
     client = _client(ctx)
     name = ids.model(client, model) if model else None
     answer = client.predict(*files, model=name, top_k=top_k, threshold=threshold)
-    _show(answer, screen.predictions(answer["predictions"]), as_json=as_json)
+    shown = screen.predictions(answer["predictions"], guesses=top_k or screen.GUESSES)
+    _show(answer, shown, as_json=as_json)
     if any("error" in prediction for prediction in answer["predictions"]):
         raise typer.Exit(USAGE)
 

@@ -28,6 +28,8 @@ STATE_STYLES = {
     "cancelled": "yellow",
 }
 PIPED_WIDTH = 200  # where no terminal says how wide it is, no column is cut short
+GUESSES = 3
+"""Of a prediction, where nobody says how many."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -217,8 +219,10 @@ def plan(plan: Plan) -> Group:
     return Group(table, Text(cost, style="dim"))
 
 
-def predictions(items: Sequence[Prediction]) -> Table:
-    """Predictions, one row for each file: label, probability, runners-up or what was wrong."""
+def predictions(items: Sequence[Prediction], *, guesses: int = GUESSES) -> Table:
+    """Predictions, one row for each file: label, probability, runners-up or what was wrong.
+    `guesses`: so many at most, with the label.
+    """
     table = new_table("file", "label", ">probability", "then", "")
     for item in items:
         name = Text(Path(item.get("filename") or "–").name)
@@ -226,7 +230,8 @@ def predictions(items: Sequence[Prediction]) -> Table:
             wrong = item["error"]
             table.add_row(name, Text(wrong["code"], style="red"), "", Text(wrong["message"]), "")
             continue
-        others = ", ".join(f"{g['label']} {figure(g['probability'])}" for g in item["top"][1:3])
+        top = item["top"][1:guesses]
+        others = ", ".join(f"{guess['label']} {figure(guess['probability'])}" for guess in top)
         label = Text(item["label"], style="dim" if item["unknown"] else "bold")
         if item["unknown"]:
             label.append(" (unsure)")

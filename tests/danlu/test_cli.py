@@ -233,6 +233,25 @@ def test_predict(run: Any, server: Any, tmp_path: Path) -> None:
     assert "b.png empty_file It is empty." in one_line(found)
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [([], "1 0.200, 2 0.100"), (["-k", "5"], "1 0.200, 2 0.100, 3 0.050, 4 0.050")],
+)
+def test_predict_shows_all_guesses_that_are_asked_for(
+    run: Any, server: Any, tmp_path: Path, words: list[str], shown: str
+) -> None:
+    sure = enumerate([0.6, 0.2, 0.1, 0.05, 0.05])
+    top = [{"label": str(at), "index": at, "probability": each} for at, each in sure]
+    seen = {"filename": "a.png", **top[0], "unknown": False, "top": top, "warnings": []}
+    answer = {"checkpoint_id": "ckpt_1", "job_id": JOB, "model": None, "predictions": [seen]}
+    server.answers["POST /predict"] = answer
+    (tmp_path / "a.png").write_bytes(b"image")
+
+    found = run("predict", str(tmp_path / "a.png"), *words)
+
+    assert one_line(found).endswith(f"a.png 0 0.600 {shown}")
+
+
 def test_predict_wants_files_that_are_there(run: Any, server: Any) -> None:
     assert run("predict").exit_code == 2
     assert run("predict", "/no/such/image.png").exit_code == 2
