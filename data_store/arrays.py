@@ -231,11 +231,11 @@ class _Decoding:
         # The first epoch reads all of it anyway; what a set of some MB takes is not worth telling.
         heard = paced(self._progress, "checking", decoded.weigh(place), at_once=False)
         mended = decoded.mend(place, heard=heard)
-        if not place.exists():
-            self._decode(place, wanted)
-        return decoded.read(place, self._name, mended=mended)
+        if place.exists():
+            return decoded.read(place, self._name, mended=mended)
+        return replace(self._decode(place, wanted), mended=mended)
 
-    def _decode(self, place: Path, wanted: Wanted) -> None:
+    def _decode(self, place: Path, wanted: Wanted) -> DataSet:
         source = self.source
         total = sum(source.counts.values())
         skipped = 0
@@ -247,10 +247,12 @@ class _Decoding:
                     draft.add(part, images)
                     advance(len(images.labels) + len(source.skipped) - skipped)
                     skipped = len(source.skipped)
-            draft.finish(
+            folder = draft.finish(
                 name=self._name,
                 version=source.version(),
                 classes=source.classes,
                 skipped=list(source.skipped),
                 size=source.typical(),
+                lasting=source.lasting,
             )
+            return decoded.read(folder, self._name)

@@ -258,9 +258,11 @@ class Draft:
         classes: tuple[str, ...],
         skipped: list[Skipped],
         size: tuple[int, int] = (0, 0),
-    ) -> None:
-        """Makes the folder appear in its place, whole and safely on disk. `size` (height, width) is
-        that of the images as they lie.
+        lasting: bool = True,
+    ) -> Path:
+        """Makes the folder appear in its place, whole and safely on disk, and says where it is.
+        `size` (height, width) is that of the images as they lie. One that is not `lasting` is in no
+        place where others find it, and goes with the draft: what is mapped by then stays mapped.
         """
         record: dict[str, Any] = {
             "name": name,
@@ -282,6 +284,13 @@ class Draft:
             json.dump(record, file)
             durable.to_disk(file)
         durable.folder_to_disk(self._draft)
+        if lasting:
+            self._take_place()
+        elif not self._folder.exists():
+            return self._draft
+        return self._folder
+
+    def _take_place(self) -> None:
         try:
             self._draft.rename(self._folder)
         except OSError:

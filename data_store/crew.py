@@ -95,6 +95,7 @@ class Crew(Generic[Item, Answer]):
         not work.
         """
         run: _Run[Item, Answer] = _Run.of(items, batch)
+        self._ends = 0
         if self._most == 0:
             for place in run.waiting:
                 tick()

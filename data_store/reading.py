@@ -23,7 +23,8 @@ LOST = "Decoding it ended the process."
 class Block:
     """What some files hold. `pixels` uint8 (n, H, W, C), `borders`, `spreads` and `sums` are of
     those that can be read, in order; `bad` has, by place, code and message of the others.
-    `digests` are the SHA-256 of all.
+    `digests` are the SHA-256 of all. Those of `bad` that are `refused`, by the system, may be read
+    another time.
     """
 
     pixels: NDArray[np.uint8]
@@ -32,6 +33,25 @@ class Block:
     sums: Sums
     digests: Sequence[bytes]
     bad: Mapping[int, tuple[str, str]]
+    refused: frozenset[int] = frozenset()
+
+    def retried(self, place: int, one: "Block") -> "Block":
+        """With what another try at the bad file in `place`, alone, has come to."""
+        at = place - sum(each < place for each in self.bad)
+        digests, bad = list(self.digests), dict(self.bad)
+        digests[place] = one.digests[0]
+        del bad[place]
+        if one.bad:
+            bad[place] = one.bad[0]
+        return Block(
+            np.concatenate([self.pixels[:at], one.pixels, self.pixels[at:]]),
+            np.concatenate([self.borders[:at], one.borders, self.borders[at:]]),
+            np.concatenate([self.spreads[:at], one.spreads, self.spreads[at:]]),
+            self.sums + one.sums,
+            digests,
+            bad,
+            self.refused if one.refused else self.refused - {place},
+        )
 
 
 def read(
@@ -42,26 +62,32 @@ def read(
     borders: list[tuple[float, float]] = []
     digests: list[bytes] = []
     bad: dict[int, tuple[str, str]] = {}
+    refused: set[int] = set()
     for place, path in enumerate(paths):
         data, decoded = _decoded(path, size, channels)
         digests.append(sha256(data).digest())
         if isinstance(decoded, Problem):
             bad[place] = (decoded.code, decoded.detail)
+            if isinstance(decoded, _Refused):
+                refused.add(place)
         else:
             pixels[len(borders)] = decoded.pixels
             borders.append((decoded.border, decoded.border_spread))
     found = pixels[: len(borders)]
     table = np.array(borders, np.float32).reshape(-1, 2)
     kept = found if keeps_pixels else found[:0]
-    return Block(kept, table[:, 0], table[:, 1], Sums.of(found), digests, bad)
+    return Block(kept, table[:, 0], table[:, 1], Sums.of(found), digests, bad, frozenset(refused))
 
 
-def lost(_path: str, *, size: tuple[int, int], channels: int) -> Block:
-    """What is known of a file that ends the process which decodes it."""
+def lost(_path: str, *, size: tuple[int, int], channels: int, again: bool = False) -> Block:
+    """What is known of a file that ends the process which decodes it. The system may have ended it,
+    for want of memory; `again`, with nothing beside it, it is the file's own doing.
+    """
     none = np.empty((0, *size, channels), np.uint8)
     nothing = np.empty(0, np.float32)
     bad = {0: ("not_an_image", LOST)}
-    return Block(none, nothing, nothing, Sums.of(none), [sha256().digest()], bad)
+    refused = frozenset[int]() if again else frozenset({0})
+    return Block(none, nothing, nothing, Sums.of(none), [sha256().digest()], bad, refused)
 
 
 def pixels(paths: Sequence[str], *, size: tuple[int, int], channels: int) -> Pixels:
@@ -114,4 +140,8 @@ def _decoded(
     except Problem as problem:
         return data, problem
     except OSError as error:
-        return data, Problem("not_an_image", f"It cannot be read: {error.strerror}.")
+        return data, _Refused("not_an_image", f"It cannot be read: {error.strerror}.")
+
+
+class _Refused(Problem):
+    """The system does not give a file, which says nothing of what is in it."""

@@ -35,13 +35,15 @@ Tick = Callable[[], object]
 class Source(Protocol):
     """The images of one data set. `key` names its files as they lie, `counts` how many there are.
 
-    `skipped` fills while batches are read; `version`, once all are, hashes the content.
+    `skipped` fills while batches are read; `version`, once all are, hashes the content. Not
+    `lasting`: the system refused files, which another reading may get.
     """
 
     classes: tuple[str, ...]
     counts: Mapping[str, int]
     key: str
     skipped: list[Skipped]
+    lasting: bool
 
     def batches(self, part: str, wanted: "Wanted", tick: Tick) -> Iterator[Part]:
         """The images of a part, in order. `tick` is called several times a second; what it raises
@@ -87,6 +89,7 @@ class BuiltInSource:
         self.counts = SETS[name].counts
         self.key = built_in_key(name, root)
         self.skipped: list[Skipped] = []
+        self.lasting = True
 
     def batches(self, part: str, wanted: Wanted, tick: Tick) -> Iterator[Part]:
         """Raises `dataset_invalid`."""
@@ -112,7 +115,8 @@ class BuiltInSource:
 
 
 class FolderSource:
-    """A folder per class. Files that cannot be read are skipped.
+    """A folder per class. Files that cannot be read are skipped; what is no fault of theirs gets
+    another try first.
 
     So many `processes` decode it, 0: none but the caller's; None: as many as pays.
     """
@@ -127,18 +131,27 @@ class FolderSource:
         self.counts: Mapping[str, int] = {part: len(files) for part, files in scan.parts.items()}
         self.key = folder_key(path, scan)
         self.skipped: list[Skipped] = []
+        self.lasting = True
 
     def batches(self, part: str, wanted: Wanted, tick: Tick) -> Iterator[Part]:
         """A file that ends the process which decodes it is skipped, too. Raises `dataset_invalid`
         when of a part, or of a class in the training part, no image can be read.
         """
-        files = self._parts[part]
+        files, paths, processes = self._parts[part], self.paths(part), self.processes(part)
         found: set[int] = set()
         how: dict[str, Any] = {"size": wanted.size, "channels": wanted.channels}
         read = partial(reading.read, **how, keeps_pixels=wanted.held)
         at_once = max(1, min(crew.BATCH, _SENT_BYTES // wanted.bytes))
-        with Crew(read, partial(reading.lost, **how), processes=self.processes(part)) as readers:
-            for places, block in readers.run(self.paths(part), tick, batch=at_once):
+        lost = partial(reading.lost, **how)
+        with (
+            Crew(read, lost, processes=processes) as readers,
+            Crew(read, partial(lost, again=True), processes=min(1, processes)) as another,
+        ):
+            for places, block in readers.run(paths, tick, batch=at_once):
+                for place in sorted(block.refused):
+                    [(_, one)] = another.run([paths[places[place]]], tick)
+                    block = block.retried(place, one)
+                self.lasting = self.lasting and not block.refused
                 good = self._note(files[places.start : places.stop], block)
                 found.update(good)
                 labels = np.array(good, np.int64)

@@ -136,6 +136,27 @@ def test_a_set_that_fails_leaves_nothing(write: Write) -> None:
     assert list((root.parent / "cache").iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_what_the_system_refused_is_missing_in_no_later_job(pets: Path, mode: arrays.Mode) -> None:
+    file, away = pets / "pets/train/cat/1.png", pets / "away"
+
+    def move(phase: str, done: int, total: int) -> None:
+        if file.exists():
+            file.rename(away)
+
+    first = load("pets", pets, move, mode=mode)
+    assert [each.file for each in first.skipped] == ["train/cat/1.png", "train/cat/broken.png"]
+    assert pixels(first, "train")[:, 0, 0, 0].tolist() == [1, 2]
+    assert list((pets.parent / "cache").iterdir()) == []
+    away.rename(file)  # with the size and the times that it had
+
+    second = load("pets", pets, mode=mode)
+    assert [each.file for each in second.skipped] == ["train/cat/broken.png"]
+    assert pixels(second, "train")[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert second.version != first.version
+    assert pixels(first, "train")[:, 0, 0, 0].tolist() == [1, 2]
+
+
 def test_several_decode_at_once(pets: Path) -> None:
     together = Barrier(3)
 

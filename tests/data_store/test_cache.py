@@ -77,6 +77,22 @@ def test_the_first_to_finish_wins(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["place"]
 
 
+def test_a_set_that_is_not_to_last_goes_with_its_draft(tmp_path: Path) -> None:
+    folder = tmp_path / "place"
+    how = {"name": "set", "version": "abc", "classes": ("a", "b"), "skipped": [], "lasting": False}
+    with cache.Draft(folder, needed_bytes=0) as draft:
+        draft.add("train", images(3, value=1))
+        found = cache.read(draft.finish(**how), "set")
+    assert list(tmp_path.iterdir()) == []
+    assert (found.parts["train"].images == 1).all()
+
+    with cache.Draft(folder, needed_bytes=0) as slow:
+        slow.add("train", images(3, value=1))
+        write(folder, value=2)
+        assert slow.finish(**how) == folder, "somebody has decoded all of it meanwhile"
+    assert (cache.read(folder, "set").parts["train"].images == 2).all()
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     def stopped() -> None:
         with cache.Draft(tmp_path / "x", needed_bytes=0) as draft:

@@ -80,6 +80,14 @@ def test_an_item_that_ends_its_process_is_lost_alone(deeds) -> None:
         assert together(list(some.run(["1 / 0"], lambda: None))) == ["lost 1 / 0"]
 
 
+def test_ends_are_counted_for_each_run(deeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many items are given alone, one after the other, each says itself what it does."""
+    monkeypatch.setattr(crew, "_MOST_ENDS", 1)
+    with Crew(deeds.run, lost, processes=1) as some:
+        for _ in range(3):
+            assert together(list(some.run(["os._exit(3)"], lambda: None))) == ["lost os._exit(3)"]
+
+
 def test_a_run_that_is_left_is_forgotten() -> None:
     with Crew(list, lost, processes=2) as some:
         first = some.run(range(1000), lambda: None, batch=2)

@@ -33,6 +33,7 @@ def test_a_block_is_of_what_can_be_read(files: dict[str, bytes]) -> None:
     assert {place: code for place, (code, _) in block.bad.items()} == dict.fromkeys(
         (1, 3), "not_an_image"
     )
+    assert block.refused == {3}, "only that one may be there another time"
     without = reading.read(list(files), **SIZE, keeps_pixels=False)
     assert (without.pixels.shape, without.sums) == ((0, 4, 6, 3), block.sums)
 
@@ -44,6 +45,27 @@ def test_a_file_that_ends_its_process_is_bad() -> None:
         "not_an_image",
         1,
     )
+    assert block.refused == {0}
+    assert not reading.lost("1.png", **SIZE, again=True).refused
+
+
+@pytest.mark.parametrize("keeps_pixels", [True, False])
+def test_another_try_takes_its_place_in_a_block(
+    files: dict[str, bytes], write: Write, png, keeps_pixels: bool
+) -> None:
+    paths = [list(files)[each] for each in (3, 0, 3, 1, 2)]
+    block = reading.read(paths, **SIZE, keeps_pixels=keeps_pixels)
+    assert block.retried(2, reading.read(paths[2:3], **SIZE)).refused == {0, 2}
+    write({"gone.png": png(7, (5, 5))})
+    for place in (2, 0):
+        again = reading.read(paths[place : place + 1], **SIZE, keeps_pixels=keeps_pixels)
+        block = block.retried(place, again)
+    expected = reading.read(paths, **SIZE, keeps_pixels=keeps_pixels)
+    for array in ("pixels", "borders", "spreads"):
+        np.testing.assert_array_equal(getattr(block, array), getattr(expected, array))
+    for same in ("sums", "digests", "bad", "refused"):
+        assert getattr(block, same) == getattr(expected, same)
+    assert not block.retried(3, reading.lost(paths[3], **SIZE, again=True)).refused
 
 
 def test_pixels_alone(files: dict[str, bytes]) -> None:

@@ -1,6 +1,11 @@
 """Images from where they lie, at the wanted size, with what cannot be read left out."""
 
+import errno
+import os
+import signal
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +19,15 @@ from problems import Problem
 Write = Callable[[dict[str, bytes]], Path]
 
 
-def read(source: Source, part: str = "train", size: tuple[int, int] = (4, 6), channels: int = 3):
+def read(
+    source: Source,
+    part: str = "train",
+    size: tuple[int, int] = (4, 6),
+    channels: int = 3,
+    tick: Callable[[], object] = lambda: None,
+):
     """All batches of a part, together, and then the version."""
-    batches = list(source.batches(part, Wanted(size, channels), lambda: None))
+    batches = list(source.batches(part, Wanted(size, channels), tick))
     joined = {
         name: np.concatenate([getattr(batch, name) for batch in batches])
         for name in ("images", "labels", "borders", "spreads")
@@ -80,6 +91,7 @@ def test_what_cannot_be_read_is_skipped(write: Write, png) -> None:
         ("b/0.jpg", "not_an_image"),
         ("b/9.png", "truncated_image"),
     ]
+    assert source.lasting
 
 
 def test_a_file_that_vanished_is_skipped(write: Write, png) -> None:
@@ -89,6 +101,85 @@ def test_a_file_that_vanished_is_skipped(write: Write, png) -> None:
     found, _ = read(source)
     assert len(found["labels"]) == 2
     assert [each.file for each in source.skipped] == ["a/1.png"]
+    assert not source.lasting, "it may be back when the set is wanted next"
+
+
+def test_what_the_system_refuses_once_is_read_at_the_next_try(
+    write: Write, png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({f"set/{'ab'[n % 2]}/{n}.png": png(n) for n in range(6)}) / "set"
+    _, version = read(FolderSource(root))
+    read_bytes, refused = Path.read_bytes, set[Path]()
+
+    def refuse(path: Path) -> bytes:
+        if path.name in ("2.png", "5.png") and path not in refused:
+            refused.add(path)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    source = FolderSource(root)
+    found, again = read(source)
+    assert len(refused) == 2
+    assert found["images"][:, 0, 0, 0].tolist() == [0, 2, 4, 1, 3, 5]
+    assert (source.skipped, source.lasting, again) == ([], True, version)
+
+
+def kill_reader(fifo: Path) -> bool:
+    """Kills the process that has it open to read, if there is one."""
+    try:
+        writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    status = fifo.stat()
+    while not (pids := holders(status)):
+        pass
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    while holders(status):  # the next may not be taken for this one
+        pass
+    os.close(writer)
+    return True
+
+
+def holders(file: os.stat_result) -> set[int]:
+    """The processes beside this one that have it open."""
+    found = set()
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.path.samestat(fd.stat(), file):
+                found.add(int(fd.parts[2]))
+    return found - {os.getpid()}
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+def test_a_file_whose_process_is_killed_is_tried_once_more_alone(
+    write: Write, png, recovers: bool
+) -> None:
+    """Whoever kills it: it is known to be that file's doing when it happens again then."""
+    root = write({f"set/{'ab'[n % 2]}/{n}.png": png(n) for n in range(6)}) / "set"
+    _, version = read(FolderSource(root))
+    source = FolderSource(root, processes=1)
+    hard, away = root / "a/2.png", root / "away"
+    hard.rename(away)
+    os.mkfifo(hard)
+    killed = 0
+
+    def tick() -> None:
+        nonlocal killed
+        if stat.S_ISFIFO(hard.stat().st_mode) and kill_reader(hard):
+            killed += 1
+            if recovers and killed == 2:
+                away.replace(hard)
+
+    found, again = read(source, tick=tick)
+    assert source.lasting
+    assert killed == (2 if recovers else 3)
+    shades = found["images"][:, 0, 0, 0].tolist()
+    if recovers:
+        assert (shades, source.skipped, again) == ([0, 2, 4, 1, 3, 5], [], version)
+    else:
+        assert (shades, [one.file for one in source.skipped]) == ([0, 4, 1, 3, 5], ["a/2.png"])
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
