@@ -28,7 +28,7 @@ _ROW_SECONDS = 5e-5  # that reading an image of a built-in set takes, and resizi
 
 __all__ = [
     *("DataSet", "Mode", "Part", "Progress", "Skipped"),
-    *("each_bytes", "image_bytes", "is_local", "labels", "load", "places", "some_bytes"),
+    *("each_bytes", "image_bytes", "is_local", "labels", "load", "some_bytes"),
 ]
 
 
@@ -106,18 +106,6 @@ def labels(name: str, root: Path, part: str) -> list[int]:
     return numbers
 
 
-def places(data: DataSet, root: Path, part: str) -> Sequence[int]:
-    """Where each decoded image of a part lies, as `image_bytes` counts: unreadable ones count too.
-
-    Raises what `image_bytes` raises.
-    """
-    if not data.skipped:
-        return range(len(data.parts[part].labels))
-    left_out = {each.file for each in data.skipped}
-    files = folder.scan(root / data.name).parts[part]
-    return [i for i, file in enumerate(files) if folder.shown(file.path) not in left_out]
-
-
 def image_bytes(name: str, root: Path, part: str, index: int) -> bytes:
     """One image as a file: the file itself of a folder, a PNG of a built-in set.
 
@@ -192,8 +180,9 @@ class _Decoding:
         items: dict[str, Sequence[Any]]
         read: Callable[[Sequence[Any]], Pixels]
         if isinstance(self.source, FolderSource):
-            left_out = {each.file for each in found.skipped}
-            items = {part: self.source.paths(part, without=left_out) for part in found.parts}
+            items = {
+                part: self.source.paths(part, without=found.left_out(part)) for part in found.parts
+            }
             read = partial(reading.pixels, **how)
             processes = self.source.processes("train")
         else:

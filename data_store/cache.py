@@ -29,7 +29,7 @@ from problems import Problem
 _FORMAT = 2
 _DRAFT = ".draft-"
 _RECORD = "set.json"
-_OLDER = "it was decoded by an older danlu"  # whose records have no checksums, or no sums
+_OLDER = "it was decoded by an older danlu"  # whose records lack checksums, sums or places
 _STREAM = ".stream"
 _ARRAYS = ("images", "labels", "borders", "spreads")
 
@@ -176,7 +176,7 @@ def _record(folder: Path) -> dict[str, Any]:
     seal = record.pop("crc32", None)
     if seal != _crc32(record):
         raise ValueError(damaged if seal is not None else _OLDER)
-    if "sums" not in record:
+    if "sums" not in record or any("place" not in each for each in record["skipped"]):
         raise ValueError(_OLDER)
     return record
 

@@ -80,11 +80,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was left out: its path from the data set's folder on, a code, and why."""
+    """A file that was left out: its path from the data set's folder on, a code, and why. It lay at
+    this `place` among all files of its part.
+    """
 
     file: str
     code: str
     message: str
+    part: str
+    place: int
 
 
 class Pixels(NamedTuple):
@@ -138,3 +142,13 @@ class DataSet:
     def mode(self) -> str:
         """How its images come, as `data_loader.mode` calls it."""
         return "resident" if self.stream is None else "stream"
+
+    def left_out(self, part: str) -> frozenset[int]:
+        """The places in a part of what was left out."""
+        return frozenset(each.place for each in self.skipped if each.part == part)
+
+    def places(self, part: str) -> Sequence[int]:
+        """Where each image of a part lay when it was decoded, those left out counted too."""
+        images, left_out = len(self.parts[part].labels), self.left_out(part)
+        everywhere = range(images + len(left_out))
+        return [place for place in everywhere if place not in left_out] if left_out else everywhere

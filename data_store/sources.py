@@ -3,7 +3,7 @@
 Gives them batch by batch at the wanted size and hashes them on the way; keeping them is `cache`'s.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -17,7 +17,6 @@ import images
 from data_store import cache, crew, folder, headers, readers, reading
 from data_store.built_in import SETS
 from data_store.crew import Crew
-from data_store.gallery import Image
 from data_store.parts import Part, Skipped, Sums
 from data_store.versions import Content
 from problems import Problem
@@ -137,7 +136,7 @@ class FolderSource:
         """A file that ends the process which decodes it is skipped, too. Raises `dataset_invalid`
         when of a part, or of a class in the training part, no image can be read.
         """
-        files, paths, processes = self._parts[part], self.paths(part), self.processes(part)
+        paths, processes = self.paths(part), self.processes(part)
         found: set[int] = set()
         how: dict[str, Any] = {"size": wanted.size, "channels": wanted.channels}
         read = partial(reading.read, **how, keeps_pixels=wanted.held)
@@ -152,7 +151,7 @@ class FolderSource:
                     [(_, one)] = another.run([paths[places[place]]], tick)
                     block = block.retried(place, one)
                 self.lasting = self.lasting and not block.refused
-                good = self._note(files[places.start : places.stop], block)
+                good = self._note(part, places, block)
                 found.update(good)
                 labels = np.array(good, np.int64)
                 yield Part(block.pixels, labels, block.borders, block.spreads, block.sums)
@@ -173,13 +172,10 @@ class FolderSource:
         shape = headers.typical(self._path / image.path for image in folder.sample(train))
         return (shape.height, shape.width) if shape else (0, 0)
 
-    def paths(self, part: str, *, without: Collection[str] = ()) -> list[str]:
-        """The files of a part, in order, but for those that are `shown` so."""
-        paths, files = self._parts[part].paths(str(self._path)), self._parts[part]
-        if not without:
-            return paths
-        pairs = zip(paths, files, strict=True)
-        return [path for path, file in pairs if folder.shown(file.path) not in without]
+    def paths(self, part: str, *, without: Collection[int] = ()) -> list[str]:
+        """The files of a part, in order, but for those in these places."""
+        paths = self._parts[part].paths(str(self._path))
+        return [path for place, path in enumerate(paths) if place not in without]
 
     def processes(self, part: str) -> int:
         """That decode this part."""
@@ -189,13 +185,14 @@ class FolderSource:
         seconds = len(files) * _FILE_SECONDS + files.disk_bytes * _BYTE_SECONDS
         return crew.worth(seconds)
 
-    def _note(self, files: Sequence[Image], block: reading.Block) -> list[int]:
-        """Takes down what was read; the labels of what is good."""
+    def _note(self, part: str, places: range, block: reading.Block) -> list[int]:
+        """Takes down what was read in these places; the labels of what is good."""
+        files = self._parts[part][places.start : places.stop]
         for place, (file, digest) in enumerate(zip(files, block.digests, strict=True)):
             path = folder.shown(file.path)
             self._content.add(path, digest)
             if place in block.bad:
-                self.skipped.append(Skipped(path, *block.bad[place]))
+                self.skipped.append(Skipped(path, *block.bad[place], part, places[place]))
         return [file.label for place, file in enumerate(files) if place not in block.bad]
 
 

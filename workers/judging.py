@@ -4,7 +4,6 @@ Runs the network over the judged images and hands its outputs to `models_store.e
 no rows.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from data_store import arrays
 from data_store.parts import DataSet
 from models_store import checkpoints, evaluation, report
 from models_store.evaluation import Outputs, Tally
@@ -130,7 +128,7 @@ class Judge:
         if not surest:
             return []
         labels, predicted, sure = tally.labels, tally.predicted, tally.confidence
-        names, part, places = self.data.classes, self._part, self._places()
+        names, part, places = self.data.classes, self._part, self.data.places(self._part)
         rows = self._judged.index[surest].tolist()
         return [
             Mistake(
@@ -152,6 +150,3 @@ class Judge:
         if self.parts.test is None and isinstance(held_out, str):
             return held_out
         return "train"
-
-    def _places(self) -> Sequence[int]:
-        return arrays.places(self.data, self.datasets, self._part)

@@ -46,7 +46,7 @@ def files(data: DataSet, root: Path, part: str, rows: Sequence[int]) -> Iterator
     """The files of decoded images of a part, each read when its turn comes; None for one that is
     not there any more. Raises what `arrays.some_bytes` raises.
     """
-    places = arrays.places(data, root, part)
+    places = data.places(part)
     return arrays.each_bytes(data.name, root, part, [places[row] for row in rows])
 
 

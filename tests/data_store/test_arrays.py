@@ -1,7 +1,9 @@
 """Data sets as arrays, end to end: decoded once, mapped ever after."""
 
+import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -216,10 +218,34 @@ def test_some_images_as_files(pets: Path, write: Write, mnist_files: dict[str, b
 
 def test_places_count_images_that_cannot_be_read(pets: Path) -> None:
     broken = load("pets", pets)
-    assert arrays.places(broken, pets, "train") == [0, 1, 3]  # cat/broken.png lies between
-    assert list(arrays.places(broken, pets, "test")) == [0]
+    assert broken.places("train") == [0, 1, 3]  # cat/broken.png lies between
+    assert list(broken.places("test")) == [0]
     (pets / "pets/train/cat/broken.png").unlink()
-    assert list(arrays.places(load("pets", pets), pets, "train")) == [0, 1, 2]
+    assert list(load("pets", pets).places("train")) == [0, 1, 2]
+    assert broken.places("train") == [0, 1, 3], "as they lay when it was decoded"
+
+
+def test_a_record_without_the_places_of_what_was_left_out_is_decoded_anew(pets: Path) -> None:
+    load("pets", pets)
+    [place] = (pets.parent / "cache").iterdir()
+    record = json.loads((place / "set.json").read_text())
+    del record["crc32"]
+    for one in record["skipped"]:
+        del one["part"], one["place"]
+    record["crc32"] = zlib.crc32(json.dumps(record).encode())
+    (place / "set.json").write_text(json.dumps(record))
+    again = load("pets", pets)
+    assert again.mended is None, "it was not damaged"
+    assert again.places("train") == [0, 1, 3]
+
+
+def test_files_whose_names_are_written_alike_are_told_apart(pets: Path, png) -> None:
+    for number, data in enumerate((b"junk", png(9, (12, 10)))):
+        (pets / os.fsdecode(b"pets/train/cat/0%c.png" % (0xFE + number))).write_bytes(data)
+    for mode in ("resident", "stream"):
+        found = load("pets", pets, mode=mode)
+        assert pixels(found, "train")[:, 0, 0, 0].tolist() == [9, 0, 1, 2]
+        assert found.places("train") == [1, 2, 3, 5]
 
 
 def pixels(data: DataSet, part: str) -> np.ndarray:

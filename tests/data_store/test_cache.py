@@ -34,7 +34,7 @@ def write(folder: Path, value: int = 7) -> None:
             name="set",
             version="abc",
             classes=("a", "b"),
-            skipped=[Skipped("a/é.png", "not_an_image", "no")],
+            skipped=[Skipped("a/é.png", "not_an_image", "no", "train", 1)],
         )
 
 
@@ -46,7 +46,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert cache.mend(folder, heard=lambda _: None) is None
     found = cache.read(folder, "set")
     assert (found.name, found.version, found.classes) == ("set", "abc", ("a", "b"))
-    assert found.skipped == (Skipped("a/é.png", "not_an_image", "no"),)
+    assert found.skipped == (Skipped("a/é.png", "not_an_image", "no", "train", 1),)
     train = found.parts["train"]
     assert (train.images.shape, train.images.dtype) == ((305, 2, 3, 1), np.uint8)
     assert isinstance(train.images, np.memmap)

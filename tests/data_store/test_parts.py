@@ -13,7 +13,7 @@ from data_store.parts import Part, Skipped, Sums
 
 
 def test_records_are_frozen() -> None:
-    skipped = Skipped("cat/1.png", "truncated_image", "cut off")
+    skipped = Skipped("cat/1.png", "truncated_image", "cut off", "train", 0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         skipped.file = "cat/2.png"
 

@@ -86,10 +86,10 @@ def test_what_cannot_be_read_is_skipped(write: Write, png) -> None:
     source = FolderSource(root / "set")
     found, _ = read(source)
     assert (found["images"][:, 0, 0, 0].tolist(), found["labels"].tolist()) == ([2, 3], [0, 1])
-    assert [(each.file, each.code) for each in source.skipped] == [
-        ("a/1.png", "empty_file"),
-        ("b/0.jpg", "not_an_image"),
-        ("b/9.png", "truncated_image"),
+    assert [(each.file, each.code, each.part, each.place) for each in source.skipped] == [
+        ("a/1.png", "empty_file", "train", 0),
+        ("b/0.jpg", "not_an_image", "train", 2),
+        ("b/9.png", "truncated_image", "train", 4),
     ]
     assert source.lasting
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 from torch import nn
 
 from data_store import arrays
-from data_store.parts import DataSet, Part, Skipped
+from data_store.parts import DataSet, Part
 from models_store import architectures, checkpoints, report
 from models_store.manifest import Manifest, Preprocessing
 from models_store.recipe import Recipe
@@ -230,7 +230,7 @@ def test_mistakes_are_counted_as_they_lie(
         progress=lambda *_: None,
     )
     loaded = replace(loaded, classes=("a", "b", "c"))
-    assert loaded.skipped == (Skipped("test/left/00.png", *astuple(loaded.skipped[0])),)
+    assert [one.file for one in loaded.skipped] == ["test/left/00.png"]
 
     judged = judge(loaded, recipe(), datasets=root).judge(network(), best)
 
@@ -245,8 +245,27 @@ def test_mistakes_are_counted_as_they_lie(
         assert one.label == "abc"[lying[one.index]]
 
 
-def astuple(skipped: Skipped) -> tuple[str, str]:
-    return skipped.code, skipped.message
+@pytest.mark.parametrize("left", [0, 1])
+def test_images_that_are_gone_by_then_fail_nothing(
+    recipe: Make, best: Path, write_images: Callable[..., Path], left: int
+) -> None:
+    root = write_images("train", "test", count=40)
+    (root / "shapes" / "test" / "left" / "00.png").write_bytes(b"no image")
+    where = {"root": root, "cache": root.parent / "cache", "progress": lambda *_: None}
+    loaded = arrays.load("shapes", size=(4, 4), channels=1, **where)
+    loaded = replace(loaded, classes=("a", "b", "c"))
+    judging = judge(loaded, recipe(), datasets=root)
+    judging.judge(network(), best)
+    expected = read(best).mistakes
+    for folder in (root / "shapes").glob("*/*"):
+        for file in sorted(folder.iterdir())[left:]:
+            file.unlink()
+
+    judged = judging.judge(network(), best)
+
+    assert expected
+    assert read(best).mistakes == expected
+    assert judged.parity is None, "none of those that are left was chosen"
 
 
 def test_a_network_without_finite_outputs_is_judged_without_calibration(
