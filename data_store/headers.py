@@ -8,13 +8,10 @@ from pathlib import Path
 from statistics import median_low
 from typing import NamedTuple
 
-from PIL.ExifTags import Base as ExifTag
-
-from images import formats
+from images import formats, opening, pixels
 
 _GREY = frozenset({"1", "L", "LA", "La", "F", "I"})
 _START = 4096  # bytes, more than any format needs to be told by
-_SIDEWAYS = 5  # EXIF orientations from here on swap width and height
 
 
 class Shape(NamedTuple):
@@ -40,9 +37,9 @@ def _shape(path: Path) -> Shape | None:
             reader = formats.reader_of(file.read(_START))
             file.seek(0)
             header = reader(file)
-            turn = header.getexif().get(ExifTag.Orientation, 1)
+            turn = opening.turn(header)
     except Exception:  # as in `images.opening`: damaged files fail in Pillow in every way
         return None
-    height, width = header.size if turn >= _SIDEWAYS else header.size[::-1]
+    height, width = header.size if turn in pixels.SIDEWAYS else header.size[::-1]
     grey = header.mode in _GREY or header.mode.startswith("I;16")
     return Shape(height, width, 1 if grey else 3)

@@ -104,6 +104,19 @@ def read(data: bytes, *, at_least: tuple[int, int] | None) -> Opened:
         raise _problem(reader.format or "", error) from error
 
 
+def turn(file: ImageFile) -> Image.Transpose | None:
+    """What makes the image upright, by EXIF or XMP; damaged metadata asks for nothing.
+
+    To be asked of a loaded file, since a PNG may tell it after the pixels; JPEG knows it before.
+    """
+    # These turn themselves while loading; their size is upright before.
+    if isinstance(file, TiffImageFile) or file.format == "HEIF":
+        return None
+    with contextlib.suppress(Exception):
+        return _UPRIGHT.get(file.getexif().get(ExifTag.Orientation, 1))
+    return None
+
+
 def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None) -> Opened:
     if reader.format == "HEIF":  # the reader reads all that is described when it opens a file
         _check_sum(heif.work(data) * _HEIC_FACTOR)
@@ -115,13 +128,13 @@ def _read(reader: type[ImageFile], data: bytes, at_least: tuple[int, int] | None
     size, mode = file.size, file.mode
     box = _draft(file, at_least) if at_least and isinstance(file, JpegImageFile) else None
     file.load()
-    turn = _turn(file)
-    width, height = size[::-1] if turn in pixels.SIDEWAYS else size
+    way = turn(file)
+    width, height = size[::-1] if way in pixels.SIDEWAYS else size
     image = pixels.flatten(file)
     return Opened(
         image=image,
         box=box,
-        turn=turn,
+        turn=way,
         width=width,
         height=height,
         frames=frames,
@@ -192,7 +205,7 @@ def _draft(
     size = file.size
     if max(size) < 2 * min(at_least):  # no fraction of it would do, however it is turned
         return None
-    drafted = file.draft(None, at_least if _turn(file) in pixels.SIDEWAYS else at_least[::-1])
+    drafted = file.draft(None, at_least if turn(file) in pixels.SIDEWAYS else at_least[::-1])
     return drafted[1] if drafted and file.size != size else None
 
 
@@ -219,19 +232,6 @@ def _mend_transparency(file: ImageFile) -> None:
     elif isinstance(key, int) and file.mode == "L":
         scale = {"L;2": 85, "L;4": 17}.get(cast("str", rawmode), 1)
         file.info["transparency"] = key * scale & 255
-
-
-def _turn(file: ImageFile) -> Image.Transpose | None:
-    """What makes the image upright, by EXIF or XMP; damaged metadata asks for nothing.
-
-    To be asked of a loaded file, since a PNG may tell it after the pixels; JPEG knows it before.
-    """
-    # These turn themselves while loading; their size is upright before.
-    if isinstance(file, TiffImageFile) or file.format == "HEIF":
-        return None
-    with contextlib.suppress(Exception):
-        return _UPRIGHT.get(file.getexif().get(ExifTag.Orientation, 1))
-    return None
 
 
 def _problem(name: str, error: Exception) -> Problem:

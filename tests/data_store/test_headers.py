@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from data_store import headers
+from images import opening
 
 
 def test_median_size_and_colour(tmp_path: Path, png: Callable[..., bytes]) -> None:
@@ -23,11 +25,16 @@ def test_sixteen_bit_is_grey(tmp_path: Path) -> None:
     assert headers.typical([tmp_path / "deep.png"]) == (4, 4, 1)
 
 
-def test_a_turned_photo_counts_upright(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", [1, 3, 5, 8])
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+def test_a_turned_photo_counts_upright(tmp_path: Path, ending: str, orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (40, 30)).save(tmp_path / "turned.jpg", exif=exif)
-    assert headers.typical([tmp_path / "turned.jpg"]) == (40, 30, 3)
+    exif[0x0112] = orientation
+    photo = tmp_path / f"turned.{ending}"
+    Image.new("RGB", (40, 30)).save(photo, exif=exif)
+    opened = opening.read(photo.read_bytes(), at_least=None)
+    assert headers.typical([photo]) == (opened.height, opened.width, 3)
+    assert (opened.height, opened.width) == ((40, 30) if orientation >= 5 else (30, 40))
 
 
 def test_what_cannot_be_read_does_not_count(tmp_path: Path, png: Callable[..., bytes]) -> None:
