@@ -44,14 +44,32 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A folder as it was found, to be believed while its `stamps` stay the same. `bytes` are those
-    of its images.
+    """A folder as it was found, to be believed while the `stamps` of its folders stay the same, and
+    sizes and times of the `sample` that facts were told by. `bytes` are those of its images.
     """
 
     facts: Facts
     key: str
     bytes: int
     stamps: Mapping[str, int]
+    sample: Mapping[Path, tuple[int, int]]
+
+    def is_unchanged(self) -> bool:
+        """Whether all of these are as they were."""
+        try:
+            folders = all(Path(path).stat().st_mtime_ns == at for path, at in self.stamps.items())
+            return folders and all(_size_and_time(path) == at for path, at in self.sample.items())
+        except OSError:
+            return False
+
+    def will_tell(self, began: int) -> bool:
+        """Whether every change since it `began` to be read leaves another time. Files may have any
+        time, also one to come.
+        """
+        times = (time for _, time in self.sample.values())
+        return max(self.stamps.values()) < began - _TICK_NS and all(
+            abs(time - began) > _TICK_NS for time in times
+        )
 
 
 _seen: dict[Path, _Seen] = {}
@@ -94,15 +112,18 @@ def is_as_imported(name: str, root: Path) -> bool:
 
 
 def key(name: str, root: Path) -> str:
-    """What names the decoded images of the folder `name`. Raises `dataset_invalid`."""
-    return _look(root / name).key
+    """What names the decoded images of the folder `name` as it is now: all of it is listed. Raises
+    `dataset_invalid`.
+    """
+    return sources.folder_key(root / name, folder.scan(root / name))
 
 
 def facts(name: str, root: Path, *, cache: Path | None = None) -> Facts:
     """What is known about a data set; `cache`, where `arrays.load` keeps sets, knows its version.
 
     A folder is read through once (60,000 files: half a second) and then again when a file came or
-    went. Raises `dataset_unknown`, and `dataset_invalid` for a folder that cannot be trained on.
+    went, or one of those that it is told by was written over. Raises `dataset_unknown`, and
+    `dataset_invalid` for a folder that cannot be trained on.
     """
     name = canonical(name, root)
     if name in SETS:
@@ -156,10 +177,10 @@ def _built_in(name: str, root: Path) -> tuple[Facts, str | None]:
 
 def _look(path: Path) -> _Seen:
     seen = _seen.get(path)
-    if seen is None or not _unchanged(seen.stamps):
+    if seen is None or not seen.is_unchanged():
         began = time_ns()
         seen = _read(path)
-        if max(seen.stamps.values()) < began - _TICK_NS:
+        if seen.will_tell(began):
             _seen[path] = seen
     return seen
 
@@ -169,17 +190,16 @@ def _imbalance(images: Gallery) -> float:
     return max(counts) / min(counts)
 
 
-def _unchanged(stamps: Mapping[str, int]) -> bool:
-    try:
-        return all(Path(path).stat().st_mtime_ns == stamp for path, stamp in stamps.items())
-    except OSError:
-        return False
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _read(path: Path) -> _Seen:
     scan = folder.scan(path)
     train = scan.parts["train"]
-    shape = headers.typical(path / image.path for image in folder.sample(train))
+    sample = {path / image.path: (image.size, image.mtime_ns) for image in folder.sample(train)}
+    shape = headers.typical(sample)
     if shape is None:
         raise Problem(
             "dataset_invalid",
@@ -202,4 +222,4 @@ def _read(path: Path) -> _Seen:
         ),
     )
     size = sum(images.disk_bytes for images in scan.parts.values())
-    return _Seen(found, sources.folder_key(path, scan), size, scan.stamps)
+    return _Seen(found, sources.folder_key(path, scan), size, scan.stamps, sample)

@@ -1,5 +1,7 @@
 """Deleting data sets: nothing is seen half, links lose no images, what was decoded goes too."""
 
+import os
+
 import pytest
 from sqlalchemy import text
 
@@ -33,6 +35,17 @@ def test_what_was_decoded_goes_too(server, pets):
     deleting.join()
     assert list(server.settings.cache.iterdir()) == []
     assert list(server.settings.datasets.iterdir()) == []
+
+
+def test_what_was_decoded_of_files_that_were_written_over_goes_too(server, pets, png):
+    for path in [pets, *pets.rglob("*")]:
+        os.utime(path, (0, 1e9))
+    catalog.facts("pets", server.settings.datasets)
+    (pets / "cat" / "1.png").write_bytes(png())
+    load(server)
+    assert list(server.settings.cache.iterdir())
+    removal.remove(server.app.state.resources, "pets").join()
+    assert list(server.settings.cache.iterdir()) == []
 
 
 def test_nobody_waits_for_a_large_folder_to_be_read(server, pets, monkeypatch):

@@ -98,12 +98,17 @@ def test_a_folder_is_available_as_torchvision_unpacked_it(write: Write, mnist_fi
     assert not arrays.is_local("kmnist", root)
 
 
+def age(folder: Path, *, files: float = 1e9) -> None:
+    """Long unchanged: what is found in it is believed, until a time changes."""
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (0, files if path.is_file() else 1e9))
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_facts_follow_the_folder(write: Write, png, old: bool) -> None:
     root = write({f"pets/{name}": png() for name in ("a/1.png", "b/1.png")})
-    if old:  # long unchanged: what was found is believed, until a folder's time changes
-        for folder in (root / "pets", root / "pets/a", root / "pets/b"):
-            os.utime(folder, (0, 1e9))
+    if old:
+        age(root / "pets")
     assert catalog.facts("pets", root).counts == {"train": 2}
     assert catalog.facts("pets", root).counts == {"train": 2}
     write({"pets/b/2.png": png()})
@@ -113,6 +118,40 @@ def test_facts_follow_the_folder(write: Write, png, old: bool) -> None:
     for path in ("c/1.png", "c"):
         (root / "pets" / path).unlink() if "." in path else (root / "pets" / path).rmdir()
     assert catalog.facts("pets", root).classes == ("a", "b")
+
+
+@pytest.mark.parametrize("files", [1e9, 9e9])
+def test_facts_follow_files_that_are_written_over(write: Write, png, files: float) -> None:
+    names = [f"pets/{label}/1.png" for label in "ab"]
+    root = write({name: png(size=(12, 10), mode="L") for name in names})
+    age(root / "pets", files=files)
+    facts = catalog.facts("pets", root)
+    assert (facts.height, facts.width, facts.channels) == (10, 12, 1)
+    write({name: png(size=(300, 200)) for name in names})
+    facts = catalog.facts("pets", root)
+    assert (facts.height, facts.width, facts.channels) == (200, 300, 3)
+    assert facts.defaults["image_size"] == 224
+
+
+def test_a_folder_that_has_not_changed_is_not_read_again(
+    write: Write, png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({f"pets/{label}/1.png": png() for label in "ab"})
+    age(root / "pets", files=9e9)  # as an archive from another time zone may say
+    facts = catalog.facts("pets", root)
+    monkeypatch.setattr("data_store.folder.scan", lambda _: pytest.fail("it was read"))
+    assert catalog.facts("pets", root) == facts
+
+
+def test_a_key_is_of_all_files_as_they_lie(write: Write, png) -> None:
+    names = [f"pets/{label}/{number:02}.png" for label in "ab" for number in range(65)]
+    root = write(dict.fromkeys(names, png(1)))
+    age(root / "pets")
+    facts, key = catalog.facts("pets", root), catalog.key("pets", root)
+    assert catalog.key("pets", root) == key
+    write({names[1]: png(2)})  # not among those that facts are told by
+    assert catalog.facts("pets", root) == facts
+    assert catalog.key("pets", root) != key
 
 
 @pytest.mark.parametrize(
