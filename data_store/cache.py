@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from hashlib import blake2b
@@ -72,6 +72,11 @@ def forget(cache: Path, key: str) -> None:
 def sets(cache: Path) -> list[Path]:
     """The folders of all decoded sets, in order."""
     return sorted(path for path in cache.glob("[!.]*") if path.is_dir())
+
+
+def outdated(cache: Path, keys: Collection[str]) -> list[Path]:
+    """Those that are of none of the files that `keys` name."""
+    return [folder for folder in sets(cache) if folder.name.partition("-")[0] not in keys]
 
 
 def drafts(cache: Path) -> list[Path]:

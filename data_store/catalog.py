@@ -5,6 +5,7 @@ Knows nothing of pixels: `arrays` reads them.
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
@@ -116,6 +117,15 @@ def key(name: str, root: Path) -> str:
     `dataset_invalid`.
     """
     return sources.folder_key(root / name, folder.scan(root / name))
+
+
+def keys(root: Path) -> set[str]:
+    """What names the decoded images of all data sets that are there, as they are now."""
+    found = {its for name in SETS if (its := _built_in(name, root)[1])}
+    for name in _folders(root):
+        with suppress(Problem):  # it cannot be trained on
+            found.add(key(name, root))
+    return found
 
 
 def facts(name: str, root: Path, *, cache: Path | None = None) -> Facts:

@@ -65,6 +65,18 @@ def test_the_version_is_known_at_every_size(tmp_path: Path) -> None:
     assert cache.version(tmp_path, "other") is None
 
 
+def test_sets_of_other_files_are_outdated(tmp_path: Path) -> None:
+    places = [
+        cache.place(tmp_path, key, size=(2, 3), channels=1, held=held)
+        for key in ("new", "old")
+        for held in (True, False)
+    ]
+    for place in places:
+        write(place)
+    assert cache.outdated(tmp_path, {"new", "other"}) == places[2:]
+    assert cache.outdated(tmp_path / "none", set()) == []
+
+
 def test_the_first_to_finish_wins(tmp_path: Path) -> None:
     folder = tmp_path / "place"
     with cache.Draft(folder, needed_bytes=0) as slow:

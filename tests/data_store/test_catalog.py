@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_store import arrays, catalog
+from data_store import arrays, catalog, sources
 from data_store.built_in import SETS
 from problems import Problem
 
@@ -152,6 +152,13 @@ def test_a_key_is_of_all_files_as_they_lie(write: Write, png) -> None:
     write({names[1]: png(2)})  # not among those that facts are told by
     assert catalog.facts("pets", root) == facts
     assert catalog.key("pets", root) != key
+
+
+def test_keys_are_of_all_sets_that_are_there(write: Write, png, mnist_files) -> None:
+    root = write(mnist_files | {f"pets/{label}/1.png": png() for label in "ab"})
+    write({"junk/a/1.png": b"junk"})
+    keys = {sources.built_in_key(name, root) for name in ("digits", "mnist")}
+    assert catalog.keys(root) == keys | {catalog.key("pets", root)}
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from pathlib import Path
 from app.admin import links, screen
 from app.admin.findings import Finding, fine, warning
 from app.admin.record import Told
-from data_store import cache
+from data_store import cache, catalog
 from settings import Settings
 
 # Younger ones may be on their way.
 _STALE_SECONDS = 3600.0
+_MOST_TITLES = 3
 
 
 def examine(settings: Settings, *, checksums: bool, told: Told) -> Iterator[Finding]:
@@ -38,7 +39,26 @@ def examine(settings: Settings, *, checksums: bool, told: Told) -> Iterator[Find
         agree = ", checksums agree" if checksums else "; checksums were not compared"
         said = f"{screen.counted(len(sets), 'decoded set')}, {screen.size(total)}{agree}."
         yield fine("cache", said if sets else "Nothing has been decoded yet.")
+    yield from _outdated(settings)
     yield from _cut_off(settings.cache)
+
+
+def _outdated(settings: Settings) -> Iterator[Finding]:
+    """Whoever changes a data set leaves what was decoded of it as it was. A job may be reading that
+    still, so nothing removes it by itself.
+    """
+    old = cache.outdated(settings.cache, catalog.keys(settings.datasets))
+    if old:
+        size = screen.size(sum(cache.weigh(folder) for folder in old))
+        titles = sorted({cache.title(folder) for folder in old})
+        more = " …" if len(titles) > _MOST_TITLES else ""
+        yield warning(
+            "cache",
+            f"{screen.counted(len(old), 'decoded set')}, {size}, of images as none lie in "
+            f"{settings.datasets} any more: {', '.join(titles[:_MOST_TITLES])}{more}.",
+            f"No job will use them. While nothing runs, all of {settings.cache} may be deleted: "
+            "what is wanted is decoded anew.",
+        )
 
 
 def _cut_off(root: Path) -> Iterator[Finding]:

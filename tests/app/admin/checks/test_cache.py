@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from app.admin import links, screen
 from app.admin.checks import cache
 from app.admin.findings import Finding, Level
 from data_store import arrays
@@ -114,6 +115,25 @@ def test_what_a_killed_process_left(settings: Settings, decoded: dict[int, Path]
 
     assert (fine.level, cut_off.level) == (Level.ok, Level.warning)
     assert cut_off.message == f"1 folder in {settings.cache}, 4 B, cut off."
+
+
+def test_what_was_decoded_of_other_images_is_named_with_its_bytes(
+    settings: Settings, decoded: dict[int, Path]
+) -> None:
+    Image.new("L", (9, 9)).save(settings.datasets / "pets" / "cat" / "0.png")
+    load(settings, 8)
+
+    fine, outdated = look(settings)
+
+    assert (fine.level, outdated.level) == (Level.ok, Level.warning)
+    assert fine.message.startswith("3 decoded sets, ")
+    size = screen.size(sum(links.weigh(folder)[1] for folder in decoded.values()))
+    said = f"2 decoded sets, {size}, of images as none lie in {settings.datasets} any more: "
+    assert outdated.message == f"{said}pets at 16x16x3, pets at 8x8x3."
+    assert str(settings.cache) in outdated.hint
+    for folder in decoded.values():
+        shutil.rmtree(folder)
+    assert [one.level for one in look(settings)] == [Level.ok]
 
 
 def test_nothing_need_be_decoded(settings: Settings) -> None:
