@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.05
 _TROUBLE_SECONDS = 1.0
+# After which it is looked whether jobs were deleted: nothing tells of it, and an `end` that was
+# not read yet is deleted with its job.
+_GONE_SECONDS = 1.0
 KEEPALIVE_SECONDS = 15.0
 _PAGE = 500
 # A listener that is so far behind does not read; it may come back and hear the rest.
@@ -60,7 +64,8 @@ class Feed:
     async def stream(
         self, job_id: str, *, after: int, keepalive_seconds: float = KEEPALIVE_SECONDS
     ) -> AsyncIterator[bytes]:
-        """The job's events after number `after`, each once and in order, until its `end`.
+        """The job's events after number `after`, each once and in order, until its `end`, or until
+        the job is deleted.
 
         The past is read from the database while the present gathers in the queue: what is in both
         is sent once.
@@ -88,7 +93,9 @@ class Feed:
                         return
 
     async def wait_for_end(self, job_id: str, *, seconds: float) -> bool:
-        """Returns when the job has ended (True), after `seconds`, or when the server stops."""
+        """Returns when the job has ended (True), after `seconds`, when the job is deleted, or when
+        the server stops.
+        """
         with self._listening(job_id) as queue, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._begun.wait()
@@ -116,9 +123,8 @@ class Feed:
         """Lets everyone go; nobody listens any more."""
         self._closed = True
         self._begun.set()
-        for queues in self._queues.values():
-            for queue in queues:
-                _tell(queue, None)
+        for job_id in self._queues:
+            self._tell(job_id, None)
 
     @contextlib.contextmanager
     def _listening(self, job_id: str) -> Iterator[_Queue]:
@@ -158,29 +164,45 @@ class Feed:
         with self._reading() as session:
             return bool(jobs.ended(session, [job_id]))
 
+    def _gone(self, job_ids: list[str]) -> set[str]:
+        with self._reading() as session:
+            return jobs.gone(session, job_ids)
+
     def _news(self, after: int) -> list[tuple[str, Heard]]:
         with self._reading() as session:
             found = events.since(session, after, limit=_PAGE)
             return [(event.job_id, _heard(event)) for event in found]
 
     async def _read(self) -> None:
-        """Runs while somebody listens, and hands each new event to those of its job."""
+        """Runs while somebody listens, and hands each new event to those of its job; of a deleted
+        job they are let go.
+        """
         last: int | None = None
+        looked = time.monotonic()
+        gone: set[str] = set()
         while self._queues and not self._closed:
             try:
                 if last is None:
                     last = await anyio.to_thread.run_sync(self._newest)
                     self._begun.set()
                 news = await anyio.to_thread.run_sync(self._news, last)
+                if time.monotonic() - looked > _GONE_SECONDS:
+                    gone = await anyio.to_thread.run_sync(self._gone, list(self._queues))
+                    looked = time.monotonic()
             except Exception:
                 log.exception("the events could not be read; it is tried again")
                 await asyncio.sleep(_TROUBLE_SECONDS)
                 continue
             for job_id, heard in news:
                 last = heard.id
-                for queue in self._queues.get(job_id, ()):
-                    _tell(queue, heard)
+                self._tell(job_id, heard)
+            for job_id in gone:
+                self._tell(job_id, None)
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _tell(self, job_id: str, heard: Heard | None) -> None:
+        for queue in self._queues.get(job_id, ()):
+            _tell(queue, heard)
 
 
 def _tell(queue: _Queue, heard: Heard | None) -> None:

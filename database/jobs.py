@@ -73,6 +73,7 @@ __all__ = [
     "first",
     "further",
     "get",
+    "gone",
     "heartbeat",
     "held_by",
     "hold",
@@ -262,6 +263,12 @@ def ended(session: Session, job_ids: Iterable[str]) -> set[str]:
     asked = set(job_ids)
     active = select(Job.id).where(Job.id.in_(asked), Job.state.in_(ACTIVE))
     return asked.difference(session.scalars(active)) if asked else asked
+
+
+def gone(session: Session, job_ids: Iterable[str]) -> set[str]:
+    """Those of `job_ids` that do not exist."""
+    asked = set(job_ids)
+    return asked.difference(session.scalars(select(Job.id).where(Job.id.in_(asked))))
 
 
 def _to_go_on(session: Session, job: Job, epochs: int | None) -> dict[str, Any]:

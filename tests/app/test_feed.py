@@ -126,6 +126,32 @@ def test_a_resumed_job_goes_on_telling(server, train):
     assert (kinds.count("end"), kinds[-1]) == (1, "end")
 
 
+def test_a_deleted_job_lets_go_of_those_who_listen(server):
+    """Its `end` is deleted with it, here before anyone could read that."""
+    queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
+
+    def delete() -> None:
+        with server.sessions.begin() as session:
+            jobs.cancel(session, queued)
+            jobs.remove(session, queued)
+
+    async def listen(feed: Feed) -> list[tuple[int, str]]:
+        return parse(b"".join([text async for text in feed.stream(queued, after=0)]).decode())
+
+    async def both() -> tuple[list[tuple[int, str]], bool]:
+        feed = Feed(server.sessions)
+        heard = asyncio.create_task(listen(feed))
+        ended = asyncio.create_task(feed.wait_for_end(queued, seconds=50))
+        await asyncio.sleep(0.3)
+        assert not heard.done()
+        assert not ended.done()
+        await asyncio.to_thread(delete)
+        return await asyncio.wait_for(asyncio.gather(heard, ended), 10)
+
+    heard, _ = asyncio.run(both())
+    assert [kind for _, kind in heard] == ["state"]
+
+
 def test_silence_is_filled_and_closing_lets_everyone_go(server):
     queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
 

@@ -131,6 +131,14 @@ def test_ended_tells_whom_a_long_poll_may_answer(sessions: Sessions, job_in: Job
         assert jobs.ended(session, []) == set()
 
 
+def test_gone_are_those_that_do_not_exist(sessions: Sessions, job_in: JobIn) -> None:
+    there = [job_in(state)[0] for state in (State.succeeded, State.queued)]
+    gone = ids.new("job")
+    with sessions() as session:
+        assert jobs.gone(session, [*there, gone]) == {gone}
+        assert jobs.gone(session, []) == set()
+
+
 def test_an_owner_has_so_many_jobs_in_the_queue_and_no_more(
     sessions: Sessions, enqueue: Enqueue, claim: Claim
 ) -> None:
