@@ -154,7 +154,8 @@ def get_job_history(
     ] = None,
 ) -> HistoryRead:
     """What each epoch measured, and the loss as it went. A job that lost its worker starts a new
-    `attempt`; `steps` then come whole again, since those of the lost one may have been taken back.
+    `attempt`. Whenever another worker goes on, `steps` come whole again, in place of those that
+    came before: some may have been taken back.
     """
     job = jobs.get(session, job_id)
     return histories.since(session, job, mark=since, max_points=max_points)
