@@ -5,6 +5,7 @@ Also completes the OpenAPI document. Knows no operation.
 
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import fastapi_offline
@@ -102,25 +103,32 @@ def error_page(code: str) -> HTMLResponse:
 class DocumentedApp(FastAPI):
     """FastAPI with these pages; its OpenAPI document also has the schema of problems."""
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._making = Lock()
+
     def install_documentation(self) -> None:
         """Adds the pages and their files."""
         self.include_router(router)
         self.mount(f"/{_ASSETS}", StaticFiles(directory=_FILES), name="assets")
 
     def openapi(self) -> dict[str, Any]:
-        """Made once."""
-        if self.openapi_schema is None:
-            document = super().openapi()
-            held: Resources = self.state.resources
-            _say_who_may_come_in(document, keyed=held.settings.api_key is not None)
-            for path in document["paths"].values():
-                for operation in path.values():
-                    _leave_out_null(operation.get("parameters", ()))
-            problem = ProblemRead.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas = document["components"]["schemas"]
-            schemas |= problem.pop("$defs")
-            schemas["Problem"] = problem
-        return super().openapi()
+        """Made once, in most of a second; who asks meanwhile waits."""
+        with self._making:
+            if self.openapi_schema is None:
+                self._complete(super().openapi())
+            return super().openapi()
+
+    def _complete(self, document: dict[str, Any]) -> None:
+        held: Resources = self.state.resources
+        _say_who_may_come_in(document, keyed=held.settings.api_key is not None)
+        for path in document["paths"].values():
+            for operation in path.values():
+                _leave_out_null(operation.get("parameters", ()))
+        problem = ProblemRead.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas |= problem.pop("$defs")
+        schemas["Problem"] = problem
 
 
 def _leave_out_null(parameters: Iterable[dict[str, Any]]) -> None:

@@ -114,7 +114,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     held.settings.home.mkdir(parents=True, exist_ok=True)
     await anyio.to_thread.run_sync(engine.migrate, held.settings.database)
     await anyio.to_thread.run_sync(_sweep, held)
-    held.warmup.start()
+    held.warmup.start(app.openapi)  # not in the loop, at the first request that needs it
     loading = asyncio.create_task(held.preloading.run())
     async with upkeep.running(held, Watch(held.reading, held.writing)):
         yield

@@ -6,6 +6,7 @@ Knows pydantic's kinds of errors; what an operation takes is `operation`'s to sa
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
 from starlette.requests import Request
 
 from app.operation import Operation
@@ -38,6 +39,8 @@ async def refuse_unknown_parameters(request: Request) -> None:
     """
     if not request.query_params:
         return
+    if request.app.openapi_schema is None:  # the server is not ready yet
+        await anyio.to_thread.run_sync(request.app.openapi)
     operation = Operation.of(request)
     known = operation.query_parameters()
     unknown = [name for name in request.query_params if name not in known]

@@ -7,6 +7,7 @@ imported by one thread only.
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal
 
@@ -22,12 +23,15 @@ class Warmup:
 
     def __init__(self) -> None:
         self._done: Future[None] = Future()
-        # A daemon: a server that is told to stop does not wait for torch.
-        self._thread = threading.Thread(target=self._run, name="warmup", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begins to load; again is no error."""
-        if self._thread.ident is None:
+    def start(self, first: Callable[[], object] = lambda: None) -> None:
+        """Begins to load, once `first` is done; again is no error."""
+        if self._thread is None:
+            # A daemon: a server that is told to stop does not wait for torch.
+            self._thread = threading.Thread(
+                target=self._run, args=(first,), name="warmup", daemon=True
+            )
             self._thread.start()
 
     @property
@@ -48,8 +52,9 @@ class Warmup:
         except ImportError as error:
             raise Problem("not_ready", f"torch cannot be loaded: {error}.") from None
 
-    def _run(self) -> None:
+    def _run(self, first: Callable[[], object]) -> None:
         try:
+            first()
             _load()
         except BaseException as error:
             log.exception("torch cannot be loaded")

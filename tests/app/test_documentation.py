@@ -1,10 +1,12 @@
 """The pages for people: they exist, and need nothing from the internet."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from app.main import create_app
 from problems import KINDS
 
 
@@ -58,3 +60,16 @@ def test_the_error_codes_are_listed(shared):
 
 def test_an_error_code_that_does_not_exist(shared, problem):
     problem(shared.get("/docs/errors/nope"), 404, "not_found")
+
+
+def test_a_server_that_is_ready_has_its_document(server):
+    """Made in the loop, at the first query, it would hold up everybody for most of a second."""
+    assert "Problem" in server.app.openapi_schema["components"]["schemas"]
+
+
+def test_whoever_asks_meanwhile_gets_the_whole_document(settings):
+    app = create_app(settings)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: sorted(app.openapi()["components"]["schemas"]), range(40)))
+    assert "Problem" in found[0]
+    assert found == [found[0]] * 40

@@ -1,8 +1,12 @@
 """Names that nobody knows are refused, with what was perhaps meant."""
 
+import asyncio
+
 import pytest
+from starlette.requests import Request
 
 from app import validation
+from app.main import create_app
 from app.operation import Operation
 
 NOWHERE = Operation({}, {})
@@ -13,6 +17,23 @@ def test_an_unknown_parameter_that_is_nearly_known(shared, problem):
     assert document["hint"] == "Did you mean 'state'?"
     document = problem(shared.post("/train?dryrun=true", json={}), 422, "unknown_parameter")
     assert document["hint"] == "Did you mean 'dry_run'?"
+
+
+def test_a_query_before_the_server_is_ready_holds_up_nobody(settings):
+    """The document that says which parameters there are is not made in the loop."""
+    app = create_app(settings)
+    scope = {"type": "http", "app": app, "method": "GET", "query_string": b"limit=1"}
+
+    async def turns_of_others() -> int:
+        asking = asyncio.create_task(validation.refuse_unknown_parameters(Request(scope)))
+        turns = 0
+        while not asking.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        await asking
+        return turns
+
+    assert asyncio.run(turns_of_others()) > 5
 
 
 def test_the_first_of_several_wrong_fields_is_told_and_all_are_listed():
