@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app import examples, histories, imports, png, views
+from app import examples, hangups, histories, imports, png, views
 from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, Writing
 from app.errors import responses
 from app.png import Png
@@ -113,6 +113,7 @@ def list_jobs(  # noqa: PLR0913 - the filters of the list
 
 @router.get("/{id}", summary="One job", responses=responses("job_not_found"))
 async def get_job(
+    request: Request,
     job_id: JobId,
     held: Held,
     wait: Annotated[
@@ -132,7 +133,8 @@ async def get_job(
 
     job = await anyio.to_thread.run_sync(read)
     if wait > 0 and job.state in jobs.ACTIVE:
-        if await held.feed.wait_for_end(job_id, seconds=wait):
+        end = held.feed.wait_for_end(job_id, seconds=wait)
+        if await hangups.while_connected(request, end):
             return await held.feed.once(job_id, read)
         job = await anyio.to_thread.run_sync(read)
     return job

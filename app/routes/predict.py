@@ -3,20 +3,18 @@
 Reads the upload and finds the checkpoint; decoding and computing are `app.predictor`'s to see to.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
-from app import explanations, root_path, uploads, validation
+from app import explanations, hangups, root_path, uploads, validation
 from app.errors import responses
 from app.models import Meant
 from app.operation import Operation
@@ -28,8 +26,6 @@ from problems import Problem
 
 # Of queries that are remembered: how many, and how long.
 _QUERIES, _QUERY_BYTES = 1000, 500
-# After which it is looked whether the client is still there.
-_PATIENCE_SECONDS = 0.25
 
 
 router = APIRouter(tags=["Prediction"])
@@ -190,7 +186,9 @@ async def _answer(request: Request, options: Options) -> Response:
         raise upload.images[0].data
     read = time.perf_counter()
     try:
-        meant, predictions = await _while_connected(request, _predicted(held, upload, options))
+        meant, predictions = await hangups.while_connected(
+            request, _predicted(held, upload, options)
+        )
     except Problem as problem:
         raise _explained(request, problem) from None
     done = time.perf_counter()
@@ -228,42 +226,6 @@ async def _predicted(held: Resources, upload: Upload, options: Options) -> tuple
         if now == meant:
             raise
     return now, await held.predictor.classify(asked(now))
-
-
-async def _while_connected(
-    request: Request, work: Coroutine[Any, Any, tuple[Meant, bytes]]
-) -> tuple[Meant, bytes]:
-    """The result of `work`, which is cancelled when the client goes away. That is looked for once
-    it takes longer than most: looking costs as much as a small network. Raises `ClientDisconnect`.
-    """
-    loop = asyncio.get_running_loop()
-    this = asyncio.current_task()
-    watch: asyncio.Task[None] | None = None
-    gone = False
-
-    async def notice() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        if this is not None:
-            this.cancel()
-
-    def look() -> None:
-        nonlocal watch
-        watch = asyncio.create_task(notice())
-
-    timer = loop.call_later(_PATIENCE_SECONDS, look)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not gone:
-            raise
-        raise ClientDisconnect from None
-    finally:
-        timer.cancel()
-        if watch is not None:
-            watch.cancel()
 
 
 def _merged(request: Request, options: Options, upload: Upload) -> Options:

@@ -1,5 +1,7 @@
 """Jobs over HTTP: lists and their filters, long polls, curves, logs, cancelling."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import insert
 
@@ -252,3 +254,31 @@ def test_the_curves_as_a_picture(server, train, problem):
     finish(server, job)
     assert server.get(f"/jobs/{job}/plot.png").content == after.content
     problem(server.get("/jobs/job_01K00000000000000000000000/plot.png"), 404, "job_not_found")
+
+
+def test_a_long_poll_ends_with_its_client(server, queued):
+    sent = []
+
+    async def leave():
+        came = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive():
+            if came:
+                return came.pop()
+            await asyncio.sleep(0.1)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        path = f"/jobs/{queued}"
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
+            "query_string": b"wait=50", "headers": [(b"host", b"127.0.0.1")],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+        await asyncio.wait_for(server.app(scope, receive, send), 10)
+
+    server.portal.call(leave)
+    assert sent == []
