@@ -16,6 +16,7 @@ from fastapi.staticfiles import StaticFiles
 
 from app import door, error_pages
 from app.errors import ProblemRead, responses_of_door
+from app.ranges import Ranges
 from app.resources import Resources
 
 router = APIRouter(include_in_schema=False)
@@ -110,7 +111,7 @@ class DocumentedApp(FastAPI):
     def install_documentation(self) -> None:
         """Adds the pages and their files."""
         self.include_router(router)
-        self.mount(f"/{_ASSETS}", StaticFiles(directory=_FILES), name="assets")
+        self.mount(f"/{_ASSETS}", Ranges(StaticFiles(directory=_FILES)), name="assets")
 
     def openapi(self) -> dict[str, Any]:
         """Made once, in most of a second; who asks meanwhile waits."""

@@ -71,6 +71,11 @@ KINDS: dict[str, Kind] = {
         "This address does not take that method",
         "GET /docs lists the methods of every address.",
     ),
+    "range_not_satisfiable": Kind(
+        416,
+        "The file has no such part",
+        "Content-Range says how long it is; without Range all of it comes.",
+    ),
     # Training
     "dataset_unknown": Kind(404, "No data set of that name", "GET /datasets lists what there is."),
     "dataset_unavailable": Kind(

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
 from app import examples, judged, png, views
@@ -23,6 +22,7 @@ from app.dependencies import (
 )
 from app.errors import responses
 from app.png import Png
+from app.ranges import Download
 from app.resources import Resources
 from app.schemas import CheckpointItem, Page
 from database import aliases, checkpoints, jobs
@@ -42,7 +42,10 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
         "description": "The file, named such as `first-try-mnist_net-e12-0.964.safetensors`.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     },
-    **responses("checkpoint_not_found", "not_exported", "checkpoint_damaged", "not_ready"),
+    **responses(
+        *("checkpoint_not_found", "not_exported", "checkpoint_damaged", "range_not_satisfiable"),
+        "not_ready",
+    ),
 }
 
 
@@ -82,7 +85,7 @@ def get_checkpoint(checkpoint_id: CheckpointId, session: Reading, settings: Setu
 @router.get(
     "/{id}/download",
     summary="Download the weights",
-    response_class=FileResponse,
+    response_class=Download,
     responses=_DOWNLOAD,
     dependencies=[Warm],
 )
@@ -114,9 +117,9 @@ def download_checkpoint(
     if format_ == "onnx" or format_ == "bundle":
         if exports.find(folder, format_) is None:
             raise _not_exported(checkpoint_id, format_)
-        return FileResponse(exports.path(folder, format_), filename=name)
+        return Download(exports.path(folder, format_), filename=name)
     if format_ == "safetensors":
-        return FileResponse(folder / files.WEIGHTS, filename=name)
+        return Download(folder / files.WEIGHTS, filename=name)
     weights = files.as_pt(network_of(folder, manifest).state_dict())
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(weights, media_type="application/octet-stream", headers=disposition)

@@ -85,6 +85,27 @@ def test_safetensors_is_the_default_format(shared, trained):
     assert response.headers["content-disposition"].endswith('.safetensors"')
 
 
+def test_a_download_in_parts(shared, trained):
+    url = f"/checkpoints/{trained.best}/download"
+    whole = shared.get(url).content
+    response = shared.get(url, headers={"Range": "bytes=8-"})
+    assert (response.status_code, response.content) == (206, whole[8:])
+
+
+@pytest.mark.parametrize("asked", ["items=0-1", "bytes=abc", "bytes=", "bytes=5-2", "bytes=0-0,x"])
+def test_a_range_that_is_none_is_ignored(shared, trained, asked):
+    url = f"/checkpoints/{trained.best}/download"
+    response = shared.get(url, headers={"Range": asked})
+    assert (response.status_code, response.content) == (200, shared.get(url).content)
+
+
+def test_a_range_past_the_end(shared, trained, problem):
+    url = f"/checkpoints/{trained.best}/download"
+    response = shared.get(url, headers={"Range": "bytes=999999999-"})
+    problem(response, 416, "range_not_satisfiable")
+    assert response.headers["content-range"] == f"bytes */{len(shared.get(url).content)}"
+
+
 @pytest.mark.parametrize("format_", ["onnx", "bundle"])
 def test_formats_that_must_be_exported_first(shared, trained, problem, format_):
     url = f"/checkpoints/{trained.best}/download?format={format_}"
