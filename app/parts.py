@@ -1,9 +1,11 @@
 """The parts of a multipart body, told as its bytes come. Knows nothing of what they are for."""
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,6 +15,7 @@ Value = TypeVar("Value")
 _SHORT = 300  # bytes of a header that is remembered
 _SMALL = 65_536  # bytes of a form that is looked at as a whole
 _BOUNDARY = 70  # bytes of the longest boundary that RFC 2046 allows
+_EXTENDED = re.compile(rb";[ \t]*filename\*[ \t]*=", re.IGNORECASE)
 
 
 class Unreadable(Exception):
@@ -189,8 +192,23 @@ def _names(disposition: bytes) -> tuple[str, str | None]:
     _, options = parse_options_header(disposition)
     if b"name" not in options:
         raise Unreadable("a part of it has no name")
-    filename = options.get(b"filename")
-    return (
-        options[b"name"].decode(errors="replace"),
-        None if filename is None else filename.decode(errors="replace"),
-    )
+    filename = _extended_filename(disposition)
+    if filename is None and b"filename" in options:
+        filename = options[b"filename"].decode(errors="replace")
+    return options[b"name"].decode(errors="replace"), filename
+
+
+def _extended_filename(disposition: bytes) -> str | None:
+    """`filename*`, such as `utf-8''%E7%8C%AB.png`. RFC 7578 forbids it in forms, so the parser
+    leaves it out; clients send it nevertheless, alone or with a `filename` of no use.
+    """
+    renamed, found = _EXTENDED.subn(b"; filename-extended=", disposition)
+    if not found:
+        return None
+    _, options = parse_options_header(renamed)
+    charset, _, rest = options.get(b"filename-extended", b"").partition(b"'")
+    _, is_of_this_form, encoded = rest.partition(b"'")
+    if not is_of_this_form:
+        return None
+    encoding = "latin-1" if charset.lower() == b"iso-8859-1" else "utf-8"
+    return unquote_to_bytes(encoded).decode(encoding, errors="replace")

@@ -111,6 +111,26 @@ def outcome(body: bytes, step: int) -> object:
         return "unreadable"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "filename"),
+    [
+        (b"filename*=utf-8''%E7%8C%AB.png", "猫.png"),
+        (b"FileName* = \"UTF-8'en'%e7%8c%ab.png\"", "猫.png"),
+        (b"filename*=iso-8859-1''caf%E9.png", "café.png"),
+        (b"filename=\"=?utf-8?B?55m8LnBuZw==?=\"; filename*=utf-8''%E7%8C%AB.png", "猫.png"),
+        (b"filename*=utf-8''%ff; filename=\"a.png\"", "\ufffd"),
+        (b"filename*=zip''%78.png", "x.png"),
+        (b'filename*=nothing; filename="a.png"', "a.png"),
+        (b"filename*=nothing", None),
+        (b"filename=\"a; filename*=utf-8''b\"", "a; filename*=utf-8''b"),
+    ],
+)
+def test_a_filename_in_the_way_of_headers(parameters, filename):
+    """RFC 7578 forbids `filename*` in forms, and clients send it."""
+    body = (ALONE % b"x").replace(b'filename="a.png"', parameters)
+    assert read(body, len(body)).parts == read(body, 50).parts == [("file", filename, b"x")]
+
+
 def test_what_follows_a_form_is_nobodys():
     taker = Taker()
     parts = Parts(b"b", taker)
