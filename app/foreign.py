@@ -6,7 +6,7 @@ Knows no requests. Blocks, so it is called in threads.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -78,6 +78,8 @@ _Class = Annotated[str, Field(min_length=1, max_length=1000)]
 _CLASSES: TypeAdapter[list[str]] = TypeAdapter(
     Annotated[list[_Class], Field(min_length=1, max_length=MOST_CLASSES)]
 )
+_LAYERS = TypeAdapter(LayerList)
+_INPUT = TypeAdapter(Input)
 
 
 def described(fields: Mapping[str, str], *, filename: str | None, sha256: str) -> Manifest:
@@ -138,11 +140,11 @@ def receive(held: Resources, file: Path, manifest: Manifest) -> CheckpointItem:
 def _architecture(text: str) -> str | dict[str, Any]:
     if not text.lstrip().startswith(("{", "[")):
         return text.strip()
-    return _checked("architecture", text, LayerList.model_validate).canonical()
+    return _checked("architecture", text, _LAYERS).canonical()
 
 
 def _classes(text: str) -> list[str]:
-    classes = _checked("classes", text, lambda value: _CLASSES.validate_python(value, strict=True))
+    classes = _checked("classes", text, _CLASSES)
     name, count = Counter(classes).most_common(1)[0]
     if count > 1:
         raise _wrong("classes", f"{name[:80]!r} is in it {count} times")
@@ -157,22 +159,30 @@ def _input(text: str) -> Input:
     elif found := _CHANNELS_LAST.fullmatch(text.strip()):
         wanted = "{2}x{0}x{1}".format(*found.groups())
         raise _wrong("input", f"The channels come first: write {wanted}", f"-F input={wanted}")
-    return _checked("input", text, Input.model_validate)
+    return _checked("input", text, _INPUT)
 
 
 Checked = TypeVar("Checked")
 
 
-def _checked(field: str, text: str, validate: Callable[[Any], Checked]) -> Checked:
+def _checked(field: str, text: str, kind: TypeAdapter[Checked]) -> Checked:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise _wrong(field, "It is not JSON") from None
     try:
-        return validate(value)
+        return kind.validate_python(value)
     except ValidationError as error:
         found = [{**one, "loc": ("body", field, *one["loc"])} for one in error.errors()]
-        raise validation.problem(Operation({}, {}), found) from None
+        raise validation.problem(_operation(field, kind), found) from None
+
+
+def _operation(field: str, kind: TypeAdapter[Any]) -> Operation:
+    """The document says of the field that it is text; places in it need what the text may be."""
+    schema = kind.json_schema()
+    schemas = schema.pop("$defs", {})
+    form = {"schema": {"properties": {field: schema}}}
+    return Operation({"requestBody": {"content": {"multipart/form-data": form}}}, schemas)
 
 
 def _wrong(field: str, why: str, hint: str | None = None) -> Problem:

@@ -5,6 +5,7 @@ Knows nothing of the rows in it.
 
 import base64
 import json
+import math
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,12 +36,14 @@ def place_of(cursor: str, sort: str) -> Place:
         made_for, value, row_id = json.loads(
             base64.b64decode(padded, altchars=b"-_", validate=True)
         )
-    except (ValueError, TypeError, RecursionError):
+        # JSON may hold half a surrogate pair and numbers of any size, which no database takes.
+        str.encode(row_id)
+        is_value = value is None or (type(value) in (float, int) and math.isfinite(value))
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise _wrong(cursor) from None
-    is_value = value is None or (isinstance(value, float | int) and not isinstance(value, bool))
-    if made_for != sort or not is_value or not isinstance(row_id, str):
+    if made_for != sort or not is_value:
         raise _wrong(cursor)
-    return value, row_id
+    return None if value is None else float(value), row_id
 
 
 def _wrong(cursor: str) -> Problem:

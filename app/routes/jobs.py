@@ -216,14 +216,20 @@ async def get_job_events(
     then new ones within a fraction of a second. A browser's `EventSource` reconnects by itself and
     loses nothing; of `progress` only the last hour is kept. The `data` of each is a JSON object.
     """
-    last = last_event_id or 0
 
-    def look() -> bool:
+    def look() -> int | None:
+        """After which event to go on; None: the job has ended, and the caller has heard of it."""
         with held.reading() as session:
             ended = jobs.get(session, job_id).state in jobs.ENDED
-            return ended and not events.since(session, last, job_id=job_id, limit=1)
+            last = last_event_id or 0
+            if last > events.newest(session):  # from before a backup was restored
+                last = 0
+            return (
+                None if ended and not events.since(session, last, job_id=job_id, limit=1) else last
+            )
 
-    if await anyio.to_thread.run_sync(look):
+    last = await anyio.to_thread.run_sync(look)
+    if last is None:
         return Response(status_code=204)
     # A proxy that gathers a response before it passes it on would hold events back.
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}

@@ -73,6 +73,12 @@ def test_a_reconnect_hears_the_rest_and_then_that_there_is_no_more(shared, train
     assert (ended.status_code, ended.content) == (204, b"")
 
 
+def test_a_number_from_before_a_backup_was_restored(shared, trained):
+    path = f"/jobs/{trained.job_id}/events"
+    heard = shared.get(path, headers={"Last-Event-ID": "999999999"})
+    assert parse(heard.text) == parse(shared.get(path).text)
+
+
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "99999999999999999999"])
 def test_a_number_that_is_none(shared, trained, problem, last):
     path = f"/jobs/{trained.job_id}/events"

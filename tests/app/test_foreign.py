@@ -47,3 +47,29 @@ def test_an_input_that_is_too_small_is_told_as_such():
     assert caught.value.code == "network_misfit"
     assert caught.value.errors[0]["loc"] == ["body", "input"]
     assert caught.value.hint.startswith("Use an input of")
+
+
+def test_places_are_those_that_people_wrote():
+    """What a field may be has names of its own in pydantic, which nobody wrote."""
+    with pytest.raises(Problem) as caught:
+        described(input="3x5000x5000")
+    assert caught.value.detail.startswith("input.image_size: Input should be a valid integer")
+    assert [error["loc"] for error in caught.value.errors] == [
+        ["body", "input", "image_size"],
+        ["body", "input", "image_size", 0],
+        ["body", "input", "image_size", 1],
+    ]
+
+
+def test_a_layer_with_an_unknown_field_is_told_what_was_meant():
+    layers = {"layers": [{"type": "Conv2d", "out_chanels": 3, "kernel_size": 3}]}
+    with pytest.raises(Problem) as caught:
+        described(architecture=json.dumps(layers))
+    assert caught.value.code == "unknown_field"
+    assert "'out_channels'" in caught.value.hint
+    assert caught.value.errors[-1]["loc"] == ["body", "architecture", "layers", 0, "out_chanels"]
+
+
+def test_classes_are_words():
+    with pytest.raises(Problem, match=r"classes\.1: Input should be a valid string"):
+        described(classes='["a", 3]')

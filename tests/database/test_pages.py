@@ -29,6 +29,9 @@ def encoded(text: str) -> str:
         encoded('["-created_at",true,"job_1"]'),
         encoded('["-created_at","x","job_1"]'),
         encoded('["-created_at",null,7]'),
+        encoded('["-created_at",null,"\\ud800"]'),
+        encoded('["-created_at",null,["job_1"]]'),
+        encoded(f'["-created_at",{10**400},"job_1"]'),
         encoded("[" * 100_000),
         pages.cursor_to("created_at", (None, "job_1")),
     ],
@@ -38,3 +41,8 @@ def test_any_other_text_is_refused(cursor: str) -> None:
         pages.place_of(cursor, "-created_at")
     assert caught.value.code == "invalid_request"
     assert caught.value.errors[0]["loc"] == ["query", "cursor"]
+
+
+def test_a_value_is_one_that_a_database_takes() -> None:
+    value, _ = pages.place_of(encoded(f'["-created_at",{10**30},"job_1"]'), "-created_at")
+    assert isinstance(value, float)
