@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import examples, logs, root_path, validation
 from app.operation import Operation
+from database import engine
 from problems import KINDS, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -193,7 +194,7 @@ async def _on_database(request: Request, error: Exception) -> Response:
     """Locked, full, read-only, or away. The log has the driver's words; SQL and paths stay here."""
     reason = getattr(error, "orig", None) or error
     log.error("%s %s: the database does not answer: %s", request.method, request.url.path, reason)
-    if "disk is full" in str(reason):  # SQLITE_FULL
+    if engine.is_full(error):
         return ProblemResponse(Problem("disk_full", "There is no space left to write this down."))
     return ProblemResponse(Problem("database_unavailable", "The database does not answer now."))
 

@@ -1,5 +1,6 @@
 """A server in this process, spoken to over HTTP, and a home with trained checkpoints in it."""
 
+import asyncio
 import io
 import os
 import signal
@@ -72,6 +73,32 @@ class Server:
 
     def delete(self, url: str, **content: Any) -> httpx.Response:
         return self.request("DELETE", url, **content)
+
+    def hang_up_on(
+        self, method: str, path: str, *, query: bytes = b"", body: bytes = b"", sent: list[Any]
+    ) -> None:
+        """A request whose client goes away 0.1 s after it; what it is `sent` all the same."""
+        came = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            if came:
+                return came.pop()
+            await asyncio.sleep(0.1)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def leave() -> None:
+            await asyncio.wait_for(self.app(scope, receive, send), 10)
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
+            "query_string": query, "headers": [(b"host", b"127.0.0.1")],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+        self.portal.call(leave)
 
 
 @contextmanager

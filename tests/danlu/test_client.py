@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,8 +125,8 @@ def test_watch_gives_every_look_and_the_end(server: Any, client: Client, made: A
     assert seen == ["queued", "running", "failed"]
 
 
-def test_watch_outlives_a_restart_of_the_server(server: Any, client: Client, made: Any) -> None:
-    looks = iter([made.running(), None, None, made.job(state="succeeded")])
+def away_for_none(looks: Iterator[Any]) -> Callable[[httpx.Request], Any]:
+    """What a server answers one time after the other, which is away where there is nothing."""
 
     def look(request: httpx.Request) -> Any:
         found = next(looks)
@@ -133,7 +134,13 @@ def test_watch_outlives_a_restart_of_the_server(server: Any, client: Client, mad
             raise httpx.ConnectError("away")
         return found
 
-    server.answers[f"GET /jobs/{JOB}"] = look
+    return look
+
+
+def test_watch_outlives_a_restart_of_the_server(server: Any, client: Client, made: Any) -> None:
+    looks = iter([made.running(), None, None, made.job(state="succeeded")])
+
+    server.answers[f"GET /jobs/{JOB}"] = away_for_none(looks)
 
     seen = [job["state"] for job in client.watch(JOB, interval_seconds=0)]
 
@@ -143,13 +150,7 @@ def test_watch_outlives_a_restart_of_the_server(server: Any, client: Client, mad
 def test_wait_outlives_a_restart_of_the_server(server: Any, client: Client, made: Any) -> None:
     looks = iter([made.running(), None, made.job(state="succeeded")])
 
-    def look(request: httpx.Request) -> Any:
-        found = next(looks)
-        if found is None:
-            raise httpx.ConnectError("away")
-        return found
-
-    server.answers[f"GET /jobs/{JOB}"] = look
+    server.answers[f"GET /jobs/{JOB}"] = away_for_none(looks)
 
     assert client.wait(JOB)["state"] == "succeeded"
 

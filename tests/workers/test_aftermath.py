@@ -129,6 +129,7 @@ def somebody() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+# Elsewhere nobody is taken for running (`processes.is_running`), so there is nothing to show.
 @pytest.mark.skipif(sys.platform != "linux", reason="who is running is read from /proc")
 def test_a_number_that_is_somebody_elses_by_now_is_neither_killed_nor_believed(
     stage: Stage,

@@ -1,7 +1,5 @@
 """Jobs over HTTP: lists and their filters, long polls, curves, logs, cancelling."""
 
-import asyncio
-
 import pytest
 from sqlalchemy import insert
 
@@ -258,27 +256,5 @@ def test_the_curves_as_a_picture(server, train, problem):
 
 def test_a_long_poll_ends_with_its_client(server, queued):
     sent = []
-
-    async def leave():
-        came = [{"type": "http.request", "body": b"", "more_body": False}]
-
-        async def receive():
-            if came:
-                return came.pop()
-            await asyncio.sleep(0.1)
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message)
-
-        path = f"/jobs/{queued}"
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
-            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
-            "query_string": b"wait=50", "headers": [(b"host", b"127.0.0.1")],
-            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-        }  # fmt: skip
-        await asyncio.wait_for(server.app(scope, receive, send), 10)
-
-    server.portal.call(leave)
+    server.hang_up_on("GET", f"/jobs/{queued}", query=b"wait=50", sent=sent)
     assert sent == []

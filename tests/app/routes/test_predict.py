@@ -1,6 +1,5 @@
 """`POST /predict`: the three kinds of body, many files, and everything that can be wrong."""
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -399,29 +398,8 @@ def test_a_client_that_went_away_is_not_computed_for(server, train, png, stopped
     before = predictor.serving()[0].images
     stopped(server)
     sent = []
-
-    async def leave():
-        came = [{"type": "http.request", "body": png(), "more_body": False}]
-
-        async def receive():
-            if came:
-                return came.pop()
-            await asyncio.sleep(0.1)
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message)
-
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-            "scheme": "http", "path": "/predict", "raw_path": b"/predict", "root_path": "",
-            "query_string": query, "headers": [(b"host", b"127.0.0.1")],
-            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-        }  # fmt: skip
-        with contextlib.suppress(ClientDisconnect):
-            await server.app(scope, receive, send)
-
-    server.portal.call(leave)
+    with contextlib.suppress(ClientDisconnect):
+        server.hang_up_on("POST", "/predict", query=query, body=png(), sent=sent)
     assert predictor.requests == 0
     assert server.get("/healthz").status_code == 200  # what was to be said is said by then
     for pid, _ in predictor.pool.pids():
