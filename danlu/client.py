@@ -383,9 +383,10 @@ class Client:
 
     # What there is
 
-    def datasets(self) -> Page[DataSet]:
+    def datasets(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DataSet]:
         """The data sets that can be trained on."""
-        return self._connection.json("GET", "/datasets")
+        params = {"limit": limit, "cursor": cursor}
+        return self._connection.json("GET", "/datasets", params=params)
 
     def dataset(self, name: str) -> DataSet:
         """One data set."""
@@ -448,13 +449,19 @@ class Client:
         """The file of one image of a data set."""
         return self._connection.send("GET", image["url"]).content
 
-    def architectures(self) -> dict[str, Any]:
+    def architectures(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[dict[str, Any]]:
         """The networks that can be trained."""
-        return self._connection.json("GET", "/architectures")
+        params = {"limit": limit, "cursor": cursor}
+        return self._connection.json("GET", "/architectures", params=params)
 
-    def recipes(self) -> dict[str, Any]:
+    def recipes(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[dict[str, Any]]:
         """The ready-made recipes."""
-        return self._connection.json("GET", "/recipes")
+        params = {"limit": limit, "cursor": cursor}
+        return self._connection.json("GET", "/recipes", params=params)
 
     def system(self) -> dict[str, Any]:
         """Home, versions, devices, memory, disk, queue and processes of the server."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from danlu import command, findings, screen, sending
+from danlu import command, findings, pages, screen, sending
 from danlu import package as packages
 from danlu.programs import AsJson
 
@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="A data set.")]
 def datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the data sets, or add, show and delete one."""
     if ctx.invoked_subcommand is None:
-        page = command.client(ctx).datasets()
+        page = pages.whole(command.client(ctx).datasets)
         command.show(page, screen.datasets(page["items"]), as_json=as_json)
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from danlu import draw, environment, screen
+from danlu import draw, environment, pages, screen
 from danlu.client import Client
 from danlu.errors import NO_SERVER, DanluError
 from danlu.follow import follow
@@ -144,7 +145,8 @@ def _wait_ready(client: Client, ended: Callable[[], str | None]) -> None:
 def _choose(client: Client) -> list[DataSetImage]:
     """Test images of every class in turn, from all over the part: similar ones lie side by side."""
     by_label: dict[str, list[DataSetImage]] = {}
-    for image in _test_images(client):
+    images = partial(client.dataset_images, RECIPE["dataset"])
+    for image in pages.every(images, split="test"):
         by_label.setdefault(image["label"], []).append(image)
     rounds = IMAGES // len(by_label)
     return [
@@ -152,16 +154,6 @@ def _choose(client: Client) -> list[DataSetImage]:
         for i in range(rounds)
         for label in sorted(by_label)
     ]
-
-
-def _test_images(client: Client) -> Iterator[DataSetImage]:
-    cursor = None
-    while True:
-        page = client.dataset_images(RECIPE["dataset"], split="test", limit=200, cursor=cursor)
-        yield from page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
 
 
 def _caption(label: str, prediction: Prediction) -> Text:

@@ -3,11 +3,13 @@
 Knows that ids have a prefix and sort by time; asks the server which there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from danlu import pages
 from danlu.client import Client
 from danlu.errors import DanluError
+from danlu.wire import Page
 
 LAST = "last"
 ID_LENGTH = 26  # of a ULID, after the prefix
@@ -45,7 +47,7 @@ def shorten(ids: Iterable[str]) -> dict[str, str]:
     return {one: one[:length] for one in whole}
 
 
-def _find(typed: str, prefix: str, page: Callable[..., Mapping[str, Any]]) -> str:
+def _find(typed: str, prefix: str, page: Callable[..., Page[Any]]) -> str:
     noun = {"job": "job", "ckpt": "checkpoint"}[prefix]
     wanted = typed.removeprefix(f"{prefix}_").upper()
     if len(wanted) == ID_LENGTH:
@@ -54,7 +56,7 @@ def _find(typed: str, prefix: str, page: Callable[..., Mapping[str, Any]]) -> st
         found = [item["id"] for item in page(limit=1)["items"]]
     else:
         start = f"{prefix}_{wanted}"
-        found = [whole for whole in _every(page) if whole.startswith(start)]
+        found = [item["id"] for item in pages.every(page) if item["id"].startswith(start)]
     if len(found) == 1:
         return str(found[0])
     hint = f"`danlu {noun}s` lists them."
@@ -63,13 +65,3 @@ def _find(typed: str, prefix: str, page: Callable[..., Mapping[str, Any]]) -> st
         raise DanluError("id_ambiguous", detail, hint="Type more of it.")
     detail = f"There is no {noun} yet." if typed == LAST else f"No {noun} begins with {typed!r}."
     raise DanluError(f"{noun}_not_found", detail, status=404, hint=hint)
-
-
-def _every(page: Callable[..., Mapping[str, Any]]) -> Iterator[str]:
-    cursor = None
-    while True:
-        part = page(limit=200, cursor=cursor)
-        yield from (item["id"] for item in part["items"])
-        cursor = part["next_cursor"]
-        if cursor is None:
-            return

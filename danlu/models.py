@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from danlu import command, ids, screen
+from danlu import command, ids, pages, screen
 from danlu.errors import DanluError
 from danlu.programs import AsJson
 from danlu.wire import Model
@@ -27,7 +27,7 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the aliases, or show, set, roll back and delete one."""
     if ctx.invoked_subcommand is not None:
         return
-    page = command.client(ctx).models()
+    page = pages.whole(command.client(ctx).models)
     if not page["items"] and not as_json:
         typer.echo("There are no aliases. danlu models set production last makes one.")
         return

@@ -6,6 +6,7 @@ Knows nothing of the rows in it.
 import base64
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -44,6 +45,24 @@ def place_of(cursor: str, sort: str) -> Place:
     if made_for != sort or not is_value:
         raise _wrong(cursor)
     return None if value is None else float(value), row_id
+
+
+def part(names: Sequence[str], order: str, *, limit: int, cursor: str | None) -> Page[str]:
+    """A page of a list that is no table: `names` are all that it has, each once, in the order that
+    `order` names. It goes on after the last one of the page before, or from its place if that one
+    is gone by now. Problem invalid_request for a cursor of another list.
+    """
+    start = 0
+    if cursor is not None:
+        position, name = place_of(cursor, order)
+        if position is None:
+            raise _wrong(cursor)
+        start = names.index(name) + 1 if name in names else max(int(position), 0)
+    end = start + limit
+    more = end < len(names)
+    return Page(
+        list(names[start:end]), cursor_to(order, (end - 1, names[end - 1])) if more else None
+    )
 
 
 def _wrong(cursor: str) -> Problem:

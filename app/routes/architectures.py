@@ -6,9 +6,10 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from app import examples
-from app.dependencies import Warm
+from app.dependencies import Cursor, Limit, Warm
 from app.errors import responses
 from app.schemas import LayerRead, Page, Read, shown
+from database import pages
 from problems import FieldError, Problem
 
 router = APIRouter(prefix="/architectures", tags=["Catalogue"], dependencies=[Warm])
@@ -36,12 +37,14 @@ class ArchitectureRead(ArchitectureItem):
 
 
 @router.get("", summary="List architectures", responses=responses("not_ready"))
-def list_architectures() -> Page[ArchitectureItem]:
+def list_architectures(limit: Limit = 200, cursor: Cursor = None) -> Page[ArchitectureItem]:
     """Every network that a recipe can name: danlu's own, then those of torchvision."""
     from models_store import architectures, zoo  # torch
 
     known = [*architectures.ARCHITECTURES, *zoo.names()]
-    return Page(items=[ArchitectureItem(**_item(name)) for name in known], next_cursor=None)
+    page = pages.part(known, "architectures", limit=limit, cursor=cursor)
+    items = [ArchitectureItem(**_item(name)) for name in page.items]
+    return Page(items=items, next_cursor=page.next_cursor)
 
 
 @router.get(

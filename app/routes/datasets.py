@@ -12,12 +12,13 @@ from fastapi import Path as PathParameter
 from pydantic import Field
 
 from app import examples, png, removal, samples, sheets
-from app.dependencies import Held, Limit, Setup, Warm
+from app.dependencies import Cursor, Held, Limit, Setup, Warm
 from app.errors import responses
 from app.png import Png
 from app.schemas import Page, Read, shown
 from data_store import catalog, origin
 from data_store.catalog import Facts
+from database import pages
 from problems import Problem
 
 router = APIRouter(prefix="/datasets", tags=["Data sets"])
@@ -75,12 +76,13 @@ class DataSetImageRead(Read):
 
 
 @router.get("", summary="List data sets", responses=responses())
-def list_datasets(settings: Setup) -> Page[DataSetItem]:
+def list_datasets(settings: Setup, limit: Limit = 200, cursor: Cursor = None) -> Page[DataSetItem]:
     """The built-in ones, then every folder with a folder per class in `DANLU_DATASETS_DIR`."""
     root = settings.datasets
-    found = _all_facts(catalog.names(root), root, settings.cache)
+    page = pages.part(catalog.names(root), "datasets", limit=limit, cursor=cursor)
+    found = _all_facts(page.items, root, settings.cache)
     items = [DataSetItem.model_validate(facts) for facts in found]
-    return Page(items=items, next_cursor=None)
+    return Page(items=items, next_cursor=page.next_cursor)
 
 
 @router.get(

@@ -6,8 +6,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app import examples
+from app.dependencies import Cursor, Limit
 from app.errors import responses
 from app.schemas import Page, Read, shown
+from database import pages
 from models_store.ready_made import READY_MADE, SUMMARIES
 
 router = APIRouter(prefix="/recipes", tags=["Catalogue"])
@@ -24,10 +26,11 @@ class RecipeItem(Read):
 
 
 @router.get("", summary="List ready-made recipes", responses=responses())
-def list_recipes() -> Page[RecipeItem]:
+def list_recipes(limit: Limit = 200, cursor: Cursor = None) -> Page[RecipeItem]:
     """Use one with `{"recipe": "notes-mnist"}`."""
+    page = pages.part([*READY_MADE], "recipes", limit=limit, cursor=cursor)
     items = [
-        RecipeItem(name=name, summary=SUMMARIES[name], recipe=recipe)
-        for name, recipe in READY_MADE.items()
+        RecipeItem(name=name, summary=SUMMARIES[name], recipe=READY_MADE[name])
+        for name in page.items
     ]
-    return Page(items=items, next_cursor=None)
+    return Page(items=items, next_cursor=page.next_cursor)

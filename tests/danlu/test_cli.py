@@ -281,7 +281,14 @@ def test_data_sets(run: Any, server: Any) -> None:
 )
 def test_json_is_the_wire(run: Any, server: Any, made: Any, words: list[str], path: str) -> None:
     whole = {**made.job(state="succeeded"), "new": "字段"}
-    whole |= {"items": [], "layers": [], "parameters": 0, "flops": 0, "steps": 0}
+    whole |= {
+        "items": [],
+        "next_cursor": None,
+        "layers": [],
+        "parameters": 0,
+        "flops": 0,
+        "steps": 0,
+    }
     server.answers[path] = server.answers[f"GET /jobs/{JOB}"] = whole
 
     found = run(*words, "--json")

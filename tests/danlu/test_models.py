@@ -56,6 +56,17 @@ def test_the_list(server: Any, run: Any, model: dict[str, Any]) -> None:
     assert "damaged" in second
 
 
+def test_a_long_list_is_shown_whole(server: Any, run: Any, model: dict[str, Any]) -> None:
+    def page(request: httpx.Request) -> dict[str, Any]:
+        rest = "cursor" in request.url.params
+        item = model | {"alias": "second" if rest else "first"}
+        return {"items": [item], "next_cursor": None if rest else "second"}
+
+    server.answers["GET /models"] = page
+    assert [line.split()[0] for line in run().stdout.splitlines()[-2:]] == ["first", "second"]
+    assert len(json.loads(run("--json").stdout)["items"]) == 2
+
+
 def test_an_empty_list_says_what_to_do(server: Any, run: Any) -> None:
     server.answers["GET /models"] = {"items": [], "next_cursor": None}
     assert "danlu models set production last" in run().stdout
