@@ -17,13 +17,12 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 
 from danlu import environment, key, sse
 from danlu import package as packages
-from danlu.connection import Connection, connect, label
+from danlu.connection import Connection, connect, label, path_of
 from danlu.errors import NO_SERVER, DanluError
 from danlu.package import Package
 from danlu.wire import (
@@ -152,7 +151,7 @@ class Client:
     def job(self, job_id: str, *, wait: int | None = None) -> Job:
         """One job; `wait` holds the answer until it has ended, at most that many seconds."""
         timeout = httpx.Timeout(wait + 15.0) if wait else None
-        path = _path("jobs", job_id)
+        path = path_of("jobs", job_id)
         return self._connection.json("GET", path, params={"wait": wait}, timeout=timeout)
 
     def wait(
@@ -207,15 +206,15 @@ class Client:
     ) -> History:
         """Curves of a job; `since` is the `next` of an earlier answer."""
         params = {"since": since, "max_points": max_points}
-        return self._connection.json("GET", _path("jobs", job_id, "history"), params=params)
+        return self._connection.json("GET", path_of("jobs", job_id, "history"), params=params)
 
     def logs(self, job_id: str) -> str:
         """What the job wrote, as text."""
-        return self._connection.send("GET", _path("jobs", job_id, "logs")).text
+        return self._connection.send("GET", path_of("jobs", job_id, "logs")).text
 
     def script(self, job_id: str) -> str:
         """The run as one plain PyTorch file."""
-        return self._connection.send("GET", _path("jobs", job_id, "script")).text
+        return self._connection.send("GET", path_of("jobs", job_id, "script")).text
 
     def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """What happens to the job, as it happens, from event number `after` on, until its end.
@@ -223,7 +222,7 @@ class Client:
         A connection that breaks is not made again: go on with the last event's `id`.
         """
         headers = {"Last-Event-ID": str(after)} if after else {}
-        path = _path("jobs", job_id, "events")
+        path = path_of("jobs", job_id, "events")
         # Comments come every 15 s.
         timeout = httpx.Timeout(45.0, connect=5.0)
         with self._connection.stream("GET", path, headers=headers, timeout=timeout) as response:
@@ -231,28 +230,28 @@ class Client:
 
     def plot(self, job_id: str) -> bytes:
         """The curves of the job as a PNG."""
-        return self._connection.send("GET", _path("jobs", job_id, "plot.png")).content
+        return self._connection.send("GET", path_of("jobs", job_id, "plot.png")).content
 
     def cancel(self, job_id: str, *, finish: bool = False) -> Job:
         """Cancel a job: a queued one at once, a running one as soon as its worker hears of it.
 
         `finish`: let it end after this epoch instead, and succeed with what there is.
         """
-        path = _path("jobs", job_id, "cancel")
+        path = path_of("jobs", job_id, "cancel")
         return self._connection.json("POST", path, json={"finish": True} if finish else None)
 
     def resume(self, job_id: str, *, epochs: int | None = None) -> Job:
         """Go on with a job that failed or was cancelled; with more `epochs`, with any ended one."""
         body = {} if epochs is None else {"epochs": epochs}
-        return self._connection.json("POST", _path("jobs", job_id, "resume"), json=body)
+        return self._connection.json("POST", path_of("jobs", job_id, "resume"), json=body)
 
     def change(self, job_id: str, **changes: Any) -> Job:
         """Give a job another `name`, `tags` or `priority`."""
-        return self._connection.json("PATCH", _path("jobs", job_id), json=changes)
+        return self._connection.json("PATCH", path_of("jobs", job_id), json=changes)
 
     def delete_job(self, job_id: str) -> None:
         """Delete a job that has ended, with its checkpoints."""
-        self._connection.send("DELETE", _path("jobs", job_id))
+        self._connection.send("DELETE", path_of("jobs", job_id))
 
     # Checkpoints
 
@@ -265,20 +264,20 @@ class Client:
 
     def checkpoint(self, checkpoint_id: str) -> dict[str, Any]:
         """The manifest of a checkpoint: network, classes, preprocessing, recipe, metrics."""
-        return self._connection.json("GET", _path("checkpoints", checkpoint_id))
+        return self._connection.json("GET", path_of("checkpoints", checkpoint_id))
 
     def report(self, checkpoint_id: str) -> Report:
         """What the best checkpoint of a job that has ended is worth."""
-        return self._connection.json("GET", _path("checkpoints", checkpoint_id, "report"))
+        return self._connection.json("GET", path_of("checkpoints", checkpoint_id, "report"))
 
     def confusion(self, checkpoint_id: str) -> bytes:
         """Its confusion matrix as a PNG."""
-        path = _path("checkpoints", checkpoint_id, "confusion.png")
+        path = path_of("checkpoints", checkpoint_id, "confusion.png")
         return self._connection.send("GET", path).content
 
     def mistakes(self, checkpoint_id: str) -> bytes:
         """The images that it was surest about and wrong, as a PNG."""
-        path = _path("checkpoints", checkpoint_id, "mistakes.png")
+        path = path_of("checkpoints", checkpoint_id, "mistakes.png")
         return self._connection.send("GET", path).content
 
     def download(
@@ -290,7 +289,7 @@ class Client:
         `to` is a folder, where the file gets the server's name for it, or a path. The file is
         whole or not there.
         """
-        path = _path("checkpoints", checkpoint_id, "download")
+        path = path_of("checkpoints", checkpoint_id, "download")
         with self._connection.stream("GET", path, params={"format": format}) as response:
             target = _target(Path(to), response.headers, checkpoint_id)
             partial = target.with_name(f".{target.name}.part")
@@ -301,7 +300,7 @@ class Client:
 
     def export(self, checkpoint_id: str, format: str) -> Job:
         """Have `onnx` or `bundle` made; `download` gives it once the job has succeeded."""
-        path = _path("checkpoints", checkpoint_id, "exports")
+        path = path_of("checkpoints", checkpoint_id, "exports")
         return self._connection.json("POST", path, json={"format": format})
 
     def import_checkpoint(
@@ -328,7 +327,7 @@ class Client:
 
     def delete_checkpoint(self, checkpoint_id: str) -> None:
         """Delete a checkpoint and its files."""
-        self._connection.send("DELETE", _path("checkpoints", checkpoint_id))
+        self._connection.send("DELETE", path_of("checkpoints", checkpoint_id))
 
     # Aliases
 
@@ -339,7 +338,7 @@ class Client:
 
     def model(self, alias: str) -> Model:
         """What an alias points at, and what it pointed at before."""
-        return self._connection.json("GET", _path("models", alias))
+        return self._connection.json("GET", path_of("models", alias))
 
     def point(self, alias: str, checkpoint: str) -> Model:
         """Point an alias at a checkpoint, or at the best so far of a job; returns when the
@@ -348,11 +347,11 @@ class Client:
         target = {"checkpoint": checkpoint}
         # It may be large, and the disk slow.
         timeout = httpx.Timeout(120.0)
-        return self._connection.json("PUT", _path("models", alias), json=target, timeout=timeout)
+        return self._connection.json("PUT", path_of("models", alias), json=target, timeout=timeout)
 
     def delete_model(self, alias: str) -> None:
         """Delete an alias; the checkpoint stays."""
-        self._connection.send("DELETE", _path("models", alias))
+        self._connection.send("DELETE", path_of("models", alias))
 
     # Predicting
 
@@ -390,7 +389,7 @@ class Client:
 
     def dataset(self, name: str) -> DataSet:
         """One data set."""
-        return self._connection.json("GET", _path("datasets", name))
+        return self._connection.json("GET", path_of("datasets", name))
 
     def add_dataset(
         self,
@@ -411,7 +410,7 @@ class Client:
         name = name or package.name
         if replace or merge:
             return self._connection.upload(
-                *("PUT", _path("datasets", name), _counted(package.pieces(), progress)),
+                *("PUT", path_of("datasets", name), _counted(package.pieces(), progress)),
                 size=package.size,
                 params={"merge": merge or None},
             )
@@ -425,11 +424,11 @@ class Client:
 
     def delete_dataset(self, name: str) -> None:
         """Delete a data set of one's own, with what was decoded of it."""
-        self._connection.send("DELETE", _path("datasets", name))
+        self._connection.send("DELETE", path_of("datasets", name))
 
     def samples(self, name: str, *, split: str | None = None) -> bytes:
         """Some images of each class of a data set, as one PNG."""
-        path = _path("datasets", name, "samples.png")
+        path = path_of("datasets", name, "samples.png")
         return self._connection.send("GET", path, params={"split": split}).content
 
     def dataset_images(
@@ -443,7 +442,7 @@ class Client:
     ) -> Page[DataSetImage]:
         """Images of one part (`train`, `val`, `test`) of a data set; of one class if asked."""
         params = {"split": split, "class": label, "limit": limit, "cursor": cursor}
-        return self._connection.json("GET", _path("datasets", name, "images"), params=params)
+        return self._connection.json("GET", path_of("datasets", name, "images"), params=params)
 
     def image(self, image: DataSetImage) -> bytes:
         """The file of one image of a data set."""
@@ -509,10 +508,6 @@ def _form(name: str, filename: str) -> tuple[bytes, bytes]:
         "Content-Type: application/octet-stream\r\n\r\n"
     )
     return head.encode("utf-8", "replace"), f"\r\n--{_BOUNDARY}--\r\n".encode()
-
-
-def _path(*parts: str) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
 def _target(to: Path, headers: httpx.Headers, checkpoint_id: str) -> Path:

@@ -6,7 +6,7 @@ Knows what all of the API has in common, errors and owners, and none of its endp
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -124,6 +124,16 @@ class Connection:
             detail = f"No danlu server answers at {self.base_url} ({error})."
             hint = "Start one with `danlu serve`, or set DANLU_URL to the address of one."
             raise DanluError(NO_SERVER, detail, hint=hint) from None
+        except UnicodeEncodeError as error:
+            raise _no_utf8(error) from None
+
+
+def path_of(*parts: str) -> str:
+    """The path of what these name, each within the one before. Raises `DanluError` (no UTF-8)."""
+    try:
+        return "".join(f"/{quote(part, safe='')}" for part in parts)
+    except UnicodeEncodeError as error:
+        raise _no_utf8(error) from None
 
 
 def connect(base_url: str) -> httpx.Client:
@@ -149,6 +159,12 @@ def label(text: str) -> str:
     took for the name of a file or of a person.
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def _no_utf8(error: UnicodeEncodeError) -> DanluError:
+    around = error.object[max(error.start - 20, 0) : error.end + 20]
+    detail = f"{around!r} is no UTF-8, in which danlu has all names."
+    return DanluError("invalid_request", detail, hint="Is the terminal's encoding another?")
 
 
 def _encoded(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:

@@ -329,3 +329,20 @@ def test_a_server_that_wants_a_key(run: Any, server: Any, made: Any, code: str) 
     assert found.exit_code == 2
     assert code in found.output
     assert "Set DANLU_API_KEY" in found.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("datasets", "show"),
+        ("datasets", "delete"),
+        ("models", "show"),
+        ("models", "set", "production"),
+        ("jobs", "--dataset"),
+    ],
+)
+def test_a_name_that_is_no_utf8_ends_in_a_sentence(run: Any, words: tuple[str, ...]) -> None:
+    found = run(*words, "caf\udce9")
+    assert found.exit_code == 2
+    assert "caf\\udce9" in found.stderr
+    assert "is no UTF-8" in found.stderr
