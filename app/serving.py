@@ -30,7 +30,7 @@ _MOST_FILES = 65_536
 _TICKS_BETWEEN_LOOKS = 20
 # Longer than clients and proxies keep an idle connection (httpx 5 s, load balancers 60 s): with
 # uvicorn's own 5 s, a request that goes out as we hang up is lost.
-_IDLE_SECONDS = 75
+IDLE_SECONDS = 75
 # Descriptors that are not for connections: the database, images, libraries that are imported late.
 _OWN_FILES = 150
 
@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=log_requests,
                 server_header=False,
-                timeout_keep_alive=_IDLE_SECONDS,
+                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
             )
         )

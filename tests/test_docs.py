@@ -10,6 +10,9 @@ from urllib.parse import unquote
 import pytest
 
 from app.main import create_app
+from app.middleware import BODY_SECONDS
+from app.protocol import Limits
+from app.serving import IDLE_SECONDS
 from data_store.built_in import SETS
 from models_store import arguments, layers
 from models_store.architectures import ARCHITECTURES
@@ -140,6 +143,17 @@ def test_variables_that_are_named_exist(page: Path) -> None:
 
 
 # The guide
+
+
+def test_limits_of_connections_are_those_of_the_code() -> None:
+    limits = dict(rows("docs/guide/access.md"))
+    head = Limits()
+
+    assert limits["head of a request"].startswith(
+        f"{head.head_seconds:.0f} s and {head.head_bytes // 1024} KiB,"
+    )
+    assert limits["a pause in a body"].startswith(f"{BODY_SECONDS:.0f} s,")
+    assert limits["an unused connection"].startswith(f"{IDLE_SECONDS} s ")
 
 
 def test_every_field_of_a_recipe_is_described() -> None:

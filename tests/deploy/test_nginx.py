@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.serving import IDLE_SECONDS
 from danlu import Client
 
 HOUSE = Path(__file__).parent.parent.parent
@@ -340,4 +341,4 @@ def test_it_waits_longer_than_danlu_answers() -> None:
 def test_it_lets_go_of_connections_before_danlu_does() -> None:
     [seconds] = re.findall(r"keepalive_timeout (\d+)s;", site(1))
 
-    assert int(seconds) < 5
+    assert int(seconds) < IDLE_SECONDS
