@@ -45,7 +45,7 @@ Train image classifiers and classify images with them, on your own machine.
 
 ```sh
 curl --json '{"dataset": "digits"}' localhost:8000/train      # train on handwritten digits
-curl localhost:8000/jobs?active=true                          # how far is it?
+curl 'localhost:8000/jobs?active=true'                        # how far is it?
 curl -F file=@7.png localhost:8000/predict                    # what does it see?
 ```
 

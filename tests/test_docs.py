@@ -278,6 +278,13 @@ def test_addresses_exist(page: Path) -> None:
 
 
 @every_page
+def test_no_shell_takes_an_address_for_a_pattern(page: Path) -> None:
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in commands(relative(page))]
+
+    assert [line for line in bare if re.search(r":8000\S*[?&]", line)] == []
+
+
+@every_page
 def test_links_lead_somewhere(page: Path) -> None:
     links = [link for link in LINK.findall(FENCE.sub("", text(page))) if "://" not in link]
 
