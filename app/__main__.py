@@ -22,7 +22,7 @@ log = logging.getLogger("app")
 
 
 def main() -> int:
-    """Exit codes: 0 stopped, 1 cannot serve here, 2 a setting is wrong, 4 database too new."""
+    """Exit codes: 0 stopped, 1 cannot serve here; 2, 4 and 6: no restart helps."""
     try:
         settings = Settings()
     except ValidationError as error:

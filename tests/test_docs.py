@@ -13,6 +13,7 @@ from app.main import create_app
 from app.middleware import BODY_SECONDS
 from app.protocol import Limits
 from app.serving import IDLE_SECONDS
+from danlu.serve import HOPELESS
 from data_store.built_in import SETS
 from models_store import arguments, layers
 from models_store.architectures import ARCHITECTURES
@@ -113,6 +114,28 @@ def test_the_table_of_errors_is_the_registry() -> None:
     ]
 
     assert [row for row in rows("docs/errors/README.md") if row[0] != "code"] == wanted
+
+
+def test_codes_that_no_server_sends_are_named() -> None:
+    ours = [*(HOUSE / "danlu").glob("*.py"), *(HOUSE / "app/admin").rglob("*.py")]
+    raised = {
+        code
+        for file in ours
+        for code in re.findall(r'\b(?:DanluError|Refused)\(\s*"(\w+)"', file.read_text())
+    }
+
+    assert {"id_ambiguous", "no_home"} <= raised
+    assert [code for code in raised - set(KINDS) if f"`{code}`" not in alone()] == []
+
+
+def test_exit_codes_that_no_restart_helps_are_named() -> None:
+    codes = re.findall(r"\b(\d+) [a-z]", alone().partition("Exit codes: ")[2])
+
+    assert {str(code) for code in HOPELESS} <= set(codes)
+
+
+def alone() -> str:
+    return text("docs/errors/README.md").partition("## From the command line alone")[2]
 
 
 # Settings
