@@ -73,7 +73,7 @@ def _hold_out(
     """What stays of the samples, and a fraction of the data set's training part taken from them."""
     labels = samples.labels[samples.index].cpu().numpy()
     wanted = max(1, round(len(data.parts["train"].labels) * fraction))
-    held_out = _drawn(labels, wanted, np.random.default_rng(seed))
+    held_out = stratified(labels, wanted, seed=seed)
     if held_out.all() or not held_out.any():
         raise Problem(
             "dataset_invalid",
@@ -89,19 +89,15 @@ def _hold_out(
     return rest, held
 
 
-def stratified(labels: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Mask (N,) of the `max(1, round(N * fraction))` images held out, drawn by `seed`.
+def stratified(
+    labels: NDArray[np.int64], wanted: int, *, seed: int | tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Mask (N,) of the `wanted` images held out, drawn by `seed`.
 
     Every class gives its share to within one image; what rounding leaves over goes to the classes
     that lost most by it. No class gives its last image.
     """
-    wanted = max(1, round(len(labels) * fraction))
-    return _drawn(labels, wanted, np.random.default_rng(seed))
-
-
-def _drawn(
-    labels: NDArray[np.int64], wanted: int, chance: np.random.Generator
-) -> NDArray[np.bool_]:
+    chance = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
     shares = counts * (wanted / len(labels))
     quota = np.minimum(np.floor(shares).astype(np.int64), counts - 1)

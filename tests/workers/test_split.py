@@ -38,7 +38,7 @@ def labels_of(samples: Samples) -> list[int]:
 def test_every_class_gives_its_share() -> None:
     labels = np.repeat([0, 1, 2], [1000, 200, 30])
 
-    held_out = stratified(labels, fraction=0.1, seed=0)
+    held_out = stratified(labels, 123, seed=0)
 
     assert np.bincount(labels[held_out]).tolist() == [100, 20, 3]
 
@@ -46,44 +46,43 @@ def test_every_class_gives_its_share() -> None:
 def test_a_seed_draws_the_same_images_and_another_draws_others() -> None:
     labels = np.tile([0, 1], 100)
 
-    first = stratified(labels, fraction=0.2, seed=3)
+    first = stratified(labels, 40, seed=3)
 
-    assert np.array_equal(stratified(labels, fraction=0.2, seed=3), first)
-    assert not np.array_equal(stratified(labels, fraction=0.2, seed=4), first)
+    assert np.array_equal(stratified(labels, 40, seed=3), first)
+    assert not np.array_equal(stratified(labels, 40, seed=4), first)
     assert np.flatnonzero(first).tolist() != list(range(len(labels)))[: first.sum()]
 
 
 @pytest.mark.parametrize(
-    ("counts", "fraction", "held"),
+    ("counts", "wanted", "held"),
     [
-        ([100, 1], 0.1, [10, 0]),
-        ([100, 1], 0.9, [91, 0]),  # a class keeps its last image
-        ([5, 5], 0.99, [4, 4]),
-        ([18, 10, 2], 0.1, [2, 1, 0]),  # 1.8, 1.0 and 0.2: rounded down, one is left over
-        ([1, 1, 1], 0.5, [0, 0, 0]),
+        ([100, 1], 10, [10, 0]),
+        ([100, 1], 91, [91, 0]),  # a class keeps its last image
+        ([5, 5], 10, [4, 4]),
+        ([18, 10, 2], 3, [2, 1, 0]),  # 1.8, 1.0 and 0.2: rounded down, one is left over
+        ([1, 1, 1], 2, [0, 0, 0]),
     ],
 )
-def test_classes_of_few_images(counts: list[int], fraction: float, held: list[int]) -> None:
+def test_classes_of_few_images(counts: list[int], wanted: int, held: list[int]) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
 
-    held_out = stratified(labels, fraction=fraction, seed=0)
+    held_out = stratified(labels, wanted, seed=0)
 
     assert np.bincount(labels[held_out], minlength=len(counts)).tolist() == held
 
 
 @given(
     counts=st.lists(st.integers(1, 40), min_size=1, max_size=12),
-    fraction=st.floats(0.01, 0.99),
+    wanted=st.integers(1, 480),
     seed=st.integers(0, 100),
 )
 def test_as_many_as_asked_for_and_never_a_whole_class(
-    counts: list[int], fraction: float, seed: int
+    counts: list[int], wanted: int, seed: int
 ) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
 
-    held_out = stratified(labels, fraction=fraction, seed=seed)
+    held_out = stratified(labels, wanted, seed=seed)
 
-    wanted = max(1, round(len(labels) * fraction))
     assert held_out.sum() == min(wanted, len(labels) - len(counts))
     assert (np.bincount(labels[~held_out], minlength=len(counts)) >= 1).all()
 
@@ -98,12 +97,18 @@ def test_a_fraction_is_held_out_of_the_training_part(recipe: MakeRecipe) -> None
     assert labels_of(found.test) == [0, 1, 1]
 
 
+def test_the_smallest_fraction_holds_one_image_out(recipe: MakeRecipe) -> None:
+    found = split(data(train=[0, 1] * 20), recipe(validation=0.001), CPU)
+
+    assert (len(found.train), len(found.validation)) == (39, 1)
+
+
 def test_it_is_stratified_by_the_seed_of_the_recipe(recipe: MakeRecipe) -> None:
     images = data(train=[0, 1, 1, 1] * 20)
 
     found = split(images, recipe(validation=0.1, seed=5), CPU)
 
-    expected = stratified(images.parts["train"].labels, fraction=0.1, seed=5)
+    expected = stratified(images.parts["train"].labels, 8, seed=5)
     assert found.validation.index.tolist() == np.flatnonzero(expected).tolist()
     assert sorted(labels_of(found.validation)) == [0] * 2 + [1] * 6
     assert found.test is None
