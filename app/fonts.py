@@ -42,10 +42,10 @@ def can_write(text: str, families: Sequence[str]) -> bool:
     return not missing
 
 
-def names(texts: Sequence[str], families: Sequence[str], *, numbered: str = "#{}") -> list[str]:
+def names(texts: Sequence[str], families: Sequence[str]) -> list[str]:
     """The texts as they can be written: cut to a length, and by number where glyphs are missing."""
     return [
-        short(text) if can_write(text, families) else numbered.format(number)
+        short(text) if can_write(text, families) else f"#{number}"
         for number, text in enumerate(texts)
     ]
 

@@ -35,7 +35,7 @@ LATE_SECONDS = 0.5
 """How often, and how far apart, the last epochs are asked for when the server went just then."""
 
 
-def follow(client: Client, job_id: str, console: Console, *, checkpoints: bool = True) -> Job:
+def follow(client: Client, job_id: str, console: Console) -> Job:
     """Show a job until it has ended, then how it ended; returns it. Raises `DanluError`."""
     told = _Told(console)
     with Progress(
@@ -55,7 +55,7 @@ def follow(client: Client, job_id: str, console: Console, *, checkpoints: bool =
             told.warnings(job)
             bar.update(task, **_bar(job))
         told.late_epochs(client, job_id)
-    told.end(job, checkpoints=checkpoints)
+    told.end(job)
     return job
 
 
@@ -165,8 +165,8 @@ class _Told:
                 screen.show_notice(self.console, warning, style="yellow")
                 self.warned.add(warning["code"])
 
-    def end(self, job: Job, *, checkpoints: bool) -> None:
-        if checkpoints and job["checkpoints"]:
+    def end(self, job: Job) -> None:
+        if job["checkpoints"]:
             self.console.print(screen.job_checkpoints(job["checkpoints"]))
         metrics = job["metrics"]
         summary = screen.state(job)

@@ -154,18 +154,14 @@ def describe(
     fence: Fence,
     *,
     dataset_version: str | None = None,
-    recipe: Mapping[str, Any] | None = None,
     warnings: Sequence[Mapping[str, Any]] | None = None,
 ) -> bool:
     """Writes what became known while working, each in place of what was there; None: unchanged."""
     found = {
         "dataset_version": dataset_version,
-        "recipe": None if recipe is None else dict(recipe),
         "warnings": None if warnings is None else [dict(warning) for warning in warnings],
     }
     changes = {name: value for name, value in found.items() if value is not None}
-    if not changes:
-        return hold(session, fence) is not None
     return _change(session, fence, **changes) is not None
 
 

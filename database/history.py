@@ -60,11 +60,9 @@ def add_step(session: Session, fence: Fence, values: Mapping[str, Any]) -> bool:
     return True
 
 
-def epochs(session: Session, job_id: str, *, since: int | None = None) -> list[Epoch]:
-    """The epochs after number `since`, by attempt and number; [] for a job that does not exist."""
+def epochs(session: Session, job_id: str) -> list[Epoch]:
+    """The epochs, by attempt and number; [] for a job that does not exist."""
     found = select(Epoch).where(Epoch.job_id == job_id)
-    if since is not None:
-        found = found.where(Epoch.epoch > since)
     return list(session.scalars(found.order_by(Epoch.attempt, Epoch.epoch)))
 
 

@@ -22,9 +22,9 @@ class Finding:
     hint: str = ""
 
 
-def fine(about: str, message: str, hint: str = "") -> Finding:
+def fine(about: str, message: str) -> Finding:
     """All is well."""
-    return Finding(about, Level.ok, message, hint)
+    return Finding(about, Level.ok, message)
 
 
 def warning(about: str, message: str, hint: str) -> Finding:

@@ -11,7 +11,6 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -99,8 +98,8 @@ class _Loop:
                     self._models.pop(said["checkpoint"], None)
                     _give_back()
 
-    def _send(self, said: dict[str, Any], data: Sequence[bytes] = ()) -> None:
-        self._channel.sendall(b"".join(pack(said, data)))
+    def _send(self, said: dict[str, Any]) -> None:
+        self._channel.sendall(b"".join(pack(said)))
 
     # -- loading -----------------------------------------------------------------------------
 
