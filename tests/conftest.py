@@ -1,6 +1,7 @@
-"""What every test shares: quiet threads, and data sets that exist without internet."""
+"""What every test shares: quiet threads, a migrated database, and running services."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
 
 from danlu import Client, environment
 from danlu.errors import DanluError
-from danlu.serve import COMMANDS, Halves, listen, url
+from danlu.serve import COMMANDS, Halves, listen
+from danlu.serve import url as address_of
+from database import engine as engines
 
 # Several test processes share the cores: threads that spin for each other would stall them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +37,32 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("set DANLU_TEST_DATA to a folder with MNIST/raw and cifar10-jpeg")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "danlu.sqlite3"
+    engines.migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def url(migrated: Path, tmp_path: Path) -> str:
+    path = tmp_path / "danlu.sqlite3"
+    shutil.copyfile(migrated, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    engine = engines.connect(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    return engines.session_factory(engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +95,7 @@ def _serving(home: Path, datasets: Path, **settings: str) -> Iterator[Service]:
         listener,
         (home.parent / f"{home.name}.log").open("wb") as log,
         Halves(COMMANDS, home=home, listener=listener, variables=variables, output=log),
-        Client(url(listener), api_key=settings.get("DANLU_API_KEY", "")) as client,
+        Client(address_of(listener), api_key=settings.get("DANLU_API_KEY", "")) as client,
     ):
         _wait_ready(client)
         yield Service(client, home, datasets)
@@ -98,11 +129,11 @@ def _server_alone(home: Path, **settings: str) -> Iterator[str]:
         Halves(command, home=home, listener=listener, variables=variables, output=log) as halves,
     ):
         deadline = time.monotonic() + 120
-        while not _is_ready(url(listener)):
+        while not _is_ready(address_of(listener)):
             assert halves.ended() is None, path.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        yield url(listener)
+        yield address_of(listener)
 
 
 def _is_ready(address: str) -> bool:

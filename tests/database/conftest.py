@@ -1,46 +1,17 @@
-"""A migrated database per test, and short ways to a job in any state."""
+"""Short ways to a job in any state."""
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import engine as engines
 from database import events, jobs
 
 Sessions = sessionmaker[Session]
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("migrated") / "danlu.sqlite3"
-    engines.migrate(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def url(migrated: Path, tmp_path: Path) -> str:
-    path = tmp_path / "danlu.sqlite3"
-    shutil.copyfile(migrated, path)
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = engines.connect(url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sessions(engine: Engine) -> Sessions:
-    return engines.session_factory(engine)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Small recipes, a migrated database with a job at work, and real workers on homes of their own."""
+"""Small recipes, a job at work, and real workers on homes of their own."""
 
 import contextlib
 import multiprocessing
@@ -85,32 +85,6 @@ def until() -> Callable[..., Any]:
         return found
 
     return until
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("migrated") / "danlu.sqlite3"
-    engines.migrate(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def url(migrated: Path, tmp_path: Path) -> str:
-    path = tmp_path / "danlu.sqlite3"
-    shutil.copyfile(migrated, path)
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = engines.connect(url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sessions(engine: Engine) -> Sessions:
-    return engines.session_factory(engine)
 
 
 @pytest.fixture
