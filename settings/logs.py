@@ -15,6 +15,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 from settings.settings import Settings
 
+# torch sets itself so when it is imported, which a stop may come before.
+CHATTY = ("alembic", "httpx", "torch", "uvicorn.error")
 _HIDDEN = "***"
 # What is logged may come from a request: it must not begin a line of its own or paint the terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -90,7 +92,7 @@ def log_to_stderr(
         handler.addFilter(one)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     chatty = logging.NOTSET if settings.log_level == "debug" else logging.WARNING
-    for name in ("alembic", "uvicorn.error", "httpx"):
+    for name in CHATTY:
         logging.getLogger(name).setLevel(chatty)
 
 

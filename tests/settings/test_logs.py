@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from settings import Settings
-from settings.logs import log_to_stderr
+from settings.logs import CHATTY, log_to_stderr
 
 KEY = 'a"key+of/37'
 URL = "postgresql+psycopg://lin:p%40ss+word@db/danlu"
@@ -23,7 +23,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
     """Sets the logging up, lets something log, and returns what was written."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {n: logging.getLogger(n).level for n in ("alembic", "uvicorn.error", "httpx")}
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
 
     def log(write: Callable[[logging.Logger], Any], **settings: Any) -> str:
         written = io.StringIO()
@@ -107,9 +107,10 @@ def test_without_secrets_nothing_is_hidden(logged: Logged) -> None:
     assert "***" not in logged(lambda log: log.info("postgresql://db/danlu"))
 
 
+@pytest.mark.parametrize("name", ["alembic", "httpx", "torch", "uvicorn.error"])
 @pytest.mark.parametrize(("level", "heard"), [("info", False), ("debug", True)])
-def test_libraries_that_talk_much(logged: Logged, level: str, heard: bool) -> None:
-    text = logged(lambda _: logging.getLogger("alembic.x").info("much"), log_level=level)
+def test_libraries_that_talk_much(logged: Logged, name: str, level: str, heard: bool) -> None:
+    text = logged(lambda _: logging.getLogger(f"{name}.x").info("much"), log_level=level)
 
     assert ("much" in text) is heard
 
