@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
-from torch import nn
+
+from tests.notes import NET
 
 # One service for all of them: two would train the same digits twice.
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("service")]
@@ -97,14 +98,9 @@ def test_black_on_white_is_inverted_first(service: Any, digits_job: dict[str, An
 def test_the_notes_own_class_loads_the_download(
     service: Any, digits_job: dict[str, Any], tmp_path: Path
 ) -> None:
-    layers = (
-        nn.Conv2d(1, 10, 5), nn.ReLU(), nn.MaxPool2d(2, 2), nn.Conv2d(10, 20, 3), nn.ReLU(),
-        nn.Flatten(), nn.Linear(20 * 10 * 10, 500), nn.ReLU(), nn.Linear(500, 10),
-    )  # fmt: skip
-    net = nn.Module()
-    net.model = nn.Sequential(*layers)
     file = service.client.download(digits_job["best_checkpoint_id"], to=tmp_path)
-    net.load_state_dict(load_file(file))
+
+    NET().load_state_dict(load_file(file))
 
 
 def test_the_recipe_of_a_job_trains_it_again(service: Any, digits_job: dict[str, Any]) -> None:
