@@ -71,6 +71,7 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
             if mode == "resident" or problem.code != "disk_full":
                 raise
             why = problem.detail
+            decoding.source = decoding.opened()  # anew, since it may have read some of it
     return decoding.streamed(wanted, why)
 
 
@@ -162,9 +163,10 @@ class _Decoding:
     ) -> None:
         self._name, self._root, self._cache, self._progress = name, root, cache, progress
         self._processes = processes
-        self.source = self._opened()
+        self.source = self.opened()
 
-    def _opened(self) -> BuiltInSource | FolderSource:
+    def opened(self) -> BuiltInSource | FolderSource:
+        """Its images, of which nothing has been read yet."""
         if self._name in SETS:
             return BuiltInSource(self._name, self._root)
         return FolderSource(self._root / self._name, processes=self._processes)
@@ -198,7 +200,7 @@ class _Decoding:
         """Of a built-in set, which lies in a few files of its own: where each image is once they
         are decoded, at their own size.
         """
-        self.source = self._opened()  # anew, since it has hashed what it has read
+        self.source = self.opened()  # anew, since it has hashed what it has read
         own = Wanted(self.source.typical(), SETS[self._name].channels)
         found = self._found(own)
         return {

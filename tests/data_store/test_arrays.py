@@ -1,5 +1,6 @@
 """Data sets as arrays, end to end: decoded once, mapped ever after."""
 
+import errno
 import json
 import os
 import shutil
@@ -310,6 +311,22 @@ def test_auto_streams_what_the_disk_has_no_room_for(
         load("pets", pets, mode="resident")
     assert caught.value.code == "disk_full"
     assert "stream" in caught.value.hint
+
+
+def test_auto_streams_when_the_disk_fills_up_on_the_way(pets: Path) -> None:
+    expected = load("pets", pets, mode="stream", cache=pets.parent / "roomy")
+    full = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def fill(phase: str, done: int, total: int) -> None:
+        if done and full:
+            raise full.pop()
+
+    streamed = load("pets", pets, fill, mode="auto", budget_bytes=10**9)
+    assert streamed.stream is not None
+    assert streamed.stream.why == "The disk filled up while images were decoded."
+    assert streamed.version == expected.version
+    assert streamed.skipped == expected.skipped
+    assert streamed.stream.items == expected.stream.items
 
 
 @pytest.fixture(scope="session")
