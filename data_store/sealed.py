@@ -7,6 +7,7 @@ Knows nothing of what the arrays mean. CRC-32 finds accidents, not what is done 
 import io
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,9 @@ class Growing:
         return Seal(len(header) + self._bytes, len(header), zlib.crc32(header, self._crc32))
 
     def drop(self) -> None:
-        """Closes it as it is."""
-        self._file.close()
+        """Closes it as it is, on a full disk too: what could not be written is of no use now."""
+        with suppress(OSError):
+            self._file.close()
 
     def _header(self) -> bytes:
         shape = (self._rows, *self._row)

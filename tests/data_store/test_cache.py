@@ -126,6 +126,20 @@ def test_a_full_disk_is_told_before_and_on_the_way(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_fills_up_keeps_nothing_of_a_set(tmp_path: Path) -> None:
+    def fill() -> None:
+        with cache.Draft(tmp_path / "x", needed_bytes=0) as draft:
+            [folder] = cache.drafts(tmp_path)
+            (folder / "train.labels.npy").symlink_to("/dev/full")
+            for _ in range(100):
+                draft.add("train", images(300))
+
+    with pytest.raises(Problem) as caught:
+        fill()
+    assert caught.value.code == "disk_full"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_drafts_of_killed_processes_are_swept(tmp_path: Path) -> None:
     (tmp_path / ".draft-old").mkdir()
     os.utime(tmp_path / ".draft-old", (0, time() - 7200))

@@ -37,6 +37,13 @@ def test_numpy_reads_what_grew(tmp_path: Path, type: type) -> None:
     assert fault(file, seal) is None
 
 
+def test_what_a_full_disk_does_not_take_is_dropped() -> None:
+    growing = Growing(Path("/dev/full"), WHOLE[:1])
+    with pytest.raises(OSError, match="No space left"):
+        growing.finish()
+    growing.drop()
+
+
 def test_rows_of_a_larger_array_need_not_lie_together(tmp_path: Path) -> None:
     seal = written(tmp_path / "a.npy", WHOLE[:, ::2, 1:])
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), WHOLE[:, ::2, 1:])
