@@ -24,6 +24,7 @@ from problems import Problem
 
 Mode = Literal["auto", "resident", "stream"]
 
+_FULL = 'Free some space, or give data_loader {"mode": "stream"}, which keeps no decoded images.'
 _ROW_SECONDS = 5e-5  # that reading an image of a built-in set takes, and resizing it
 
 __all__ = [
@@ -68,8 +69,10 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
         try:
             return decoding.held(wanted)
         except Problem as problem:
-            if mode == "resident" or problem.code != "disk_full":
+            if problem.code != "disk_full":
                 raise
+            if mode == "resident":
+                raise Problem("disk_full", problem.detail, hint=_FULL) from problem
             why = problem.detail
             decoding.source = decoding.opened()  # anew, since it may have read some of it
     return decoding.streamed(wanted, why)

@@ -236,7 +236,10 @@ class Draft:
         durable.sweep(cache, f"{_DRAFT}*")
         free = shutil.disk_usage(cache).free
         if free < self._needed:
-            raise _full(f"The decoded images take {self._needed:,} bytes; {free:,} are free.")
+            raise Problem(
+                "disk_full",
+                f"The decoded images take {self._needed:,} bytes; {free:,} are free.",
+            )
         self._draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=cache))
         return self
 
@@ -313,9 +316,4 @@ class Draft:
             growing.drop()
         shutil.rmtree(self._draft, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full("The disk filled up while images were decoded.") from error
-
-
-def _full(detail: str) -> Problem:
-    hint = 'Free some space, or give data_loader {"mode": "stream"}, which keeps no decoded images.'
-    return Problem("disk_full", detail, hint=hint)
+            raise Problem("disk_full", "The disk filled up while images were decoded.") from error

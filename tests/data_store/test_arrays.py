@@ -313,6 +313,18 @@ def test_auto_streams_what_the_disk_has_no_room_for(
     assert "stream" in caught.value.hint
 
 
+@pytest.mark.parametrize("mode", ["auto", "stream"])
+def test_what_streams_is_not_told_to_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: arrays.Mode
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    with pytest.raises(Problem) as caught:
+        load("digits", tmp_path / "root", mode=mode)
+    assert caught.value.code == "disk_full"
+    assert "stream" not in caught.value.hint
+
+
 def test_auto_streams_when_the_disk_fills_up_on_the_way(pets: Path) -> None:
     expected = load("pets", pets, mode="stream", cache=pets.parent / "roomy")
     full = [OSError(errno.ENOSPC, "No space left on device")]
