@@ -64,7 +64,7 @@ class Loss:
         counted = self.counted(targets)
         if self._weight is None or targets.ndim > 1:
             return counted.sum()
-        return (self._weight[targets] * counted).sum()
+        return (self._weight.to(targets.device)[targets] * counted).sum()
 
     def shares(
         self, groups: Sequence[Targets], *, mixed: bool = False

@@ -56,7 +56,8 @@ def run(
     """What the recipe leaves to the machine, which is set up for it, and to the images. Raises
     `Problem` device_unavailable.
     """
-    labels = parts.train.labels[parts.train.index]
+    # Where the images are not on the device, their labels are not there either.
+    labels = parts.train.labels[parts.train.index].to(device)
     loss = losses.build(recipe.loss, recipe.class_weights, labels, classes=len(data.classes))
     precision = devices.precision(recipe.precision, device)
     devices.set_up(precision, device, deterministic=recipe.deterministic)

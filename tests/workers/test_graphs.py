@@ -14,7 +14,7 @@ from torch import nn
 
 from models_store.fields import Computed
 from models_store.recipe import Recipe
-from workers import graphs, optimizers, rehearsal, training
+from workers import graphs, losses, optimizers, rehearsal, training
 from workers.batches import Batch, Samples
 from workers.steps import Prepared
 from workers.training import EpochEnd, Run
@@ -23,6 +23,7 @@ MakeRecipe = Callable[..., Recipe]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 NESTEROV = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "nesterov": True}
+WEIGHTS = [1.0, 2.0, 0.5, 1.0, 3.0] * 2
 ONE_CYCLE = {"name": "OneCycleLR", "max_lr": 0.05}
 MOVED = {"train": [{"type": "RandomCrop", "padding": 2}, {"type": "RandomHorizontalFlip"}]}
 
@@ -65,15 +66,17 @@ def fit(
     network: nn.Module | None = None,
     precision: Computed = "fp32",
     on: torch.device = GPU,
+    images_on: torch.device | None = None,
 ) -> tuple[list[EpochEnd], Mapping[str, torch.Tensor]]:
     """The epochs and the weights at the end."""
     net = (network or Net()).to(on)
     torch.manual_seed(1)  # of dropout
-    run = Run(on, precision=precision, normalize=None, stopped=lambda: False, classes=10)
-    train = samples(100, on)
+    train, judged = samples(100, images_on or on), samples(40, images_on or on, seed=1)
+    loss = losses.build(recipe.loss, recipe.class_weights, train.labels.to(on), classes=10)
+    run = Run(on, precision=precision, normalize=None, stopped=lambda: False, classes=10, loss=loss)
     per_epoch = training.steps_per_epoch(len(train), recipe)
     begun = training.begin(net, recipe, run, steps=per_epoch * recipe.epochs)
-    events = training.fit(begun, train, samples(40, on, seed=1), recipe=recipe, run=run)
+    events = training.fit(begun, train, judged, recipe=recipe, run=run)
     return [one for one in events if isinstance(one, EpochEnd)], net.state_dict()
 
 
@@ -273,3 +276,18 @@ def test_most_steps_are_recorded(recipe: MakeRecipe, monkeypatch: pytest.MonkeyP
     fit(recipe(optimizer=NESTEROV, batch_size=16, epochs=2, device="cuda"))
 
     assert plain == [4, 4]  # the last of each epoch
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("together", [1, 2])
+def test_images_beside_the_gpu_may_have_weights(recipe: MakeRecipe, together: int) -> None:
+    """Streamed ones, and those that it has no room for; their labels are beside it, too."""
+    asked = recipe(class_weights=WEIGHTS, batch_size=16, grad_accumulation=together, device="cuda")
+    expected, _ = fit(asked)
+
+    ends, _ = fit(asked, images_on=CPU)
+
+    for end, other in zip(ends, expected, strict=True):
+        assert end.train.loss == pytest.approx(other.train.loss, rel=1e-4)
+        assert end.validation.loss == pytest.approx(other.validation.loss, rel=1e-4)

@@ -49,6 +49,15 @@ def test_cross_entropy_is_pytorchs(given: dict[str, Any]) -> None:
     assert torch.equal(ours(LOGITS, LABELS), own(**given)(LOGITS, LABELS))
 
 
+def test_shares_are_counted_where_the_labels_are() -> None:
+    """Which is beside the device, where the images of a GPU are."""
+    elsewhere = LABELS.to("meta")
+
+    shares = build(weight=WEIGHT).shares([elsewhere[:5], elsewhere[5:]])
+
+    assert [one.device for one in shares] == [elsewhere.device] * 2
+
+
 @pytest.mark.parametrize("given", CROSS)
 def test_sums_of_batches_by_their_weights_are_the_mean_of_all(given: dict[str, Any]) -> None:
     """However many images a batch has, and whatever they weigh."""

@@ -9,7 +9,8 @@ import torch
 from data_store.parts import DataSet, Part, Sums
 from models_store.recipe import Recipe
 from problems import Problem
-from workers import outset
+from workers import losses, outset
+from workers.losses import Loss
 from workers.split import Split, split
 from workers.steps import Run
 
@@ -46,6 +47,25 @@ def test_all_begin_with_the_same(recipe: MakeRecipe, data: DataSet) -> None:
     assert first.normalize is not None
     assert (first.precision, first.classes) == ("fp32", 4)
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+
+
+def test_classes_are_weighed_on_the_device_wherever_the_images_are(
+    recipe: MakeRecipe, data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, device = recipe(class_weights="balanced"), torch.device("meta")
+    built: list[torch.device] = []
+
+    def build(_: object, __: object, labels: torch.Tensor, *, classes: int) -> Loss:
+        built.append(labels.device)
+        return Loss()
+
+    monkeypatch.setattr(losses, "build", build)
+
+    outset.run(
+        asked, data, split(data, asked, CPU), device, stopped=lambda: False, warn=lambda *_: None
+    )
+
+    assert built == [device]
 
 
 def test_steps_are_counted_for_the_images_that_are_there(recipe: MakeRecipe, data: DataSet) -> None:
