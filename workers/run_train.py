@@ -145,6 +145,7 @@ def _take_up(
     with a fresh optimizer; at the very beginning from pretrained `weights` or another checkpoint,
     if there is any.
     """
+    saver.check_classes()
     if state.restore(task.run, begun):
         if state.is_settled(task.run, begun):
             begun.limits.renew()

@@ -769,6 +769,30 @@ def test_a_job_that_has_ended_goes_on_for_more_epochs(
     assert "goes on after epoch 3" in work.lines()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda left: shutil.copytree(left, left.with_name("up")), "'up' has come."),
+        (lambda left: left.rename(left.with_name("up")), "'up' has come, 'left' has gone."),
+    ],
+    ids=["one more", "as many"],
+)
+def test_a_job_does_not_go_on_with_other_classes(
+    work: Work, write_images: WriteImages, change: Callable[[Path], object], told: str
+) -> None:
+    root = write_images("train")
+    work.run()
+    work.resume(epochs=4)
+    change(root / "shapes" / "train" / "left")
+
+    outcome = work.train()
+
+    assert outcome.error is not None
+    assert outcome.error["code"] == "dataset_changed"
+    assert outcome.error["message"].endswith(told)
+    assert work.numbers(attempt=2) == {}
+
+
 def test_a_job_that_is_to_finish_early_ends_after_its_epoch_like_any_other(
     work: Work, write_images: WriteImages, meanwhile: Callable[..., None]
 ) -> None:
