@@ -74,7 +74,15 @@ def measure_border(borders: NDArray[np.float32]) -> float | None:
     """
     mean = float(borders.mean())
     uniform = float(borders.std()) < _UNIFORM
-    fires = bool((np.abs(borders - mean) > 0.5).any())
+    fires = bool(negatives(borders, mean).any())
     if uniform and not fires and (mean < _DARK or mean > _BRIGHT):
         return mean
     return None
+
+
+def negatives(borders: NDArray[np.float32], border: float) -> NDArray[np.bool_]:
+    """Mask (N,) of the images that prediction inverts, by their border brightness (N,) and that of
+    the training images.
+    """
+    far: NDArray[np.bool_] = np.abs(borders - border) > 0.5
+    return far

@@ -21,7 +21,8 @@ class Samples:
     """Some images: `index` (n,) points into `pixels` (N, H, W, C) uint8 and `labels` (N,).
 
     `own` (n, H, W, C) is a copy of them, in the order of `index`, which rises then. `rest` lets
-    their memory go while they are not taken.
+    their memory go while they are not taken. The `negative` ones, a mask (N,), are taken inverted,
+    as they would be predicted.
     """
 
     pixels: torch.Tensor | Fed
@@ -29,6 +30,7 @@ class Samples:
     index: torch.Tensor
     own: torch.Tensor | None = None
     rest: Callable[[], object] = lambda: None
+    negative: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -40,6 +42,12 @@ class Samples:
 
     def take(self, index: torch.Tensor) -> torch.Tensor:
         """The pixels of images (n,). Raises `Problem` dataset_changed, when they are not held."""
+        pixels = self._as_they_are(index)
+        if self.negative is None:
+            return pixels
+        return torch.where(self.negative[index].view(-1, 1, 1, 1), ~pixels, pixels)
+
+    def _as_they_are(self, index: torch.Tensor) -> torch.Tensor:
         if isinstance(self.pixels, Fed):
             return self.pixels.take(index)
         if self.own is not None:

@@ -18,7 +18,7 @@ from data_store import arrays
 from data_store.parts import DataSet
 from data_store.progress import Progress
 from database import jobs
-from models_store import checkpoints, misfits, preprocess
+from models_store import checkpoints, misfits
 from models_store.architectures import Plan
 from models_store.fields import Normalize, Recipe
 from models_store.manifest import Preprocessing
@@ -39,7 +39,7 @@ from workers.judging import Judge
 from workers.ranks import Followers
 from workers.reporter import Reporter, Stop, Stopped
 from workers.saver import Origin, Saver
-from workers.split import Split, split
+from workers.split import Split, border, split
 from workers.starting import Start
 from workers.task import Task, named
 from workers.training import Run, Tick, Training
@@ -280,9 +280,6 @@ def _origin(recipe: Recipe, data: DataSet, planned: Plan, run_with: Run) -> Orig
 
 
 def _preprocessing(recipe: Recipe, data: DataSet, normalize: Normalize | None) -> Preprocessing:
-    border = None
-    if recipe.invert == "auto":
-        border = preprocess.measure_border(data.parts["train"].borders)
     height, width = recipe.size
     return Preprocessing(
         height=height,
@@ -290,7 +287,7 @@ def _preprocessing(recipe: Recipe, data: DataSet, normalize: Normalize | None) -
         channels=recipe.channels,
         transforms=recipe.transforms.shaping,
         normalize=normalize,
-        invert_from_border=border,
+        invert_from_border=border(data, recipe),
         trained_height=data.height,
         trained_width=data.width,
     )

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_store.parts import DataSet
+from data_store.parts import DataSet, Part
+from models_store import preprocess
 from models_store.fields import Recipe
 from problems import Problem
 from workers import residence
@@ -51,10 +52,20 @@ def split(
     return residence.lay(data.parts.values(), device, put, warn=warn)
 
 
+def border(data: DataSet, recipe: Recipe) -> float | None:
+    """The border brightness that images are held against where they are judged and predicted;
+    None: none is inverted.
+    """
+    return (
+        preprocess.measure_border(data.parts["train"].borders) if recipe.invert == "auto" else None
+    )
+
+
 def _split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
     feed = Feed(data.stream, device) if data.stream is not None else None
-    train = _samples(data, "train", device, feed)
-    test = _samples(data, "test", device, feed) if "test" in data.parts else None
+    samples = partial(_samples, data, device=device, feed=feed, border=border(data, recipe))
+    train = samples("train")
+    test = samples("test") if "test" in data.parts else None
     if recipe.validation == "test" and test is not None:
         return Split(train, test, None)
     if recipe.test is not None and test is None:
@@ -62,7 +73,7 @@ def _split(data: DataSet, recipe: Recipe, device: torch.device) -> Split:
     if isinstance(recipe.validation, str):
         if recipe.validation not in data.parts:
             raise Problem("dataset_invalid", f"{data.name} has no {recipe.validation} part.")
-        return Split(train, _samples(data, recipe.validation, device, feed), test)
+        return Split(train, samples(recipe.validation), test)
     rest, validation = _hold_out(train, data, recipe.validation, recipe.seed)
     return Split(rest, validation, test)
 
@@ -111,14 +122,27 @@ def stratified(
     return held_out
 
 
-def _samples(data: DataSet, name: str, device: torch.device, feed: Feed | None) -> Samples:
+def _samples(
+    data: DataSet, name: str, *, device: torch.device, feed: Feed | None, border: float | None
+) -> Samples:
     part = data.parts[name]
     labels = torch.from_numpy(np.asarray(part.labels))
     index = torch.arange(len(labels))
+    negative = _negative(part, border)
     if feed is not None:  # each batch is moved when it is there
-        return Samples(feed.part(name, len(labels)), labels, index)
+        return Samples(feed.part(name, len(labels)), labels, index, negative=negative)
     pixels = torch.from_numpy(part.images)
-    return Samples(pixels.to(device), labels.to(device), index.to(device), rest=part.rest)
+    if negative is not None:
+        negative = negative.to(device)
+    return Samples(
+        pixels.to(device), labels.to(device), index.to(device), rest=part.rest, negative=negative
+    )
+
+
+def _negative(part: Part, border: float | None) -> torch.Tensor | None:
+    """None where no image is one: of the training part none ever is."""
+    found = None if border is None else preprocess.negatives(part.borders, border)
+    return None if found is None or not found.any() else torch.from_numpy(found)
 
 
 def _where(samples: Samples, mask: torch.Tensor) -> Samples:

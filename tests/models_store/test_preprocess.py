@@ -144,6 +144,10 @@ class TestMeasureBorder:
         borders = (np.arange(count) < bright * count).astype(np.float32)
         assert preprocess.measure_border(borders) is None
 
+    def test_negatives_are_more_than_half_away(self) -> None:
+        borders = np.array([0.0, 0.5, 0.62, 1.0], np.float32)
+        assert preprocess.negatives(borders, 0.1).tolist() == [False, False, True, True]
+
     @pytest.mark.parametrize(("background", "odd_one"), [(0.0, 0.6), (1.0, 0.4)])
     def test_a_rule_would_leave_every_training_image_as_it_is(
         self, background: float, odd_one: float

@@ -23,6 +23,14 @@ def epoch(asked: Recipe, loss: Loss | None = None) -> list[Batch]:
     return list(batches(samples(), asked, order, loss or Loss()))
 
 
+def test_negatives_are_taken_inverted() -> None:
+    pixels = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
+    negative = torch.tensor([False, True, False, True])
+    given = Samples(pixels, torch.zeros(4), torch.arange(4), negative=negative)
+
+    assert given.take(torch.tensor([3, 0, 1])).flatten().tolist() == [252, 0, 254]
+
+
 def test_a_batch_is_a_step_unless_gradients_are_gathered(recipe: MakeRecipe) -> None:
     made = epoch(recipe(batch_size=4))
 

@@ -326,6 +326,36 @@ def test_the_border_is_measured_unless_images_are_never_inverted(
     assert border == (pytest.approx(7 / 255, abs=1e-3) if measured else None)
 
 
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_negatives_are_judged_as_they_are_predicted(
+    work: Work, write_images: WriteImages, mode: str
+) -> None:
+    root = write_images("train", "val", "test", count=12)
+    for part in ("train", "val", "test"):
+        for name, across in (("left", 2), ("right", 7)):
+            for number, file in enumerate((root / "shapes" / part / name).iterdir()):
+                pixels = np.full((12, 12), 4 + number, np.uint8)
+                pixels[3:9, across : across + 3] = 250
+                turned = part != "train" and number % 3 == 0  # ink on paper
+                Image.fromarray(255 - pixels if turned else pixels).save(file)
+
+    assert work.run(epochs=8, data_loader={"mode": mode}).state == "succeeded"
+
+    said = report.read(work.best)
+    assert said is not None
+    assert said.parity is not None
+    assert (said.parity.passed, said.parity.different) == (True, 0)
+    files = sorted((root / "shapes" / "test").rglob("*.png"))
+    answers = Classifier.load(work.best).classify([file.read_bytes() for file in files])
+    found = [answer for answer in answers if isinstance(answer, Classified)]
+    assert sum("inverted" in answer.warnings for answer in found) == 8
+    right = [
+        work.manifest.classes[int(answer.probabilities.argmax())] == file.parent.name
+        for file, answer in zip(files, found, strict=True)
+    ]
+    assert sum(right) / len(files) == said.accuracy == work.metrics["test_accuracy"] == 1.0
+
+
 def test_colour_is_trained_in_colour(work: Work, write_images: WriteImages) -> None:
     write_images("train", "test", mode="RGB")
 

@@ -126,6 +126,21 @@ def test_an_own_validation_part_leaves_the_training_part_whole(recipe: MakeRecip
     assert found.test.pixels.unique().tolist() == [2]
 
 
+@pytest.mark.parametrize(("invert", "pixel"), [("auto", 254), ("never", 1)])
+def test_negatives_of_the_training_images_are_taken_inverted(
+    recipe: MakeRecipe, invert: str, pixel: int
+) -> None:
+    images = data(train=[0, 1] * 4, test=[1, 0, 2])
+    images.parts["test"].borders[1] = 0.9
+
+    found = split(images, recipe(validation="test", invert=invert), CPU)
+
+    assert found.train.negative is None
+    taken = found.validation.take(torch.tensor([2, 1, 0]))
+    assert taken[:, 0, 0, 0].tolist() == [1, pixel, 1]
+    assert found.validation.pixels.unique().tolist() == [1]  # as they lie
+
+
 def test_validating_on_the_test_part_leaves_nothing_to_judge_on(recipe: MakeRecipe) -> None:
     found = split(data(train=[0, 1] * 4, test=[1, 0, 0]), recipe(validation="test"), CPU)
 
