@@ -49,6 +49,7 @@ class Journal:
         }  # fmt: skip
         self._rate = Rate()
         self._steps = self._first = 0
+        self._seconds = math.inf
         self._began = 0.0
 
     def loading(self, phase: str, done: int, total: int) -> None:
@@ -93,12 +94,14 @@ class Journal:
             history.add_coach(session, self._fence, asdict(advice))
             jobs.describe(session, self._fence, warnings=self._warnings)
 
-    def training(self, steps: int, *, done: int = 0, epoch: int = 0) -> None:
+    def training(
+        self, steps: int, *, done: int = 0, epoch: int = 0, seconds: float = math.inf
+    ) -> None:
         """The next of `steps` steps is about to begin. Told with its tick, which follows at once:
         a word now would hold that back for half a second. `done` steps and `epoch` epochs lie
-        behind it.
+        behind it; it ends after so many `seconds` at the latest.
         """
-        self._steps, self._first = steps, done
+        self._steps, self._first, self._seconds = steps, done, seconds
         self._began = time.perf_counter()
         begun = {
             "phase": "training",
@@ -170,9 +173,7 @@ class Journal:
     ) -> None:
         here = step - self._first
         spent = time.perf_counter() - self._began
-        left = spent / here * (self._steps - step)
-        if self._recipe.max_seconds is not None:
-            left = min(left, max(0.0, self._recipe.max_seconds - spent))
+        left = min(spent / here * (self._steps - step), max(0.0, self._seconds - spent))
         self._tell(
             step_row=step_row,
             epoch=epochs,

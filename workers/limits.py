@@ -46,6 +46,10 @@ class Limits:
         """Whether the run has had its seconds."""
         return self._most is not None and self._agree(self._seconds() >= self._most)
 
+    def left(self) -> float:
+        """Seconds that the run still has, in this attempt and later ones; infinity: no limit."""
+        return math.inf if self._most is None else max(0.0, self._most - self._seconds())
+
     def judge(self, measured: Mapping[str, float]) -> None:
         """An epoch that is not the last is over; `measured` has `val_loss` and `val_accuracy`."""
         if self.time_is_up():

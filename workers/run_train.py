@@ -97,7 +97,12 @@ def work(
     following.meet(followers, begun, task.run, stop)
     keeper = state.Keeper(task.run)
     watching = watch(task, sessions, journal, begun, recipe, parts)
-    journal.training(begun.last_step(recipe.epochs), done=begun.step, epoch=begun.epoch)
+    journal.training(
+        begun.last_step(recipe.epochs),
+        done=begun.step,
+        epoch=begun.epoch,
+        seconds=begun.limits.left(),
+    )
     for event in training.fit(begun, parts.train, parts.validation, recipe=recipe, run=run_with):
         if isinstance(event, Tick):
             watching.tick(event)

@@ -162,6 +162,20 @@ def test_what_is_left_is_foretold_by_the_steps_of_this_attempt(
     assert progress["eta_seconds"] >= 0.1  # as long as the five before it; not 0.1 s / 995 each
 
 
+def test_no_more_is_left_than_a_limit_leaves(
+    journal: NewJournal, reporter: Reporter, running: Fence, job: Job
+) -> None:
+    told = journal(max_seconds=60)
+    with reporter:
+        told.training(1_000_000, done=500_000, epoch=2, seconds=20.0)
+        time.sleep(0.1)
+        told.tick(tick(500_002, epoch=3, loss=0.5))
+
+    progress = job(running).progress
+    assert progress is not None
+    assert 10 < progress["eta_seconds"] < 20
+
+
 def test_the_first_step_foretells_nothing(
     journal: NewJournal, reporter: Reporter, running: Fence, job: Job
 ) -> None:

@@ -58,6 +58,7 @@ def test_without_limits_nothing_ends(recipe: MakeRecipe) -> None:
 
     assert epochs_until_the_end(limits, [1.0] * 50) == 0
     assert not limits.time_is_up()
+    assert limits.left() == math.inf
 
 
 def test_time_is_counted_over_all_attempts(recipe: MakeRecipe) -> None:
@@ -70,11 +71,13 @@ def test_time_is_counted_over_all_attempts(recipe: MakeRecipe) -> None:
     clock.now += 1000
     second = Limits(recipe(max_seconds=10), clock=clock)
     second.load_state_dict(kept)
+    assert second.left() == 4
     second.begin()
     clock.now += 3
     assert not second.time_is_up()
     clock.now += 1
     assert second.time_is_up()
+    assert second.left() == 0
     second.judge({"val_loss": 1.0, "val_accuracy": 1.0})
     assert second.ended == "max_seconds"
 
