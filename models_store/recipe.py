@@ -85,7 +85,8 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
         for key, value in submitted.model_dump(exclude_unset=True).items()
         if key not in _LABELS
     }
-    defaults = {**_general(facts), **facts.defaults, **_ready_made(submitted)}
+    of_set = {**_general(facts), **facts.defaults}
+    defaults = {**of_set, **_ready_made(submitted)}
     chosen = defaults | {
         key: value for key, value in given.items() if value is not None or key in _NULLABLE
     }
@@ -107,7 +108,7 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
         from models_store import starts  # torch
 
         chosen |= starts.follows(start, chosen, said)
-    chosen |= _pretrained(chosen, defaults, said=said)
+    chosen |= _pretrained(chosen, of_set, said=said)
     chosen |= _loss(submitted, defaults)
     if chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(2**31)
@@ -125,11 +126,11 @@ _NULLABLE = {
 
 
 def _pretrained(
-    chosen: Mapping[str, Any], defaults: Mapping[str, Any], *, said: Collection[str]
+    chosen: Mapping[str, Any], of_set: Mapping[str, Any], *, said: Collection[str]
 ) -> dict[str, Any]:
     """What follows from `pretrained`, `freeze_backbone` and `head_lr`."""
     wanted = dict(chosen)
-    named = [name for name in (defaults["architecture"],) if isinstance(name, str)]
+    named = [name for name in (of_set["architecture"],) if isinstance(name, str)]
     own = isinstance(wanted["architecture"], str) and match(wanted["architecture"], named)
     if "pretrained" not in said and not own:
         wanted["pretrained"] = False  # the default is about the default network

@@ -104,6 +104,13 @@ class TestRecipe:
         assert (other.pretrained, other.normalize) == (False, None)
         assert resolve(defaults, pretrained=False).normalize is None
 
+    @pytest.mark.parametrize("recipe", ["cifar10-fast", "mnist-fast"])
+    def test_a_ready_made_recipe_may_name_another_network(self, resolve: Any, recipe: str) -> None:
+        defaults = {"architecture": "resnet18", "pretrained": "auto"}
+        resolved = resolve(defaults, recipe=recipe, batch_size=64)
+        assert resolved.pretrained is False
+        assert resolve(defaults, **resolved.model_dump(mode="json")) == resolved
+
     def test_nothing_is_frozen_and_no_rate_is_the_heads_by_default(self, resolve: Any) -> None:
         resolved = resolve()
         assert (resolved.pretrained, resolved.freeze_backbone) == (False, False)
