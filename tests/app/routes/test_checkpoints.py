@@ -90,6 +90,12 @@ def test_a_download_in_parts(shared, trained):
     whole = shared.get(url).content
     response = shared.get(url, headers={"Range": "bytes=8-"})
     assert (response.status_code, response.content) == (206, whole[8:])
+    several = shared.get(url, headers={"Range": "bytes=0-1,8-9"})
+    assert several.status_code == 206
+    paths = shared.get("/openapi.json").json()["paths"]
+    described = paths["/checkpoints/{id}/download"]["get"]["responses"]["206"]["content"]
+    kinds = [each.headers["content-type"].partition(";")[0] for each in (response, several)]
+    assert kinds == list(described)
 
 
 @pytest.mark.parametrize("asked", ["items=0-1", "bytes=abc", "bytes=", "bytes=5-2", "bytes=0-0,x"])
