@@ -53,18 +53,23 @@ class Keeper:
 
 
 def keep(run: Path, training: Training) -> None:
-    """Replaces the state in the run's folder. Raises `OSError`."""
+    """Replaces the state in the run's folder. Raises `OSError`, and nothing half-written stays: on
+    a full disk it would keep the room in which the row of the job could be told of it.
+    """
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     tensors, described = _taken_apart(training)
     unfinished = folder / f"{_FILE}.tmp"
     written = json.dumps(described)
     metadata = {"training": written, "crc32": _checksum(tensors, written)}
-    with unfinished.open("wb") as file:
-        file.write(save(tensors, metadata=metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(folder / _FILE)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(save(tensors, metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(folder / _FILE)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def restore(run: Path, training: Training) -> bool:

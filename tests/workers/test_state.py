@@ -1,6 +1,8 @@
 import json
 import logging
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,17 @@ def network() -> nn.Module:
         nn.Linear(192, 10),
     )
     return layers.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def room_for(count: int) -> Iterator[None]:
+    """Files have no room for more bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def begin(recipe: Recipe, run: Run = RUN) -> Training:
@@ -279,6 +292,23 @@ def test_a_write_that_broke_off_leaves_the_one_before(recipe: MakeRecipe, tmp_pa
     assert restored.epoch == 1
     state.keep(tmp_path, restored)
     assert len(list((tmp_path / state.FOLDER).iterdir())) == 1
+
+
+def test_a_state_that_does_not_fit_on_the_disk_leaves_nothing(
+    recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    asked = recipe(**VARIED)
+    begun, restored = begin(asked), begin(asked)
+    train(begun, asked, until=1)
+    state.keep(tmp_path, begun)
+    train(begun, asked, until=2)
+
+    with room_for(state.disk_bytes(tmp_path) // 2), pytest.raises(OSError, match="too large"):
+        state.keep(tmp_path, begun)
+
+    assert len(list((tmp_path / state.FOLDER).iterdir())) == 1
+    assert state.restore(tmp_path, restored)
+    assert restored.epoch == 1
 
 
 def test_without_a_state_nothing_is_changed(recipe: MakeRecipe, tmp_path: Path) -> None:
