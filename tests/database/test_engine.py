@@ -3,8 +3,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,16 @@ def query(path: Path, statement: str) -> list[tuple[object, ...]]:
         rows: list[tuple[object, ...]] = connection.execute(statement).fetchall()
         connection.commit()
     return rows
+
+
+@contextmanager
+def connected(url: str, **given: bool) -> Iterator[Engine]:
+    """An engine whose connections are closed again."""
+    engine = engines.connect(url, **given)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def test_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:
@@ -139,8 +149,10 @@ def test_commits_of_an_engine_may_leave_the_log_to_others(url: str) -> None:
 
     grown = []
     for autocheckpoint in (False, True):
-        engine = engines.connect(url, autocheckpoint=autocheckpoint)
-        with engine.connect() as held:  # the last one to leave writes the log back
+        with (
+            connected(url, autocheckpoint=autocheckpoint) as engine,
+            engine.connect() as held,  # the last one to leave writes the log back
+        ):
             fill(engine)
             grown.append(path.stat().st_size > before)
             held.rollback()
@@ -160,8 +172,13 @@ def test_a_database_that_is_locked_does_not_answer(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "BUSY_SECONDS", 0.05)
-    one, other = engines.connect(url), engines.connect(url)
-    with one.begin(), pytest.raises(DBAPIError) as caught, other.begin():
+    with (
+        connected(url) as one,
+        connected(url) as other,
+        one.begin(),
+        pytest.raises(DBAPIError) as caught,
+        other.begin(),
+    ):
         pass
 
     assert engines.did_not_answer(caught.value)
