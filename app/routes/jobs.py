@@ -15,7 +15,7 @@ from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, W
 from app.errors import responses
 from app.png import Png
 from app.schemas import HistoryRead, JobItem, JobRead, Page
-from data_store import catalog
+from data_store import catalog, limits
 from database import aliases, checkpoints, events, jobs
 from database.tables import State
 from models_store.fields import Epochs, JobName, Priority, Tags
@@ -376,14 +376,18 @@ def delete_job(job_id: JobId, held: Held) -> None:
     from models_store import checkpoints as files  # torch
 
     # Committed before the files go: a crash in between leaves files without a row, which are swept.
+    run = held.settings.runs / job_id
     with held.writing.begin() as session:
         _refuse_if_needed(session, job_id)
         saved = jobs.remove(session, job_id)
+        if limits.free_bytes(held.settings.home) < limits.SPARE_BYTES:
+            # A full disk has no room to write down that less is wanted. A job may be without these.
+            files.remove(run)
     held.models.forget()
     for checkpoint_id in saved:
         held.predictor.pool.forget(checkpoint_id)
         files.remove(held.settings.checkpoints / checkpoint_id)
-    files.remove(held.settings.runs / job_id)
+    files.remove(run)
 
 
 def _refuse_if_needed(session: Session, job_id: str) -> None:

@@ -1,8 +1,10 @@
 """Jobs over HTTP: lists and their filters, long polls, curves, logs, cancelling."""
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert
+from sqlalchemy.exc import OperationalError
 
+from data_store import limits
 from database import history, jobs
 from database.tables import Epoch, State
 
@@ -235,6 +237,24 @@ def test_deleting_frees_what_it_says(server, train, problem):
     problem(server.get(f"/jobs/{job_id}"), 404, "job_not_found")
     problem(server.delete(f"/jobs/{job_id}"), 404, "job_not_found")
     assert server.get("/checkpoints").json()["items"] == []
+
+
+def test_on_a_full_disk_a_job_makes_the_room_in_which_it_is_forgotten(server, train, monkeypatch):
+    job_id = train(server.settings).job_id
+    run = server.settings.runs / job_id
+    (run / "state").mkdir(parents=True)
+
+    def refuse(_connection):
+        if run.exists():
+            raise OperationalError("COMMIT", None, Exception("database or disk is full"))
+
+    event.listen(server.app.state.resources.database, "commit", refuse)
+    assert server.delete(f"/jobs/{job_id}").status_code == 507
+    assert (run / "state").exists()
+    monkeypatch.setattr(limits, "free_bytes", lambda _: 0)
+    assert server.delete(f"/jobs/{job_id}").status_code == 204
+    assert server.get(f"/jobs/{job_id}").status_code == 404
+    assert not any(server.settings.checkpoints.iterdir())
 
 
 def test_the_curves_as_a_picture(server, train, problem):
