@@ -48,10 +48,25 @@ def _supervise(settings: Settings) -> None:
 
     if settings.parent_fd is not None:  # what is imported next takes a second
         processes.end_when_parent_does(settings.parent_fd)
+    from sqlalchemy.exc import SQLAlchemyError
+
+    _prepare_forkserver()
+    try:
+        _run(settings)
+    except SQLAlchemyError as error:  # damaged, say, or full when the ends of jobs are to be noted
+        reason = getattr(error, "orig", None) or error
+        detail = f"The database cannot be used: {reason}."
+        hint = "danlu doctor looks for what is wrong with it."
+        raise Problem("database_unavailable", detail, hint=hint) from error
+
+
+def _run(settings: Settings) -> None:
+    """Until told to stop. Raises `Problem` database_newer, home_in_use, home_gone, and
+    `SQLAlchemyError`.
+    """
     from database import engine, wal
     from workers.supervisor import Supervisor
 
-    _prepare_forkserver()
     engine.migrate(settings.database)
     engine.refuse_other_machines(settings.database)
     # Its one thread counts signs of life and gives some: a disk that stalls must not hold it.

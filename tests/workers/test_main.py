@@ -160,6 +160,18 @@ def test_a_database_of_a_newer_danlu_is_left_as_it_is(new_worker: NewWorker) -> 
     assert "Traceback" not in worker.log()
 
 
+def test_a_damaged_database_is_told_in_one_line(new_worker: NewWorker) -> None:
+    worker = new_worker()
+    with (worker.home / "danlu.sqlite3").open("r+b") as file:
+        file.write(b"as a disk that fails writes it")
+
+    worker.start()
+
+    assert worker.process.wait(60) == 1
+    (line,) = worker.log().splitlines()
+    assert "The database cannot be used: file is not a database. danlu doctor" in line
+
+
 def test_a_disk_that_stalls_does_not_stop_who_counts_the_signs_of_life(
     new_worker: NewWorker,
 ) -> None:
