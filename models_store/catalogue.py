@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models_store.layers import LayerList
+from problems import match
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +152,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         whitened=True,
     ),
 }
+
+
+def says(architecture: str | Mapping[str, Any], name: Any) -> bool:
+    """Whether a recipe's network is the one of this name, said by name or layer by layer."""
+    if isinstance(architecture, str):
+        return match(architecture, [str(name)]) is not None
+    known = ARCHITECTURES.get(str(name))
+    return known is not None and architecture == known.network.canonical()

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from models_store import arguments, misfits, transform_rules
+from models_store import arguments, catalogue, misfits, transform_rules
 from models_store.fields import (
     Checkpoints,
     DataLoader,
@@ -53,6 +53,7 @@ class Facts(Protocol):
     def defaults(self) -> Mapping[str, Any]: ...
 
 
+_ADAM = {"name": "Adam", "lr": 0.001}
 _LABELS = {"recipe", "name", "tags", "priority", "lr"}
 
 
@@ -102,12 +103,13 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
             **(defaults["early_stopping"] or {}),
             **chosen["early_stopping"],
         }
-    chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, defaults)
     said = _ready_made(submitted).keys() | given.keys()
     if start is not None:
         from models_store import starts  # torch
 
         chosen |= starts.follows(start, chosen, said)
+    pair = defaults | _gentler(submitted, defaults, chosen["architecture"])
+    chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, pair)
     chosen |= _pretrained(chosen, of_set, said=said)
     chosen |= _loss(submitted, defaults)
     if chosen["seed"] is None:
@@ -130,8 +132,7 @@ def _pretrained(
 ) -> dict[str, Any]:
     """What follows from `pretrained`, `freeze_backbone` and `head_lr`."""
     wanted = dict(chosen)
-    named = [name for name in (of_set["architecture"],) if isinstance(name, str)]
-    own = isinstance(wanted["architecture"], str) and match(wanted["architecture"], named)
+    own = catalogue.says(wanted["architecture"], of_set["architecture"])
     if "pretrained" not in said and not own:
         wanted["pretrained"] = False  # the default is about the default network
     if wanted["pretrained"] or wanted["freeze_backbone"] or wanted["head_lr"] is not None:
@@ -139,6 +140,21 @@ def _pretrained(
 
         return wanted | pretrained.completed(wanted, said)
     return wanted
+
+
+def _gentler(
+    submitted: SubmittedRecipe, defaults: Mapping[str, Any], architecture: Any
+) -> dict[str, Any]:
+    """The general optimizer, and the default schedule up to its rate, for another network than the
+    default one where that has BatchNorm: one without soon learns nothing any more at its rate.
+    """
+    known = catalogue.ARCHITECTURES.get(str(defaults["architecture"]))
+    normalised = known and any(layer.type == "BatchNorm2d" for layer in known.network.layers)
+    own = catalogue.says(architecture, defaults["architecture"])
+    if own or not normalised or "optimizer" in _ready_made(submitted):
+        return {}
+    schedule = {k: v for k, v in (defaults["scheduler"] or {}).items() if k != "max_lr"}
+    return {"optimizer": _ADAM, "scheduler": schedule}
 
 
 def _ready_made(submitted: SubmittedRecipe) -> dict[str, Any]:
@@ -163,7 +179,7 @@ def _general(facts: Facts) -> dict[str, Any]:
         "architecture": "mnist_net" if facts.channels == 1 else "cifar10_net",
         "epochs": 10,
         "batch_size": max(2, min(128, images // 4)),  # BatchNorm takes no single image
-        "optimizer": {"name": "Adam", "lr": 0.001},
+        "optimizer": _ADAM,
         "scheduler": None,
         "pretrained": False,
         "freeze_backbone": False,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models_store import architectures
-from models_store.catalogue import ARCHITECTURES
+from models_store.catalogue import ARCHITECTURES, says
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -16,6 +16,16 @@ def test_a_named_network_is_its_list(name: str) -> None:
     assert [(row.type, row.output_shape, row.parameters) for row in named.layers] == [
         (row.type, row.output_shape, row.parameters) for row in own.layers
     ]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_it_is_known_by_its_name_and_by_its_list(name: str) -> None:
+    assert says(name.replace("_", "-").upper(), name)
+    assert says(ARCHITECTURES[name].network.canonical(), name)
+    other = next(one for one in ARCHITECTURES if one != name)
+    assert not says(other, name)
+    assert not says(ARCHITECTURES[other].network.canonical(), name)
+    assert not says(ARCHITECTURES[name].network.canonical(), "resnet18")
 
 
 class TestResNetSmall:
