@@ -241,12 +241,16 @@ def predictions(items: Sequence[Prediction], *, guesses: int = GUESSES) -> Table
 
 
 def new_table(*titles: str) -> Table:
-    """An empty table; a title that begins with `>` stands over figures."""
+    """An empty table; a title that begins with `>` stands over figures. Ids and states stay in one
+    piece where the terminal is narrow: ids are there to be copied.
+    """
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in titles:
-        right = title.startswith(">")
         table.add_column(
-            title.removeprefix(">"), justify="right" if right else "left", overflow="fold"
+            title.removeprefix(">"),
+            justify="right" if title.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=title in ("job", "checkpoint", "state"),
         )
     return table
 

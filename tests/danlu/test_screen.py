@@ -8,8 +8,8 @@ from rich.console import Console
 from danlu import screen
 
 
-def shown(thing: Any) -> list[str]:
-    console = Console(file=io.StringIO(), width=120, highlight=False)
+def shown(thing: Any, width: int = 120) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
     console.print(thing)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return [" ".join(line.split()) for line in lines]
@@ -62,6 +62,21 @@ def test_a_network_of_ones_own_has_no_name(made: Any) -> None:
 
 def test_programs_get_whole_ids(made: Any) -> None:
     assert made.job()["id"] in shown(screen.jobs([made.job()], full_ids=True))[1]
+
+
+def test_ids_can_be_copied_from_a_narrow_terminal(made: Any) -> None:
+    job = {**made.job(), "recipe": {"architecture": "mobilenet_v3_small"}}
+    lines = shown(screen.jobs([job], full_ids=False), width=80)
+    assert sum(screen.ids.shorten([job["id"]])[job["id"]] in line.split() for line in lines) == 1
+
+    one: Any = {
+        "checkpoint_id": "ckpt_01K0000000AAAAAAAAAAAAAAAA",
+        "job_id": "job_01K0000000AAAAAAAAAAAAAAAA",
+        "updated_at": "2020-01-01T00:00:00Z",
+        "updated_by": "somebody",
+    }
+    lines = shown(screen.pointings({"history": [one]}), width=80)  # type: ignore[typeddict-item]
+    assert any(line.startswith(f"{one['checkpoint_id']} {one['job_id']} ") for line in lines)
 
 
 def test_checkpoints() -> None:
