@@ -11,7 +11,7 @@ import anyio.to_thread
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app import examples
+from app import examples, models
 from app.figures import Serving
 from app.resources import Resources
 from app.schemas import Metric, Read, shown
@@ -153,8 +153,7 @@ def _chosen(session: Session, target: str) -> Checkpoint:
         raise _wrong(problem.code, problem.detail, None) from None
     found = checkpoints.best_of(session, target)
     if found is None:
-        detail = f"{target} has no checkpoint; it is {job.state}."
-        raise _wrong("checkpoint_not_found", detail, "Wait for its first epoch, or give another.")
+        raise _wrong("checkpoint_not_found", *models.without_checkpoint(job))
     return found
 
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import aliases, checkpoints, ids, jobs
-from database.tables import Checkpoint
+from database.tables import ACTIVE, Checkpoint, Job
 from problems import Problem
 
 # A server learns within half a second what another one was told of an alias, or that a checkpoint
@@ -139,9 +139,19 @@ def _best_of_job(session: Session, job_id: str) -> Checkpoint:
         raise Problem("model_not_found", problem.detail) from None
     found = checkpoints.best_of(session, job_id)
     if found is None:
-        raise Problem(
-            "model_not_found",
-            f"{job_id} has no checkpoint; it is {job.state}.",
-            hint="Wait for its first epoch, or give another job or a checkpoint.",
-        )
+        detail, hint = without_checkpoint(job)
+        raise Problem("model_not_found", detail, hint=hint)
     return found
+
+
+def without_checkpoint(job: Job) -> tuple[str, str]:
+    """Why a job has no checkpoint, and what to do: there is nothing to wait for once it has ended,
+    nor with one that trains nothing.
+    """
+    if job.kind != "train":
+        detail = f"{job.id} trains nothing: it is a job of kind {job.kind}."
+    else:
+        detail = f"{job.id} has no checkpoint; it is {job.state}."
+    if job.kind == "train" and job.state in ACTIVE:
+        return detail, "Wait for its first epoch, or give another job or a checkpoint."
+    return detail, "Give another job or a checkpoint."

@@ -12,7 +12,7 @@ from rich.text import Text
 from danlu import ids, screen
 from danlu.client import Client
 from danlu.errors import DanluError
-from danlu.wire import Calibration, ClassReport, Mistake, Report
+from danlu.wire import ENDED, Calibration, ClassReport, Mistake, Report
 
 _WORST = 10  # classes, where there are more than twice as many
 _MISTAKES = 5
@@ -28,7 +28,12 @@ def checkpoint(client: Client, typed: str) -> str:
     job = client.job(ids.job(client, typed))
     if job["best_checkpoint_id"] is None:
         detail = f"{job['id']} has no checkpoint; it is {job['state']}."
-        raise DanluError("checkpoint_not_found", detail, hint="Wait for its end.")
+        hint = "Give another job or a checkpoint."
+        if job["kind"] != "train":
+            detail = f"{job['id']} trains nothing: it is a job of kind {job['kind']}."
+        elif job["state"] not in ENDED:
+            hint = "Wait for its end."
+        raise DanluError("checkpoint_not_found", detail, hint=hint)
     return job["best_checkpoint_id"]
 
 

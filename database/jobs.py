@@ -274,7 +274,8 @@ def gone(session: Session, job_ids: Iterable[str]) -> set[str]:
 def _to_go_on(session: Session, job: Job, epochs: int | None) -> dict[str, Any]:
     """The job's recipe with the new number of epochs."""
     if job.kind != "train" or job.recipe is None:
-        raise Problem("job_not_resumable", f"A job of kind {job.kind} cannot be resumed.")
+        detail = f"A job of kind {job.kind} cannot be resumed."
+        raise Problem("job_not_resumable", detail, hint=f"Ask for the {job.kind} again.")
     done = session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == job.id)) or 0
     wanted = job.recipe["epochs"] if epochs is None else epochs
     # One that ended on its way to the test part has that still to do.

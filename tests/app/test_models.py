@@ -64,6 +64,27 @@ def test_what_is_no_model(server):
     assert caught.value.code == "no_model_yet"
 
 
+@pytest.mark.parametrize(
+    ("kind", "cancelled", "detail", "wait"),
+    [
+        ("train", False, "has no checkpoint; it is queued", True),
+        ("train", True, "has no checkpoint; it is cancelled", False),
+        ("import", False, "trains nothing: it is a job of kind import", False),
+    ],
+)
+def test_nobody_is_told_to_wait_for_a_checkpoint_that_never_comes(
+    server, kind, cancelled, detail, wait
+):
+    with server.sessions.begin() as session:
+        job_id = jobs.enqueue(session, kind=kind, dataset="digits", recipe=None, owner="lin").id
+        if cancelled:
+            jobs.cancel(session, job_id)
+    with pytest.raises(Problem) as caught:
+        wanted(server, job_id)
+    assert detail in caught.value.detail
+    assert ("Wait" in caught.value.hint) is wait
+
+
 class Clock:
     now = 0.0
 

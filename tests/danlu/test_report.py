@@ -84,10 +84,21 @@ def test_a_job_stands_for_its_best_checkpoint(server: Any) -> None:
     assert json.loads(run(CHECKPOINT, "--json").output) == made()
 
 
-def test_a_job_without_a_checkpoint_has_no_report(server: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "state", "detail", "hint"),
+    [
+        ("train", "running", "has no checkpoint; it is running", "Wait for its end."),
+        ("train", "failed", "has no checkpoint; it is failed", "Give another job or a checkpoint."),
+        ("import", "running", "it is a job of kind import", "Give another job or a checkpoint."),
+    ],
+)
+def test_a_job_without_a_checkpoint_has_no_report(
+    server: Any, kind: str, state: str, detail: str, hint: str
+) -> None:
     server.answers[f"GET /jobs/{JOB}"] = {
-        "id": JOB, "best_checkpoint_id": None, "state": "running",
+        "id": JOB, "kind": kind, "best_checkpoint_id": None, "state": state,
     }  # fmt: skip
 
-    with pytest.raises(DanluError, match="has no checkpoint; it is running"):
+    with pytest.raises(DanluError, match=detail) as caught:
         report.checkpoint(server.client(), JOB)
+    assert caught.value.hint == hint

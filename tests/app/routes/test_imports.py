@@ -123,7 +123,8 @@ def test_jobs_of_this_kind_can_be_listed(server):
 def test_an_import_cannot_be_resumed_nor_written_as_a_script(server, problem):
     job = server.post("/datasets", files={"file": ("pets.zip", ZIP)}).json()["id"]
     end(server, job, State.failed)
-    problem(server.post(f"/jobs/{job}/resume"), 409, "job_not_resumable")
+    said = problem(server.post(f"/jobs/{job}/resume"), 409, "job_not_resumable")
+    assert said["hint"] == "Ask for the import again."
     problem(server.get(f"/jobs/{job}/script"), 409, "no_script")
     assert server.delete(f"/jobs/{job}").status_code == 204
 

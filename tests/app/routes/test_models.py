@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from app.aliases import point
 from database import aliases as rows
-from database.tables import Checkpoint
+from database.tables import Checkpoint, State
 
 
 @pytest.fixture
@@ -81,6 +81,10 @@ def test_a_job_without_a_checkpoint(server, train, put, problem):
     made = train(server.settings, epochs=0, end=None)
     said = problem(put("production", made.job_id), 404, "checkpoint_not_found")
     assert "running" in said["detail"]
+    assert "Wait" in said["hint"]
+    ended = train(server.settings, epochs=0, end=State.failed)
+    said = problem(put("production", ended.job_id), 404, "checkpoint_not_found")
+    assert "Wait" not in said["hint"]
 
 
 @pytest.mark.parametrize(
