@@ -17,7 +17,7 @@ from models_store import misfits
 from models_store import recipe as recipes
 from models_store.fields import Recipe, SubmittedRecipe
 from models_store.manifest import Manifest
-from problems import Problem
+from problems import Problem, match
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -170,14 +170,16 @@ def _facts(name: str, settings: Settings) -> Facts:
     try:
         return catalog.facts(name, settings.datasets, cache=settings.cache)
     except Problem as problem:
-        raise _at("dataset", problem) from None
+        meant = match(name, recipes.READY_MADE) if problem.code == "dataset_unknown" else None
+        hint = meant and f'It is a recipe: {{"recipe": "{meant}"}}, or danlu train recipe={meant}.'
+        raise _at("dataset", problem, hint=hint) from None
 
 
-def _at(field: str, problem: Problem) -> Problem:
+def _at(field: str, problem: Problem, *, hint: str | None = None) -> Problem:
     return Problem(
         problem.code,
         problem.detail,
-        hint=problem.hint,
+        hint=hint or problem.hint,
         errors=[{"loc": ["body", field], "msg": problem.kind.title}],
     )
 

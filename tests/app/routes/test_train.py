@@ -97,6 +97,7 @@ def test_the_estimate_rests_on_earlier_jobs_of_the_same_network(server, train):
 
 NAMES = [
     ({"dataset": "mnits"}, 404, "dataset_unknown", "'mnist'"),
+    ({"dataset": "Notes-MNIST"}, 404, "dataset_unknown", "danlu train recipe=notes-mnist"),
     ({"dataset": "digits", "architecture": "mnist-ned"}, 404, "architecture_unknown", "mnist_net"),
     ({"recipe": "note-mnist"}, 404, "recipe_unknown", "'notes-mnist'"),
     ({"dataset": "digits", "optimizer": "Addam"}, 422, "optimizer_unknown", "'Adam'"),
