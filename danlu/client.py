@@ -124,7 +124,7 @@ class Client:
     def jobs(
         self,
         *,
-        state: Sequence[str] = (),
+        state: str | Sequence[str] = (),
         active: bool | None = None,
         kind: str | None = None,
         owner: str | None = None,
@@ -134,9 +134,12 @@ class Client:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """Jobs, newest first unless `sort` says otherwise; without their checkpoints."""
+        """Jobs, newest first unless `sort` says otherwise; without their checkpoints.
+
+        `state` is one, or several.
+        """
         params = {
-            "state": ",".join(state) or None,
+            "state": (state if isinstance(state, str) else ",".join(state)) or None,
             "active": active,
             "kind": kind,
             "owner": owner,

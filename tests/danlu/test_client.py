@@ -93,6 +93,9 @@ def test_jobs_sends_only_what_is_asked(server: Any, client: Client) -> None:
         "limit": "3",
     }
 
+    client.jobs(state="queued")
+    assert dict(server.last.url.params) == {"state": "queued"}
+
 
 def test_ids_cannot_leave_their_place_in_the_path(server: Any, client: Client) -> None:
     with pytest.raises(DanluError):
