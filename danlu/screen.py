@@ -58,7 +58,7 @@ def show_error(error: DanluError) -> None:
     for wrong in error.errors:
         where = ".".join(str(part) for part in wrong["loc"] if part != "body")
         line = f"{where}: {wrong['msg']}" if where else wrong["msg"]
-        if line != error.detail:
+        if error.detail not in (line, wrong["msg"]):
             screen.print(Text(f"  {line}"))
     # The general hint of the code: they are above.
     if error.hint and error.hint != "See errors for each wrong field.":
