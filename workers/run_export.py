@@ -32,6 +32,7 @@ CHECKED = 100
 """Images, at most, that ONNX and PyTorch are compared on."""
 
 _PARTS = ("test", "val", "train")  # where images are taken from, the first that there is
+_PHASE = "exporting"
 
 
 def work(
@@ -57,6 +58,7 @@ def work(
             made.bundle(onnx)
     with sessions.begin() as session:
         rows.weigh(session, manifest.id, disk_bytes=checkpoints.disk_bytes(folder))
+    reporter.tell({"phase": _PHASE, "fraction": 1.0})
     return "completed"
 
 
@@ -69,7 +71,7 @@ def _teller(reporter: Reporter, stop: Stop) -> Tell:
     def tell(fraction: float) -> None:
         if stop():
             raise Stopped
-        reporter.tell({"phase": "exporting", "fraction": fraction})
+        reporter.tell({"phase": _PHASE, "fraction": fraction})
 
     return tell
 

@@ -60,6 +60,7 @@ def work(
             _forget(upload, task, sessions)
         raise
     upload.unlink(missing_ok=True)
+    reporter.tell({"phase": _SAVING, "fraction": 1.0})
     return "completed"
 
 

@@ -83,6 +83,12 @@ class Work:
         )
         return run_job.run(task, NoDevice(), self.stop)
 
+    def progress(self) -> Any:
+        """Of the last export."""
+        with self.sessions() as session:
+            (job,) = jobs.find(session, kind="export", limit=1).items
+            return job.progress
+
     def bytes_in_row(self) -> int:
         with self.sessions() as session:
             return rows.get(session, self.folder.name).disk_bytes
@@ -99,6 +105,7 @@ def make(tmp_path: Path, url: str, sessions: Sessions) -> Callable[..., Work]:
 def test_a_bundle_brings_its_onnx_along(make: Callable[..., Work]) -> None:
     work = make()
     assert work.run("bundle") == Outcome("succeeded", stop_reason="completed")
+    assert work.progress() == {"phase": "exporting", "fraction": 1.0}
 
     onnx, bundle = exports.find(work.folder, "onnx"), exports.find(work.folder, "bundle")
     assert onnx is not None

@@ -366,6 +366,7 @@ def test_progress_is_told_in_phases(work: Work) -> None:
 
     assert {each["phase"] for each in told} <= {"unpacking", "checking", "saving"}
     assert all(each["fraction"] is None or 0 <= each["fraction"] <= 1 for each in told)
+    assert told[-1] == work.job().progress == {"phase": "saving", "fraction": 1.0}
 
 
 def test_a_guess_at_names_is_told_in_the_log_and_the_report(
