@@ -50,14 +50,14 @@ _RAW: dict[str, Any] = {
     "required": True,
     "content": {"application/octet-stream": {"schema": _BINARY}},
 }
+_LOCATION = {"Location": {"description": "Address of the job.", "schema": {"type": "string"}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": JobRead, "description": "The same archive was imported before, by this job."},
-    202: {
-        "description": "The archive is here, and its import is queued.",
-        "headers": {
-            "Location": {"description": "Address of the job.", "schema": {"type": "string"}}
-        },
+    200: {
+        "model": JobRead,
+        "description": "The same archive was imported before, by this job.",
+        "headers": _LOCATION,
     },
+    202: {"description": "The archive is here, and its import is queued.", "headers": _LOCATION},
 }
 _REFUSALS = ("archive_invalid", "body_too_large", "empty_file", "name_taken", "too_many_queued")
 

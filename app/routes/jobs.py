@@ -25,6 +25,7 @@ from settings import Settings
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
 
 LONGEST_WAIT_SECONDS = 55.0  # proxies commonly cut off at 60
+_BODY_REFUSED = ("invalid_json", "unsupported_media_type", "body_too_large", "unknown_field")
 _ANY = f"({'|'.join(State)})"
 # Said in the documentation only: a wrong state is told by name.
 _STATES = {"pattern": f"^{_ANY}(,{_ANY})*$"}
@@ -293,7 +294,7 @@ def get_job_script(job_id: JobId, session: Reading, settings: Setup) -> Response
     responses={
         200: {"model": JobRead, "description": "It was cancelled before."},
         202: {"description": "It is cancelled, or will be as soon as its worker hears of it."},
-        **responses("job_not_found", "job_ended", "invalid_json", "unknown_field"),
+        **responses("job_not_found", "job_ended", *_BODY_REFUSED),
     },
 )
 def cancel_job(
@@ -326,9 +327,7 @@ def cancel_job(
         "job_not_resumable",
         "dataset_in_use",
         "too_many_queued",
-        "invalid_json",
-        "unsupported_media_type",
-        "unknown_field",
+        *_BODY_REFUSED,
     ),
 )
 def resume_job(
@@ -352,7 +351,7 @@ def resume_job(
 @router.patch(
     "/{id}",
     summary="Change a job",
-    responses=responses("job_not_found", "invalid_json", "unsupported_media_type", "unknown_field"),
+    responses=responses("job_not_found", *_BODY_REFUSED),
 )
 def change_job(
     job_id: JobId, session: Writing, settings: Setup, changes: Annotated[JobChanges, Body()]

@@ -102,6 +102,23 @@ def test_every_operation_is_described(shared):
             assert all("application/problem+json" in error["content"] for error in errors), where
 
 
+def test_every_body_may_be_refused(shared):
+    """As no JSON, too slow, too large, or of another kind."""
+    for path, item in shared.get("/openapi.json").json()["paths"].items():
+        for method, operation in item.items():
+            if "requestBody" in operation:
+                refused = {"400", "408", "413", "415", "422"}
+                assert refused <= operation["responses"].keys(), (method, path)
+
+
+def test_a_job_that_was_made_before_has_its_address_too(shared):
+    paths = shared.get("/openapi.json").json()["paths"]
+    exports = paths["/checkpoints/{id}/exports"]["post"]
+    for operation in (paths["/datasets"]["post"], paths["/datasets/{name}"]["put"], exports):
+        for status in ("200", "202"):
+            assert "Location" in operation["responses"][status]["headers"]
+
+
 def test_operation_ids_are_unique(shared):
     paths = shared.get("/openapi.json").json()["paths"]
     ids = [operation["operationId"] for item in paths.values() for operation in item.values()]
