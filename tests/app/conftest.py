@@ -57,6 +57,14 @@ class Server:
         sessions: sessionmaker[Session] = self.app.state.resources.writing
         return sessions
 
+    def fence(self, job_id: str) -> jobs.Fence:
+        with self.sessions() as session:
+            return jobs.fence_of(jobs.get(session, job_id))
+
+    def finish(self, job_id: str, state: State = State.succeeded, **more: Any) -> None:
+        with self.sessions.begin() as session:
+            jobs.finish(session, jobs.fence_of(jobs.get(session, job_id)), state=state, **more)
+
     def request(self, method: str, url: str, **content: Any) -> httpx.Response:
         self._http.cookies.clear()  # each request stands for itself
         return self.portal.call(partial(self._http.request, method, url, **content))

@@ -10,16 +10,6 @@ from database import history, jobs
 from database.tables import State
 
 
-def fence(server, job_id):
-    with server.sessions() as session:
-        return jobs.fence_of(jobs.get(session, job_id))
-
-
-def finish(server, job_id, state=State.succeeded, **more):
-    with server.sessions.begin() as session:
-        jobs.finish(session, jobs.fence_of(jobs.get(session, job_id)), state=state, **more)
-
-
 def parse(text: str) -> list[tuple[int, str]]:
     """Number and type of each event."""
     found = []
@@ -35,7 +25,7 @@ def test_waiting_returns_when_the_job_has_ended(server, train):
     waiting = server.soon("GET", f"/jobs/{job_id}?wait=20")
     time.sleep(0.3)
     assert not waiting.done()
-    finish(server, job_id)
+    server.finish(job_id)
     assert waiting.result(timeout=10).json()["state"] == "succeeded"
 
 
@@ -87,7 +77,7 @@ def test_a_number_that_is_none(shared, trained, problem, last):
 
 def test_many_listeners_hear_all_from_one_reader(server, train):
     job_id = train(server.settings, end=None).job_id
-    holder = fence(server, job_id)
+    holder = server.fence(job_id)
     reads = 0
 
     class Counted(Feed):
@@ -106,7 +96,7 @@ def test_many_listeners_hear_all_from_one_reader(server, train):
             await asyncio.sleep(0.01)
             await asyncio.to_thread(write, epoch)
             listeners.append(asyncio.create_task(listen(feed)))
-        await asyncio.to_thread(finish, server, job_id)
+        await asyncio.to_thread(server.finish, job_id)
         return await asyncio.wait_for(asyncio.gather(*listeners), 30)
 
     def write(epoch: int) -> None:
@@ -176,7 +166,7 @@ def test_silence_is_filled_and_closing_lets_everyone_go(server):
 
 def test_a_database_that_does_not_answer_is_asked_again(server, train, caplog):
     job_id = train(server.settings, end=None).job_id
-    finish(server, job_id)
+    server.finish(job_id)
 
     class Trouble(Feed):
         asked = 0

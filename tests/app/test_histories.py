@@ -7,16 +7,11 @@ import pytest
 from database import history, jobs
 
 
-def fence(server, job_id):
-    with server.sessions() as session:
-        return jobs.fence_of(jobs.get(session, job_id))
-
-
 def test_curves_and_what_came_after(server, train):
     job_id = train(server.settings, end=None).job_id
     path = f"/jobs/{job_id}/history"
     assert server.get(path).json() == {"epochs": [], "steps": [], "next": None}
-    holder = fence(server, job_id)
+    holder = server.fence(job_id)
     with server.sessions.begin() as session:
         for step in range(1, 11):
             point = {"step": step, "epoch": 1, "train_loss": 1 / step, "lr": 0.1}
@@ -45,7 +40,7 @@ def test_curves_and_what_came_after(server, train):
 def test_the_steps_of_a_new_attempt_come_whole(server, train):
     job_id = train(server.settings, end=None).job_id
     path = f"/jobs/{job_id}/history"
-    holder = fence(server, job_id)
+    holder = server.fence(job_id)
     with server.sessions.begin() as session:
         for step in (1, 2, 3):
             history.add_step(session, holder, {"step": step, "epoch": 1})
@@ -54,7 +49,7 @@ def test_the_steps_of_a_new_attempt_come_whole(server, train):
     with server.sessions.begin() as session:
         jobs.lose(session, holder, reason="it vanished")
         jobs.claim(session, worker_id="v", host="h", device="cpu")
-    holder = fence(server, job_id)
+    holder = server.fence(job_id)
     with server.sessions.begin() as session:
         jobs.start(session, holder, pid=2, device="cpu")
         history.add_step(session, holder, {"step": 2, "epoch": 1})

@@ -4,16 +4,6 @@ from database import history, jobs, processes
 from database.tables import State
 
 
-def fence(server, job_id):
-    with server.sessions() as session:
-        return jobs.fence_of(jobs.get(session, job_id))
-
-
-def finish(server, job_id, state=State.succeeded, **more):
-    with server.sessions.begin() as session:
-        jobs.finish(session, jobs.fence_of(jobs.get(session, job_id)), state=state, **more)
-
-
 def test_a_running_job_says_who_works_on_it(server, train):
     job = server.get(f"/jobs/{train(server.settings, end=None).job_id}").json()
     assert job["worker"] == {"id": "w", "host": "h", "pid": 1}
@@ -45,9 +35,9 @@ def test_metrics_that_are_not_finite_are_null(server, train):
 def test_an_error_and_warnings_are_shown(server, train):
     job_id = train(server.settings, end=None).job_id
     with server.sessions.begin() as session:
-        jobs.describe(session, fence(server, job_id), warnings=[{"code": "x", "message": "y"}])
+        jobs.describe(session, server.fence(job_id), warnings=[{"code": "x", "message": "y"}])
     error = {"code": "out_of_memory", "message": "full", "hint": "less", "errors": []}
-    finish(server, job_id, State.failed, error=error)
+    server.finish(job_id, State.failed, error=error)
     job = server.get(f"/jobs/{job_id}").json()
     assert job["state"] == "failed"
     assert job["error"] == {"code": "out_of_memory", "message": "full", "hint": "less"}

@@ -5,23 +5,13 @@ from sqlalchemy import event, insert
 from sqlalchemy.exc import OperationalError
 
 from data_store import limits
-from database import history, jobs
+from database import history
 from database.tables import Epoch, State
 
 
 @pytest.fixture
 def queued(server) -> str:
     return str(server.post("/train", json={"dataset": "digits"}).json()["id"])
-
-
-def fence(server, job_id):
-    with server.sessions() as session:
-        return jobs.fence_of(jobs.get(session, job_id))
-
-
-def finish(server, job_id, state=State.succeeded, **more):
-    with server.sessions.begin() as session:
-        jobs.finish(session, jobs.fence_of(jobs.get(session, job_id)), state=state, **more)
 
 
 WIRE = {
@@ -174,7 +164,7 @@ def test_a_job_may_be_asked_to_finish_early(server, train, problem):
         response = server.post(f"/jobs/{job_id}/cancel", json={"finish": True})
         assert (response.status_code, response.json()["state"]) == (202, "running")
         assert response.json()["finishing"] is True
-    finish(server, job_id, stop_reason="finished_early")
+    server.finish(job_id, stop_reason="finished_early")
     problem(server.post(f"/jobs/{job_id}/cancel", json={"finish": True}), 409, "job_ended")
 
 
@@ -227,7 +217,7 @@ def test_deleting_frees_what_it_says(server, train, problem):
     run.mkdir(parents=True)
     (run / "log.txt").write_text("x" * 1000)
     problem(server.delete(f"/jobs/{job_id}"), 409, "job_active")
-    finish(server, job_id)
+    server.finish(job_id)
     job = server.get(f"/jobs/{job_id}").json()
     folders = [run, *(server.settings.checkpoints / one["id"] for one in job["checkpoints"])]
     there = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
@@ -261,7 +251,7 @@ def test_the_curves_as_a_picture(server, train, problem):
     job = train(server.settings, end=None).job_id
     before = server.get(f"/jobs/{job}/plot.png")
     assert (before.status_code, before.headers["content-type"]) == (200, "image/png")
-    holder = fence(server, job)
+    holder = server.fence(job)
     with server.sessions.begin() as session:
         for epoch in (1, 2):
             values = {"epoch": epoch, "train_loss": 1 / epoch, "val_loss": None}
@@ -269,7 +259,7 @@ def test_the_curves_as_a_picture(server, train, problem):
     after = server.get(f"/jobs/{job}/plot.png")
     assert after.content.startswith(b"\x89PNG")
     assert after.content != before.content
-    finish(server, job)
+    server.finish(job)
     assert server.get(f"/jobs/{job}/plot.png").content == after.content
     problem(server.get("/jobs/job_01K00000000000000000000000/plot.png"), 404, "job_not_found")
 
