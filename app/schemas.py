@@ -57,9 +57,9 @@ class WorkerRead(Read):
 
 
 class ProgressRead(Read):
-    """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding,
-    training or evaluating; of an import listing, unpacking, checking or saving; of an export
-    exporting.
+    """How far a job is. `epoch` counts finished epochs; `phase` is downloading, decoding, checking
+    (what an earlier job has decoded), training or evaluating; of an import listing, unpacking,
+    checking or saving; of an export exporting.
     """
 
     phase: str | None = None
