@@ -13,7 +13,8 @@ DATA ?= data
 
 setup: .venv/.ready
 
-# TORCH=cpu takes PyTorch's builds without CUDA: smaller, from PyTorch's own index.
+# TORCH=cpu takes PyTorch's builds without CUDA: smaller, from PyTorch's own index, so that the
+# versions of requirements.lock hold, and its hashes do not.
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "danlu needs Python 3.11 to 3.13; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv .venv
@@ -22,7 +23,8 @@ setup: .venv/.ready
 	index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
 	if [ "$(TORCH)" = cpu ]; then \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --torch-backend cpu -r pyproject.toml --extra dev; \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --torch-backend cpu --no-verify-hashes \
+	    --constraints requirements.lock -r pyproject.toml --extra dev; \
 	else \
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock; \
 	fi

@@ -47,6 +47,15 @@ def test_versions_are_pinned() -> None:
     assert "://" not in DOCKERFILE  # no address of an index
 
 
+@pytest.mark.parametrize("file", ["Dockerfile", "Makefile"])
+def test_builds_without_cuda_keep_the_versions_of_the_lock(file: str) -> None:
+    lines = re.sub(r"\\\n\s*", "", (HOUSE / file).read_text()).splitlines()
+
+    [command] = [line for line in lines if "--torch-backend cpu" in line]
+
+    assert "--constraints requirements.lock -r pyproject.toml" in command
+
+
 def test_nothing_runs_as_root() -> None:
     [user] = steps("USER")
     uid, gid = user.split(":")
