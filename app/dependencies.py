@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session
 
+from app import examples
 from app.resources import Resources
 from database import ids
 from problems import Problem
@@ -18,8 +19,6 @@ from settings import Settings
 # Said in the documentation only: what has another form is not found, rather than not valid.
 JOB_ID = {"pattern": ids.JOB}
 CHECKPOINT_ID = {"pattern": ids.CHECKPOINT}
-_EXAMPLE_JOB = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
-_EXAMPLE_CHECKPOINT = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
 
 
 async def _resources(request: Request) -> Resources:
@@ -54,7 +53,7 @@ async def _job_id(
         Path(
             alias="id",
             description="Id of a job.",
-            examples=[_EXAMPLE_JOB],
+            examples=[examples.JOB_ID],
             json_schema_extra=JOB_ID,
         ),
     ],
@@ -68,7 +67,7 @@ async def _checkpoint_id(
         Path(
             alias="id",
             description="Id of a checkpoint.",
-            examples=[_EXAMPLE_CHECKPOINT],
+            examples=[examples.CHECKPOINT_ID],
             json_schema_extra=CHECKPOINT_ID,
         ),
     ],

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-_JOB_ID = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
-_CHECKPOINT_ID = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
+JOB_ID = "job_01K9ZC3V9QH5N7X1B8TDA4RWEM"
+CHECKPOINT_ID = "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"
 _RECIPE: dict[str, Any] = {
     "dataset": "digits", "architecture": "mnist_net", "epochs": 15, "batch_size": 32,
     "image_size": 28, "channels": 1, "seed": 7,
@@ -26,7 +26,7 @@ PROBLEM: dict[str, Any] = {
 }
 
 JOB_ITEM: dict[str, Any] = {
-    "id": _JOB_ID, "kind": "train", "name": "first try", "tags": [], "owner": "lin",
+    "id": JOB_ID, "kind": "train", "name": "first try", "tags": [], "owner": "lin",
     "state": "running", "priority": 0, "attempt": 1, "queue_position": None, "waiting_for": None,
     "finishing": False,
     "device": "cpu", "worker": {"id": "atlas-3f2a", "host": "atlas", "pid": 812},
@@ -40,14 +40,14 @@ JOB_ITEM: dict[str, Any] = {
         "train_loss": 0.21, "train_accuracy": 0.93, "val_loss": 0.2, "val_accuracy": 0.944,
         "best_val_accuracy": 0.944, "test_loss": None, "test_accuracy": None, "val_count": 144,
     },
-    "best_checkpoint_id": _CHECKPOINT_ID, "warnings": [], "stop_reason": None, "error": None,
+    "best_checkpoint_id": CHECKPOINT_ID, "warnings": [], "stop_reason": None, "error": None,
     "disk_bytes": None, "created_at": "2026-11-23T08:00:00Z",
     "started_at": "2026-11-23T08:00:01Z", "finished_at": None,
 }  # fmt: skip
 
 JOB: dict[str, Any] = {
     **JOB_ITEM,
-    "checkpoints": [{"id": _CHECKPOINT_ID, "epoch": 3, "val_accuracy": 0.944, "best": True}],
+    "checkpoints": [{"id": CHECKPOINT_ID, "epoch": 3, "val_accuracy": 0.944, "best": True}],
 }
 
 HISTORY: dict[str, Any] = {
@@ -86,12 +86,12 @@ PLAN: dict[str, Any] = {
 }  # fmt: skip
 
 CHECKPOINT_ITEM: dict[str, Any] = {
-    "id": _CHECKPOINT_ID, "job_id": _JOB_ID, "epoch": 3, "val_accuracy": 0.944, "val_loss": 0.2,
+    "id": CHECKPOINT_ID, "job_id": JOB_ID, "epoch": 3, "val_accuracy": 0.944, "val_loss": 0.2,
     "best": True, "disk_bytes": 4051240, "created_at": "2026-11-23T08:00:02Z",
 }  # fmt: skip
 
 MANIFEST: dict[str, Any] = {
-    "format": 1, "id": _CHECKPOINT_ID, "job_id": _JOB_ID, "architecture": "mnist_net",
+    "format": 1, "id": CHECKPOINT_ID, "job_id": JOB_ID, "architecture": "mnist_net",
     "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     "preprocessing": {
         "height": 28, "width": 28, "channels": 1, "normalize": None, "invert_from_border": 0.01,
@@ -107,7 +107,7 @@ _BIN: dict[str, Any] = {
     "accuracy": 0.994,
 }  # fmt: skip
 REPORT: dict[str, Any] = {
-    "format": 1, "checkpoint_id": _CHECKPOINT_ID,
+    "format": 1, "checkpoint_id": CHECKPOINT_ID,
     "dataset": {"name": "digits", "version": "5c1d0a2b9e7f4c33"}, "judged_on": "test",
     "count": 360, "accuracy": 0.9806, "top5_accuracy": 1.0,
     "averages": {"precision": 0.981, "recall": 0.9805, "f1": 0.9806},
@@ -129,7 +129,7 @@ REPORT: dict[str, Any] = {
 }  # fmt: skip
 
 ANSWER: dict[str, Any] = {
-    "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID, "model": None,
+    "checkpoint_id": CHECKPOINT_ID, "job_id": JOB_ID, "model": None,
     "predictions": [
         {
             "filename": "7.png", "label": "7", "index": 7, "probability": 0.998214,
@@ -145,7 +145,7 @@ ANSWER: dict[str, Any] = {
 }  # fmt: skip
 
 MODEL: dict[str, Any] = {
-    "alias": "production", "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID,
+    "alias": "production", "checkpoint_id": CHECKPOINT_ID, "job_id": JOB_ID,
     "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], "input": "1x28x28",
     "accuracy": 0.944, "warm": True,
     "serving": {
@@ -156,7 +156,7 @@ MODEL: dict[str, Any] = {
     "updated_at": "2026-11-23T08:00:10Z", "updated_by": "lin",
     "history": [
         {
-            "checkpoint_id": _CHECKPOINT_ID, "job_id": _JOB_ID,
+            "checkpoint_id": CHECKPOINT_ID, "job_id": JOB_ID,
             "updated_at": "2026-11-23T08:00:10Z", "updated_by": "lin",
         },
         {
@@ -209,9 +209,9 @@ SYSTEM: dict[str, Any] = {
     "disk": {"total": 270553174016, "free": 78791106560},
     "queue": {"queued": 2, "running": 1},
     "processes": [
-        {"role": "child", "pid": 812, "host": "atlas", "job_id": _JOB_ID, "device": "cuda:0"}
+        {"role": "child", "pid": 812, "host": "atlas", "job_id": JOB_ID, "device": "cuda:0"}
     ],
-    "warm_models": [_CHECKPOINT_ID],
+    "warm_models": [CHECKPOINT_ID],
 }  # fmt: skip
 
 METRICS = """\

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import aliases
+from app import aliases, examples
 from app.aliases import ModelRead
 from app.dependencies import Cursor, Held, Limit, Owner, Reading, Warm
 from app.errors import responses
@@ -36,7 +36,7 @@ class Target(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"examples": [{"checkpoint": "ckpt_01K9ZC4B2M8Y6S0FJQ3KXGT7PD"}]},
+        json_schema_extra={"examples": [{"checkpoint": examples.CHECKPOINT_ID}]},
     )
 
     checkpoint: Annotated[str, Field(min_length=1, max_length=200)] = Field(
