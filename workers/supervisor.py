@@ -1,6 +1,6 @@
 """The supervisor: claims jobs, gives each a process and a device, and writes how it ended.
 
-Never computes and never imports torch itself. What a job does is `work`'s business.
+Never computes and never imports torch itself. What a job does is `run_job`'s business.
 """
 
 import contextlib

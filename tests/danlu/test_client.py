@@ -223,6 +223,14 @@ def test_history_logs_and_cancel(server: Any, client: Client, made: Any) -> None
     assert client.cancel(JOB)["state"] == "cancelling"
 
 
+def test_a_job_is_deleted(server: Any, client: Client) -> None:
+    server.answers[f"DELETE /jobs/{JOB}"] = httpx.Response(204)
+
+    client.delete_job(JOB)
+
+    assert server.last.method == "DELETE"
+
+
 def test_aliases(server: Any, client: Client) -> None:
     server.answers["GET /models"] = {"items": [], "next_cursor": None}
     server.answers["GET /models/cats"] = {"alias": "cats"}
