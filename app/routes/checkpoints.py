@@ -124,6 +124,8 @@ def download_checkpoint(
             raise _not_exported(checkpoint_id, format_)
         return Download(exports.path(folder, format_), filename=name)
     if format_ == "safetensors":
+        if not (folder / files.WEIGHTS).is_file():
+            raise files.damaged(folder, f"{files.WEIGHTS} is missing")
         return Download(folder / files.WEIGHTS, filename=name)
     weights = files.as_pt(network_of(folder, manifest).state_dict())
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
