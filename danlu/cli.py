@@ -159,7 +159,9 @@ def jobs(
         state=state or (), active=active or None, dataset=dataset, owner=owner, tag=tag, limit=limit
     )
     if not page["items"] and not as_json:
-        typer.echo("There are no jobs. Train a network with: danlu train digits")
+        asked = any((state, active, dataset, owner, tag))
+        none = "There are no jobs. Train a network with: danlu train digits"
+        typer.echo("No job is like that; danlu jobs lists them all." if asked else none)
         return
     _show(page, screen.jobs(page["items"], full_ids=_piped()), as_json=as_json)
 
@@ -232,9 +234,11 @@ def checkpoints(
 ) -> None:
     """List checkpoints, newest first."""
     client = _client(ctx)
-    page = client.checkpoints(job=ids.job(client, job) if job else None, limit=limit)
+    whole = ids.job(client, job) if job else None
+    page = client.checkpoints(job=whole, limit=limit)
     if not page["items"] and not as_json:
-        typer.echo("There are no checkpoints. Each epoch of a job saves one.")
+        none = f"{whole} has no checkpoints." if whole else "There are no checkpoints."
+        typer.echo(f"{none} Each epoch of a training saves one.")
         return
     _show(page, screen.checkpoints(page["items"], full_ids=_piped()), as_json=as_json)
 

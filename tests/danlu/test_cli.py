@@ -160,6 +160,16 @@ def test_an_empty_list_says_how_to_fill_it(run: Any, server: Any, words: list[st
     assert json.loads(run(*words, "--json").output)["items"] == []
 
 
+def test_a_list_that_is_empty_because_of_what_was_asked_does_not_say_there_is_nothing(
+    run: Any, server: Any
+) -> None:
+    for path in ("jobs", "checkpoints"):
+        server.answers[f"GET /{path}"] = {"items": [], "next_cursor": None}
+
+    assert run("jobs", "--owner", "lin").output.startswith("No job is like that;")
+    assert run("checkpoints", JOB).output.startswith(f"{JOB} has no checkpoints.")
+
+
 def test_watch_the_last_job(run: Any, server: Any, jobs: Any, made: Any) -> None:
     server.answers[f"GET /jobs/{JOB}"] = made.job(state="failed")
     server.answers[f"GET /jobs/{JOB}/history"] = {"epochs": [], "steps": [], "next": None}
