@@ -13,6 +13,8 @@ from problems import Problem
 
 _WRAPPERS = 2  # folders around everything that are taken off
 _LISTED = 5
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
+_UNPACK = "Archives in an archive are not opened: unpack it, and send the folder of images in it."
 _MOST_LISTED = 10  # of what has to be put right before anything can be done
 
 Why = Literal[
@@ -224,9 +226,11 @@ def _no_images(left_out: Sequence[LeftOut]) -> Problem:
         return _invalid("There is nothing in the archive.")
     endings = Counter(f".{each.file.rpartition('.')[2]}"[:20] for each in left_out)
     found = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(_LISTED))
+    packed = any(each.file.lower().endswith(_PACKED) for each in left_out)
+    hint = _UNPACK if packed else folder.LAYOUT
     if len(left_out) == 1:
-        return _invalid(f"The only file is no image ({found}).")
-    return _invalid(f"There are no images among the {len(left_out):,} files ({found}).")
+        return _invalid(f"The only file is no image ({found}).", hint)
+    return _invalid(f"There are no images among the {len(left_out):,} files ({found}).", hint)
 
 
 def _no_classes(left_out: Sequence[LeftOut]) -> Problem:

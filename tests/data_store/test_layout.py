@@ -88,6 +88,11 @@ def test_what_makes_no_data_set_is_refused(paths: list[str], said: str) -> None:
     assert "NAME/cat/1.jpg" in problem.hint
 
 
+@pytest.mark.parametrize("paths", [["pets.zip"], ["cat.ZIP", "dog.tar.gz", "read.me"]])
+def test_archives_in_an_archive_are_to_be_unpacked(paths: list[str]) -> None:
+    assert "unpack it" in refused(*paths).hint
+
+
 def test_more_classes_than_danlu_takes_are_refused() -> None:
     problem = refused(*(f"{n}/1.jpg" for n in range(folder.MOST_CLASSES + 1)))
 
