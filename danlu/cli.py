@@ -33,6 +33,7 @@ class _Commands(typer.core.TyperGroup):
     """Commands that may fail with `DanluError`: shown on stderr, told by the exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        screen.take_any_terminal()
         try:
             return super().invoke(ctx)
         except DanluError as error:

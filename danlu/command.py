@@ -28,11 +28,13 @@ def show(value: Any, shown: Any, *, as_json: bool) -> None:
 
 
 def show_text(text: str, *, as_json: bool) -> None:
-    """An answer that is text."""
+    """An answer that is text; in a file it is UTF-8 whatever the terminal shows, as Python reads a
+    script.
+    """
     if as_json:
         screen.show_json({"text": text})
     else:
-        typer.echo(text, nl=not text.endswith("\n"))
+        typer.echo(text.encode() if piped() else text, nl=not text.endswith("\n"))
 
 
 def piped() -> bool:

@@ -3,6 +3,7 @@
 Knows the wire's types and rich; asks no server anything.
 """
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -40,9 +41,16 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+def take_any_terminal() -> None:
+    """A sign that the encoding of stdout lacks becomes a question mark, and ends no command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def show_json(value: Any) -> None:
     """Print one JSON document, as the server sent it."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    escaped = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=escaped) + "\n")
     sys.stdout.flush()
 
 

@@ -170,6 +170,25 @@ def test_a_list_that_is_empty_because_of_what_was_asked_does_not_say_there_is_no
     assert run("checkpoints", JOB).output.startswith(f"{JOB} has no checkpoints.")
 
 
+@pytest.mark.parametrize("charset", ["ascii", "latin-1", "gbk"])
+def test_signs_that_a_terminal_lacks_end_nothing(client: Client, jobs: Any, charset: str) -> None:
+    jobs[0]["owner"] = "ñ✓林"
+    runner = CliRunner(charset=charset)
+
+    shown = runner.invoke(cli.app, ["jobs"], obj=client)
+    assert (shown.exit_code, "?" in shown.stdout) == (0, True)
+    whole = runner.invoke(cli.app, ["jobs", "--json"], obj=client)
+    assert json.loads(whole.stdout)["items"][0]["owner"] == "ñ✓林"
+
+
+def test_a_script_in_a_file_is_utf_8(client: Client, server: Any) -> None:
+    server.answers[f"GET /jobs/{JOB}/script"] = httpx.Response(200, text="CLASSES = ['圆形']\n")
+
+    found = CliRunner(charset="gbk").invoke(cli.app, ["script", JOB], obj=client)
+
+    assert found.stdout_bytes.decode("utf-8") == "CLASSES = ['圆形']\n"
+
+
 def test_watch_the_last_job(run: Any, server: Any, jobs: Any, made: Any) -> None:
     server.answers[f"GET /jobs/{JOB}"] = made.job(state="failed")
     server.answers[f"GET /jobs/{JOB}/history"] = {"epochs": [], "steps": [], "next": None}
