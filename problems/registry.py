@@ -250,7 +250,7 @@ KINDS: dict[str, Kind] = {
     "weights_misfit": Kind(
         422,
         "The weights are not those of this network",
-        "Give the architecture and the input that the weights were trained with.",
+        "Give the architecture, the classes and the input that the weights were trained with.",
     ),
     "parity_failed": Kind(
         409,

@@ -226,6 +226,7 @@ def test_a_file_that_is_refused_leaves_nothing(server: Any, problem: Callable[..
     found = problem(send(server, saved(lenet())), 400, "model_file_invalid")
     assert "torch.save(model.state_dict()" in found["hint"]
     found = problem(send(server, saved(lenet(7).state_dict())), 422, "weights_misfit")
+    assert "classes" in found["hint"]
     assert found["errors"][0] == {
         "loc": ["body", "file", "11.weight"],
         "msg": "7x84 there, 10x84 in this network",
