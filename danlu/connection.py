@@ -129,11 +129,19 @@ class Connection:
 
 
 def path_of(*parts: str) -> str:
-    """The path of what these name, each within the one before. Raises `DanluError` (no UTF-8)."""
+    """An address in which each name stays one, `..` too. Raises `DanluError` for an empty one, and
+    for what is no UTF-8.
+    """
+    if not all(parts):
+        hint = "Is it a variable that is not set?"
+        raise DanluError("invalid_request", "The name or id is empty.", hint=hint)
     try:
-        return "".join(f"/{quote(part, safe='')}" for part in parts)
+        quoted = [quote(part, safe="") for part in parts]
     except UnicodeEncodeError as error:
         raise _no_utf8(error) from None
+    return "".join(
+        f"/{part.replace('.', '%2E') if part in ('.', '..') else part}" for part in quoted
+    )
 
 
 def connect(base_url: str) -> httpx.Client:

@@ -103,6 +103,17 @@ def test_ids_cannot_leave_their_place_in_the_path(server: Any, client: Client) -
 
     assert server.last.url.raw_path == b"/jobs/..%2Fcheckpoints%3Fx%3D1"
 
+    for name, path in ((".", b"/datasets/%2E"), ("..", b"/datasets/%2E%2E")):
+        with pytest.raises(DanluError):
+            client.dataset(name)
+        assert server.last.url.raw_path == path
+
+
+def test_an_empty_name_is_no_other_address(server: Any, client: Client) -> None:
+    with pytest.raises(DanluError, match="The name or id is empty"):
+        client.delete_dataset("")
+    assert server.requests == []
+
 
 def test_wait_asks_again_until_the_job_has_ended(server: Any, client: Client, made: Any) -> None:
     states = iter(["running", "running", "succeeded"])
