@@ -235,7 +235,7 @@ def checkpoints(
 ) -> None:
     """List checkpoints, newest first."""
     client = _client(ctx)
-    whole = ids.job(client, job) if job else None
+    whole = None if job is None else ids.job(client, job)
     page = client.checkpoints(job=whole, limit=limit)
     if not page["items"] and not as_json:
         none = f"{whole} has no checkpoints." if whole else "There are no checkpoints."
@@ -275,7 +275,7 @@ def predict(
 ) -> None:
     """Classify images."""
     client = _client(ctx)
-    name = ids.model(client, model) if model else None
+    name = None if model is None else ids.model(client, model)
     answer = client.predict(*files, model=name, top_k=top_k, threshold=threshold)
     shown = screen.predictions(answer["predictions"], guesses=top_k or screen.GUESSES)
     _show(answer, shown, as_json=as_json)

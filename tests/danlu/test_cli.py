@@ -289,6 +289,19 @@ def test_predict_shows_all_guesses_that_are_asked_for(
     assert one_line(found).endswith(f"a.png 0 0.600 {shown}")
 
 
+def test_an_empty_model_or_job_is_not_none_at_all(
+    run: Any, server: Any, jobs: Any, made: Any, tmp_path: Path
+) -> None:
+    server.answers["POST /predict"] = made.problem("invalid_request", 422)
+    (tmp_path / "a.png").write_bytes(b"image")
+
+    assert run("predict", str(tmp_path / "a.png"), "-m", "").exit_code == 2
+    assert dict(server.last.url.params) == {"model": ""}
+    found = run("checkpoints", "")
+    assert found.exit_code == 2
+    assert "2 jobs begin with ''" in found.stderr
+
+
 def test_predict_wants_files_that_are_there(run: Any, server: Any) -> None:
     assert run("predict").exit_code == 2
     assert run("predict", "/no/such/image.png").exit_code == 2
