@@ -64,7 +64,7 @@ def show_error(error: DanluError) -> None:
     screen = console(stderr=True)
     screen.print(Text.assemble((f"{error.code}: ", "bold red"), error.detail))
     for wrong in error.errors:
-        where = ".".join(str(part) for part in wrong["loc"] if part != "body")
+        where = ".".join(map(str, wrong["loc"][1:]))  # without body, query or path
         line = f"{where}: {wrong['msg']}" if where else wrong["msg"]
         if error.detail not in (line, wrong["msg"]):
             screen.print(Text(f"  {line}"))

@@ -125,8 +125,11 @@ def test_a_refusal_says_what_and_where_and_what_to_do(
 
 
 @pytest.mark.parametrize("detail", ["too few images", "validation: too few images"])
-def test_what_is_wrong_is_said_once(run: Any, server: Any, made: Any, detail: str) -> None:
-    wrong = [{"loc": ["body", "validation"], "msg": "too few images"}]
+@pytest.mark.parametrize("place", ["body", "query"])
+def test_what_is_wrong_is_said_once(
+    run: Any, server: Any, made: Any, detail: str, place: str
+) -> None:
+    wrong = [{"loc": [place, "validation"], "msg": "too few images"}]
     server.answers["POST /train"] = made.problem("odd", 422, detail=detail, errors=wrong)
 
     assert run("train", "mnist").stderr.count("too few images") == 1
