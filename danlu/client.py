@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -449,7 +450,9 @@ class Client:
 
     def image(self, image: DataSetImage) -> bytes:
         """The file of one image of a data set."""
-        return self._connection.send("GET", image["url"]).content
+        # Below a path it begins with it, as our address of the server does.
+        below = urlsplit(self._connection.base_url).path
+        return self._connection.send("GET", image["url"].removeprefix(below)).content
 
     def architectures(
         self, *, limit: int | None = None, cursor: str | None = None

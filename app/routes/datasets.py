@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
 from pydantic import Field
 
-from app import examples, png, removal, samples, sheets
+from app import examples, png, removal, root_path, samples, sheets
 from app.dependencies import Cursor, Held, Limit, Setup, Warm
 from app.errors import responses
 from app.png import Png
@@ -150,7 +150,8 @@ async def get_dataset_samples(
     ),
     dependencies=[Warm],
 )
-def list_dataset_images(
+def list_dataset_images(  # noqa: PLR0913 - the parameters of the list
+    request: Request,
     name: Name,
     settings: Setup,
     split: Annotated[
@@ -172,7 +173,8 @@ def list_dataset_images(
         if wanted is None or labels[index] == wanted
     )
     page = list(islice(matching, limit + 1))
-    place = f"/datasets/{quote(facts.name, safe='')}/images/{split}"
+    below = root_path.of(request.scope)
+    place = f"{below}/datasets/{quote(facts.name, safe='')}/images/{split}"
     items = [
         DataSetImageRead(index=index, label=facts.classes[label], url=f"{place}/{index}")
         for index, label in page[:limit]

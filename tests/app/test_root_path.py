@@ -39,6 +39,14 @@ def test_locations_begin_with_the_path(below, seen):
 
 
 @ways
+def test_addresses_of_images_begin_with_the_path(below, seen):
+    (image,) = below.get(f"{seen}/datasets/digits/images?limit=1").json()["items"]
+
+    assert image["url"] == "/lab/danlu/datasets/digits/images/train/0"
+    assert below.get(image["url"]).headers["content-type"] == "image/png"
+
+
+@ways
 @pytest.mark.parametrize("path", ["/nowhere", "/jobs/job_1", "/docs/assets/nothing.js"])
 def test_problems_lead_to_their_pages(below, seen, path):
     problem = below.get(seen + path).json()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from danlu import Client, DanluError
+from danlu.wire import DataSetImage
 
 JOB = "job_01K0000000AAAAAAAAAAAAAAAA"
 
@@ -392,6 +393,17 @@ def test_data_sets_and_their_images(server: Any, client: Client) -> None:
     page = client.dataset_images("my set", split="test", label="7")
     assert dict(server.last.url.params) == {"split": "test", "class": "7"}
     assert client.image(page["items"][0]) == b"PNG"
+
+
+@pytest.mark.parametrize("told", ["/lab", ""], ids=["the server knows", "only the proxy does"])
+def test_an_image_of_a_server_below_a_path(server: Any, told: str) -> None:
+    path = "/datasets/mnist/images/test/12"
+    image: DataSetImage = {"index": 12, "label": "7", "url": f"{told}{path}"}
+    server.answers[f"GET /lab{path}"] = httpx.Response(200, content=b"PNG")
+    transport = httpx.MockTransport(server.handle)
+
+    with Client(http=httpx.Client(transport=transport, base_url="http://www/lab")) as client:
+        assert client.image(image) == b"PNG"
 
 
 @pytest.mark.parametrize(
