@@ -5,7 +5,9 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio.to_thread
@@ -57,7 +59,7 @@ class ProcessRead(Read):
 
 
 class SpaceRead(Read):
-    """Memory or disk, in bytes."""
+    """Memory or disk, in bytes; of memory what can be had is free, caches too."""
 
     total: int
     free: int
@@ -186,8 +188,18 @@ def _memory() -> SpaceRead | None:
     """Of this machine, where the system tells."""
     try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return SpaceRead(
-            total=page * os.sysconf("SC_PHYS_PAGES"), free=page * os.sysconf("SC_AVPHYS_PAGES")
-        )
+        total = page * os.sysconf("SC_PHYS_PAGES")
+        return SpaceRead(total=total, free=_available() or page * os.sysconf("SC_AVPHYS_PAGES"))
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def _available() -> int | None:
+    """Bytes that can be had without swapping: also what files are cached in, most of it in the end
+    on a machine that reads images. None where the system does not say.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None

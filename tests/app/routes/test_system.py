@@ -1,8 +1,10 @@
 """Whether the server lives, whether it is ready, and what it says of itself."""
 
 import time
+from pathlib import Path
 
 import httpx
+import pytest
 
 from app.main import create_app
 from database import processes
@@ -59,6 +61,16 @@ def test_it_is_not_ready_without_a_database(server, problem):
         problem(server.get("/jobs"), 503, "database_unavailable")
     finally:
         server.settings.home.with_name("gone").rename(server.settings.home)
+
+
+def test_memory_that_files_are_cached_in_is_free(shared):
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        pytest.skip("the system does not say")
+    told = {name: 1024 * int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    free = shared.get("/system").json()["memory"]["free"]
+    assert abs(free - told["MemAvailable"]) < 0.1 * told["MemTotal"]
 
 
 def test_what_it_runs_on(server):
