@@ -38,14 +38,15 @@ router = APIRouter(prefix="/checkpoints", tags=["Checkpoints"])
 Format = Literal["safetensors", "pt", "onnx", "bundle"]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {"application/octet-stream": _BINARY, "application/zip": _BINARY}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file, named such as `first-try-mnist_net-e12-0.964.safetensors`.",
-        "content": {"application/octet-stream": _BINARY},
+        "content": _FILE,
     },
     206: {
         "description": "The part of it that `Range` asks for; of several, one after the other.",
-        "content": {"application/octet-stream": _BINARY, "multipart/byteranges": _BINARY},
+        "content": {**_FILE, "multipart/byteranges": _BINARY},
     },
     **responses(
         *("checkpoint_not_found", "not_exported", "checkpoint_damaged", "range_not_satisfiable"),

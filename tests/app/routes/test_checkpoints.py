@@ -95,7 +95,7 @@ def test_a_download_in_parts(shared, trained):
     paths = shared.get("/openapi.json").json()["paths"]
     described = paths["/checkpoints/{id}/download"]["get"]["responses"]["206"]["content"]
     kinds = [each.headers["content-type"].partition(";")[0] for each in (response, several)]
-    assert kinds == list(described)
+    assert set(kinds) <= described.keys()
 
 
 @pytest.mark.parametrize("asked", ["items=0-1", "bytes=abc", "bytes=", "bytes=5-2", "bytes=0-0,x"])

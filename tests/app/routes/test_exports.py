@@ -81,6 +81,9 @@ def test_from_request_to_download(
     file = server.get(url)
     assert file.content == b"made"
     assert f"mnist_net-e2-0.920.{ending}" in file.headers["content-disposition"]
+    paths = server.get("/openapi.json").json()["paths"]
+    described = paths["/checkpoints/{id}/download"]["get"]["responses"]["200"]["content"]
+    assert file.headers["content-type"] in described
 
     # Who made it is forgotten: the file is there, and asking makes it anew.
     assert server.delete(f"/jobs/{job['id']}").status_code == 204
