@@ -112,6 +112,14 @@ def test_a_range_past_the_end(shared, trained, problem):
     assert response.headers["content-range"] == f"bytes */{len(shared.get(url).content)}"
 
 
+@pytest.mark.parametrize("format_", ["safetensors", "pt"])
+def test_weights_that_are_not_there(server, train, problem, format_):
+    made = train(server.settings)
+    (server.settings.checkpoints / made.best / "model.safetensors").unlink()
+    url = f"/checkpoints/{made.best}/download?format={format_}"
+    assert "is missing" in problem(server.get(url), 500, "checkpoint_damaged")["detail"]
+
+
 @pytest.mark.parametrize("format_", ["onnx", "bundle"])
 def test_formats_that_must_be_exported_first(shared, trained, problem, format_):
     url = f"/checkpoints/{trained.best}/download?format={format_}"
