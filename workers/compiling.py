@@ -61,6 +61,11 @@ class Compiled:
         backend: str | Callable[..., Any] = "inductor",
     ) -> None:
         """`warn` hears once that it cannot be done. `backend` is PyTorch's."""
+        from torch._functorch import config  # as torch.compile does
+
+        # With the way forward: else it is compiled by the first gradients, where what fails ends
+        # the step.
+        config.force_non_lazy_backward_lowering = True
         self._network, self._warn = network, warn
         self._images: int | None = None
         self._compiled: Callable[[torch.Tensor], torch.Tensor] | None

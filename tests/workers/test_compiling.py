@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 from torch._inductor import config
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
@@ -64,6 +65,19 @@ def test_what_cannot_be_compiled_is_trained_without(
     assert code == "compile_unavailable"
     assert "No working C++ compiler found" in message
     assert "much more" not in message
+    assert network[1].weight.grad is not None
+
+
+def test_a_network_whose_way_back_cannot_be_compiled_is_trained_without(network: nn.Module) -> None:
+    said: list[str] = []
+    backend = aot_autograd(fw_compiler=lambda module, _: module.forward, bw_compiler=failing)
+    compute = Compiled(network, warn=lambda code, _: said.append(code), backend=backend)
+    images = torch.rand(8, 1, 4, 4)
+
+    for _ in range(2):
+        compute(images).sum().backward()
+
+    assert said == ["compile_unavailable"]
     assert network[1].weight.grad is not None
 
 
