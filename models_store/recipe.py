@@ -283,7 +283,8 @@ def _check(recipe: Recipe, facts: Facts) -> None:
 
 
 def check_batches(recipe: Recipe, images: int) -> None:
-    """For a network with BatchNorm, which cannot be trained on one image at a time.
+    """For a network with BatchNorm, which cannot be trained on one image at a time: a device that
+    would get no more gets none, and nothing would be known there of the images.
 
     Raises `Problem` invalid_request.
     """
@@ -294,3 +295,10 @@ def check_batches(recipe: Recipe, images: int) -> None:
                 "A network with BatchNorm is trained on two images at a time or more.",
                 "Give a larger batch_size, more images, or a network without BatchNorm.",
             )
+    if min(recipe.batch_size, images) < 2 * recipe.devices:
+        raise misfits.invalid(
+            ["devices"],
+            f"A network with BatchNorm is trained on two images at a time or more on each of "
+            f"{recipe.devices} devices.",
+            "Give a larger batch_size, fewer devices, or a network without BatchNorm.",
+        )

@@ -651,3 +651,28 @@ def test_whatever_is_said_is_resolved_or_refused(
     else:
         return
     assert place == ["body", part]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "images", "devices", "where"),
+    [
+        (1, 100, 1, "batch_size"),
+        (8, 1, 1, "dataset"),
+        (7, 100, 4, "devices"),
+        (8, 7, 4, "devices"),
+        (8, 100, 4, None),
+        (2, 2, 1, None),
+    ],
+)
+def test_batch_norm_needs_two_images_on_each_device(
+    resolve: Any, batch_size: int, images: int, devices: int, where: str | None
+) -> None:
+    """One that never has any would spoil the mean of what all know of the images."""
+    asked = resolve(batch_size=batch_size, devices=1).model_copy(update={"devices": devices})
+    if where is None:
+        recipe.check_batches(asked, images)
+        return
+    with pytest.raises(Problem) as caught:
+        recipe.check_batches(asked, images)
+    assert caught.value.code == "invalid_request"
+    assert caught.value.errors[0]["loc"] == ["body", where]
