@@ -266,6 +266,41 @@ def test_a_script_without_chance_comes_to_the_same_numbers(
     assert found == pytest.approx(wanted, abs=2e-3)
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """`shapes`, brighter on the left or in the upper half, in files that need more than opening."""
+    chance = np.random.default_rng(0)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to the right
+    for part in ("train", "val"):
+        for label, name in enumerate(("left", "upper")):
+            folder = tmp_path / "photos" / "shapes" / part / name
+            folder.mkdir(parents=True)
+            for number in range(6):
+                pixels = chance.integers(0, 150, (67, 131, 3))
+                pixels[(slice(None), slice(65)) if label == 0 else slice(33)] += 100
+                picture = Image.fromarray(pixels.astype(np.uint8))
+                picture.save(folder / f"{number}.jpg", quality=95)
+                picture.save(folder / f"{number} turned.jpg", quality=95, exif=turned)
+                picture.save(folder / f"{number} turned.png", exif=turned)
+                deep = pixels[..., 0].astype(np.uint16) * 257
+                Image.fromarray(deep).save(folder / f"{number} deep.png")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("size", [12, [14, 10]])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_script_sees_the_pixels_that_its_job_sees(
+    by_script: Callable[..., list[float]], photos: Path, size: int | list[int], channels: int
+) -> None:
+    recipe = resolve(photos, image_size=size, channels=channels, epochs=2)
+
+    wanted = by_danlu(recipe, photos)
+
+    found = by_script(known_of(recipe, photos), photos / "shapes")
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
 def test_what_is_held_out_is_judged_without_chance(
     by_script: Callable[..., list[float]], shapes: Path
 ) -> None:

@@ -28,15 +28,23 @@ class Digits(Dataset):
 
 _LOAD = '''\
 def load(path):
-    """An image as it is looked at: upright, and on white where it is transparent."""
-    with Image.open(path) as file:
-        file.draft(None, ({width}, {height}))  # a large JPEG need not be decoded at its whole size
-        image = ImageOps.exif_transpose(file)
+    """An image as it is looked at: whole, upright, and on white where it is transparent."""
+    with Image.open(path) as image:
+{sideways}        box = (image.draft(None, {size}) or (None, None))[1]  # a large JPEG is read small
+        image.load()
+    if image.mode.startswith("I"):
+        image = image.point(lambda value: value / 256)  # of 16 bits the upper 8
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image{convert}
+    image = image{convert}.resize({size}, Image.BILINEAR, box=box)
+    return ImageOps.exif_transpose(image)
 '''
+# A picture that is turned has its sides the other way round in the file.
+_SIDEWAYS = """\
+        turned = image.format != "TIFF" and image.getexif().get(0x0112, 1) > 4
+        size = {lying} if turned else {upright}
+"""
 
 _FOLDER = '''\
 class Folder(datasets.ImageFolder):
@@ -116,14 +124,7 @@ def definitions(known: Known) -> list[Lines]:
         case BuiltIn(reader=None):
             blocks.append(_DIGITS)
         case Folder(unusual=unusual):
-            height, width = known.size
-            # From colour to grey in two steps, as danlu does.
-            convert = '.convert("RGB")' if known.recipe.channels == 3 else '.convert("L")'
-            blocks.append(
-                _LOAD.replace("{width}", str(width))
-                .replace("{height}", str(height))
-                .replace("{convert}", convert)
-            )
+            blocks.append(_load(known))
             blocks.append(_FOLDER)
             blocks += [_READABLE] if unusual else []
     if _held_out(known):
@@ -131,6 +132,17 @@ def definitions(known: Known) -> list[Lines]:
     if known.recipe.data_loader.shuffle:
         blocks.append(_SHUFFLED)
     return [block.splitlines() for block in blocks]
+
+
+def _load(known: Known) -> str:
+    height, width = known.size
+    square, upright, lying = height == width, (width, height), (height, width)
+    return _LOAD.format(
+        sideways="" if square else _SIDEWAYS.format(upright=upright, lying=lying),
+        size=upright if square else "size",
+        # From colour to grey in two steps, as danlu does.
+        convert='.convert("RGB")' + ('.convert("L")' if known.recipe.channels == 1 else ""),
+    )
 
 
 def loading(known: Known, *, normalises_batches: bool) -> Lines:

@@ -169,15 +169,19 @@ def mixing(known: Known) -> Lines:
 
 def _to_pixels(known: Known) -> Iterator[Call]:
     """From an image of the data set to a tensor of bytes, (C, H, W), at the recipe's size."""
-    wanted = known.recipe.channels
-    folder = known.is_folder  # whose loader has made it grey or coloured
-    if wanted == 1 and known.channels != 1 and not folder:
-        yield call("v2.Grayscale")
-    if folder or (known.height, known.width) != known.size:
-        yield call("v2.Resize", known.size)
-    if wanted == 3 and known.channels != 3 and not folder:
-        yield call("v2.RGB")
+    if not known.is_folder:  # whose loader has done that
+        yield from _to_size(known)
     yield _AS_BYTES
+
+
+def _to_size(known: Known) -> Iterator[Call]:
+    wanted = known.recipe.channels
+    if wanted == 1 and known.channels != 1:
+        yield call("v2.Grayscale")
+    if (known.height, known.width) != known.size:
+        yield call("v2.Resize", known.size)
+    if wanted == 3 and known.channels != 3:
+        yield call("v2.RGB")
 
 
 def _on_pixels(listed: Sequence[Transform], known: Known) -> Iterator[Call]:
