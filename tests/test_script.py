@@ -213,8 +213,15 @@ SAME: dict[str, dict[str, Any]] = {
     "weights": {"class_weights": [1.0, 2.0, 0.5]},
     "weights of the loss": {"loss": {"weight": [1.0, 2.0, 0.5]}},
     "balanced": {"class_weights": "balanced"},
+    "a class without weight": {"class_weights": [1.0, 0.0, 3.0]},
     "clipped": {"clip_grad_norm": 0.1},
     "accumulated": {"grad_accumulation": 2, "batch_size": 3},
+    "accumulated unevenly": {
+        "grad_accumulation": 4, "batch_size": 5, "class_weights": [1.0, 4.0, 0.2],
+    },
+    "accumulated weights": {
+        "grad_accumulation": 2, "class_weights": [1.0, 0.0, 10.0], "loss": {"ignore_index": 2},
+    },
     "accumulated sums": {
         "grad_accumulation": 2, "batch_size": 3, "optimizer": {"lr": 0.002},
         "loss": {"reduction": "sum"}, "clip_grad_norm": 1.0,

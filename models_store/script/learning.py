@@ -82,9 +82,32 @@ def is_mean(known: Known) -> bool:
     return bool(known.recipe.loss.get("reduction", "mean") == "mean")
 
 
+def counted(known: Known) -> str:
+    """What the loss of a batch is the mean over: its images, or the sum of what they weigh."""
+    weights, label = _weights(known), ignored(known)
+    if mixes(known) or (weights is None and label is None):
+        return "len(labels)"
+    factors = [
+        *([] if weights is None else ["loss_fn.weight[labels]"]),
+        *([] if label is None else [f"(labels != {label})"]),
+    ]
+    return f"{factors[0]}.sum()" if len(factors) == 1 else f"({' * '.join(factors)}).sum()"
+
+
+def may_weigh_nothing(known: Known) -> bool:
+    """Whether all images of a batch may be of classes without any weight."""
+    weights = _weights(known)
+    return is_mean(known) and not mixes(known) and isinstance(weights, list) and not all(weights)
+
+
+def _weights(known: Known) -> Any:
+    """Of the classes: numbers, `balanced`, or None."""
+    return known.recipe.class_weights or known.recipe.loss.get("weight")
+
+
 def loss(known: Known) -> Lines:
     """Statements for `loss_fn`."""
-    chosen, weights = known.recipe.loss, known.recipe.class_weights
+    chosen, weights = known.recipe.loss, _weights(known)
     lines: Lines = []
     said = differing(
         {key: value for key, value in chosen.items() if key not in ("name", "weight")},
@@ -97,8 +120,8 @@ def loss(known: Known) -> Lines:
             "weight = torch.tensor(len(labels) / (NUM_CLASSES * counts), dtype=torch.float32)",
         ]
         said = {"weight": Raw("weight.to(device)"), **said}
-    elif (given := weights or chosen.get("weight")) is not None:
-        lines += statement("weight = ", call("torch.tensor", list(map(float, given))))
+    elif weights is not None:
+        lines += statement("weight = ", call("torch.tensor", list(map(float, weights))))
         said = {"weight": Raw("weight.to(device)"), **said}
     return [*lines, *statement("loss_fn = ", call(f"nn.{chosen['name']}", **said))]
 

@@ -35,6 +35,7 @@ def train_model(known: Known, *, frozen_norm: bool) -> Lines:
         ),
         *(indented(_FROZEN) if frozen_norm else []),
         f"{INDENT}total_loss, right, seen = 0.0, 0, 0",
+        *([f"{INDENT}together = 0"] if _divides(known) else []),
         f"{INDENT}for batch, (images, labels) in enumerate(loader, start=1):",
         *indented(_step(known), 2),
         f'{INDENT}print(f"Train Average Loss:{{total_loss / seen:.6f}}, '
@@ -88,7 +89,18 @@ def _forward(known: Known) -> Lines:
         lines.append(outputs)
     if learning.takes_shares(known) and not learning.mixes(known):
         targets = "one_hot(labels)"
-    return [*lines, f"loss = loss_fn(outputs, {targets})"]
+    lines.append(f"loss = loss_fn(outputs, {targets})")
+    if learning.may_weigh_nothing(known):
+        lines += [
+            f"if not {learning.counted(known)}:  # the mean of nothing is no number",
+            f"{INDENT}loss = outputs.sum() * 0",
+        ]
+    return lines
+
+
+def _divides(known: Known) -> bool:
+    """Whether gradients of several batches are made the mean over what these count."""
+    return known.recipe.grad_accumulation > 1 and learning.is_mean(known)
 
 
 def _backward(known: Known) -> Lines:
@@ -98,19 +110,26 @@ def _backward(known: Known) -> Lines:
     if recipe.grad_accumulation == 1:
         zero = "optimizer.zero_grad()  # gradients would add up otherwise"
         return [zero, f"{loss}.backward()", *_move(known)]
-    if learning.is_mean(known):
-        share = "min(ACCUMULATION, len(loader) - (batch - 1) // ACCUMULATION * ACCUMULATION)"
-        loss = f"({loss} / together)"
-        lines = [f"together = {share}"]
-    else:
-        lines = []
+    lines = ["# The gradients of several batches add up to those of a large one."]
+    divide: Lines = []
+    if _divides(known):
+        loss = "scaler.scale(loss * count)" if scaled else "(loss * count)"
+        lines += [
+            f"count = {learning.counted(known)} / BATCH_SIZE",
+            "together += count",
+        ]
+        divide = [
+            "for parameter in model.parameters():",
+            f"{INDENT}if parameter.grad is not None:",
+            f"{INDENT * 2}parameter.grad /= max(together, 1e-30)",
+            "together = 0",
+        ]
     return [
-        "# The gradients of several batches add up to those of a large one.",
         *lines,
         f"{loss}.backward()",
         "moves = batch % ACCUMULATION == 0 or batch == len(loader)",
         "if moves:",
-        *indented([*_move(known), "optimizer.zero_grad()"]),
+        *indented([*divide, *_move(known), "optimizer.zero_grad()"]),
     ]
 
 
