@@ -334,8 +334,10 @@ def test_an_upload_is_handed_on_while_it_comes_in(folder: Path) -> None:
 
 
 def test_it_waits_longer_than_danlu_answers() -> None:
-    for seconds in re.findall(r"proxy_read_timeout (\d+)s;", site(1)):
-        assert int(seconds) > 55 + 15
+    found = re.findall(r"proxy_read_timeout (\d+)s;", site(1))
+
+    assert found
+    assert all(int(seconds) > 55 + 15 for seconds in found)
 
 
 def test_it_lets_go_of_connections_before_danlu_does() -> None:
