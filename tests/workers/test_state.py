@@ -14,8 +14,9 @@ from torch import nn
 
 from models_store import arguments
 from models_store.recipe import Recipe
+from tests.workers.noise import samples
 from workers import losses, state, training
-from workers.training import EpochEnd, Metrics, Run, Samples, Training
+from workers.training import EpochEnd, Metrics, Run, Training
 
 MakeRecipe = Callable[..., Recipe]
 Ends = list[tuple[Metrics, Metrics, float]]
@@ -37,15 +38,6 @@ VARIED: dict[str, Any] = {
         ]
     },
 }
-
-
-def samples(count: int, *, seed: int) -> Samples:
-    chance = torch.Generator().manual_seed(seed)
-    return Samples(
-        pixels=torch.randint(0, 256, (count, 12, 12, 1), generator=chance, dtype=torch.uint8),
-        labels=torch.randint(0, 10, (count,), generator=chance),
-        index=torch.arange(count),
-    )
 
 
 TRAIN, VALIDATION = samples(70, seed=0), samples(20, seed=1)

@@ -10,6 +10,7 @@ from torch import nn
 
 from models_store.recipe import Recipe
 from problems import Problem
+from tests.workers.noise import samples
 from workers import steps, training
 from workers.losses import Loss
 from workers.room import Room
@@ -20,15 +21,6 @@ MakeRecipe = Callable[..., Recipe]
 CPU = torch.device("cpu")
 RUN = Run(device=CPU, precision="fp32", normalize=None, stopped=lambda: False, classes=10)
 SGD = {"name": "SGD", "lr": 0.05, "momentum": 0.9}
-
-
-def samples(count: int, *, seed: int = 0) -> Samples:
-    chance = torch.Generator().manual_seed(seed)
-    return Samples(
-        pixels=torch.randint(0, 256, (count, 12, 12, 1), generator=chance, dtype=torch.uint8),
-        labels=torch.randint(0, 10, (count,), generator=chance),
-        index=torch.arange(count),
-    )
 
 
 TRAIN, VALIDATION = samples(64), samples(40, seed=1)

@@ -10,6 +10,7 @@ from torch import nn
 from models_store import architectures, arguments
 from models_store.fields import Computed
 from models_store.recipe import Recipe
+from tests.workers.noise import samples
 from workers import losses, training
 from workers.augmentation.mixing import mix
 from workers.limits import Limits
@@ -25,15 +26,6 @@ def never() -> bool:
 
 def run(*, precision: Computed = "fp32", stopped: Callable[[], bool] = never) -> Run:
     return Run(device=CPU, precision=precision, normalize=None, stopped=stopped)
-
-
-def samples(count: int, *, seed: int = 0, classes: int = 10) -> Samples:
-    chance = torch.Generator().manual_seed(seed)
-    return Samples(
-        pixels=torch.randint(0, 256, (count, 12, 12, 1), generator=chance, dtype=torch.uint8),
-        labels=torch.randint(0, classes, (count,), generator=chance),
-        index=torch.arange(count),
-    )
 
 
 def network(*, seed: int = 0) -> nn.Module:

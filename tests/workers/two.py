@@ -19,8 +19,8 @@ from torch import nn
 from models_store import recipe as recipes
 from models_store.recipe import Recipe, SubmittedRecipe
 from tests.workers.conftest import Facts
+from tests.workers.noise import samples
 from workers import losses, ranks, training
-from workers.batches import Samples
 from workers.group import Group
 from workers.training import EpochEnd, Run, Tick
 
@@ -76,15 +76,6 @@ def recipe_of(scenario: dict[str, Any]) -> Recipe:
         **said,
     }
     return recipes.resolve(SubmittedRecipe.model_validate(asked), Facts())
-
-
-def samples(count: int, *, seed: int) -> Samples:
-    chance = torch.Generator().manual_seed(seed)
-    return Samples(
-        pixels=torch.randint(0, 256, (count, 12, 12, 1), generator=chance, dtype=torch.uint8),
-        labels=torch.randint(0, 10, (count,), generator=chance),
-        index=torch.arange(count),
-    )
 
 
 def network(*, normalises: bool) -> nn.Module:
