@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Self, cast
@@ -51,7 +52,7 @@ class Link(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = await anyio.to_thread.run_sync(_started, method, theirs, plan)
+                process = await _begun(method, theirs, plan)
             except BaseException:
                 ours.close()
                 raise
@@ -113,6 +114,21 @@ def start_method(wanted: Literal["auto", "forkserver", "spawn"]) -> Method:
     if wanted != "auto":
         return wanted
     return "forkserver" if sys.platform == "linux" else "spawn"
+
+
+async def _begun(method: Method, channel: socket.socket, plan: Plan) -> BaseProcess:
+    """`_started` in a daemon: a server that is told to stop does not wait for torch."""
+    begun: Future[BaseProcess] = Future()
+    begun.set_running_or_notify_cancel()  # once nobody waits for it any more, it goes on unheard
+
+    def run() -> None:
+        try:
+            begun.set_result(_started(method, channel, plan))
+        except BaseException as error:
+            begun.set_exception(error)
+
+    threading.Thread(target=run, name="starting", daemon=True).start()
+    return await asyncio.wrap_future(begun)
 
 
 def _started(method: Method, channel: socket.socket, plan: Plan) -> BaseProcess:

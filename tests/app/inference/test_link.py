@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,21 +80,28 @@ def test_ways_to_start():
 
 STARTS = """
 import asyncio
+import contextlib
 from pathlib import Path
 from app.inference.entry import Plan
 from app.inference.link import Link
 plan = Plan(Path(), "cpu", "fp32", threads=1, cores=1, log_level="info")
 nobody = {"heard": lambda *_: None, "ended": lambda: None}
-asyncio.run(Link.start(plan, "forkserver", **nobody))
+with contextlib.suppress(TimeoutError):
+    asyncio.run(asyncio.wait_for(Link.start(plan, "forkserver", **nobody), SECONDS))
 """
-
-
-@pytest.mark.skipif(
+reads_proc = pytest.mark.skipif(
     sys.platform != "linux", reason="danlu has forkservers on Linux alone, and /proc is read"
 )
-def test_a_forkserver_that_still_imports_torch_ends_with_its_server() -> None:
+
+
+@contextmanager
+def starting(seconds: float | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server that waits so long for its first process, and its forkserver, which is as good as
+    busy with an import, for ever.
+    """
     deadline = time.monotonic() + 60
-    with subprocess.Popen([sys.executable, "-P", "-c", STARTS]) as server:
+    program = STARTS.replace("SECONDS", str(seconds))
+    with subprocess.Popen([sys.executable, "-P", "-c", program]) as server:
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
         found: list[int] = []
         while not found:  # what ties it is the first that it imports, by way of ctypes
@@ -103,8 +112,23 @@ def test_a_forkserver_that_still_imports_torch_ends_with_its_server() -> None:
                 if is_one and "_ctypes" in (place / "maps").read_text():
                     found.append(pid)
         time.sleep(0.2)
-        os.kill(found[0], signal.SIGSTOP)  # as good as busy with an import, for ever
-        server.kill()
+        os.kill(found[0], signal.SIGSTOP)
+        try:
+            yield server, found[0]
+        finally:
+            server.kill()
     while is_running(found[0]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@reads_proc
+def test_a_forkserver_that_still_imports_torch_ends_with_its_server() -> None:
+    with starting(None) as (_, forkserver):
+        assert is_running(forkserver)
+
+
+@reads_proc
+def test_a_server_that_is_told_to_stop_does_not_wait_for_torch() -> None:
+    with starting(1.0) as (server, _):
+        assert server.wait(20) == 0
