@@ -23,7 +23,7 @@ from database.jobs import State
 from database.leases import LEASE_SECONDS, LOOK_SECONDS, Watch
 from problems import Problem
 from settings import Settings
-from workers import standby, task
+from workers import processes, standby, task
 from workers.aftermath import Aftermath
 from workers.children import Child, Launcher
 from workers.claiming import Claimed, Claims
@@ -116,6 +116,13 @@ class Supervisor:
     # -- starting --------------------------------------------------------------------------
 
     def _claim(self) -> bool:
+        if self._forkserver is not None and not processes.is_running(self._forkserver):
+            log.warning("the forkserver %s has ended, another one starts", self._forkserver)
+            # A job that waited until that has imported torch would be without a sign of life, for
+            # longer than its lease where the cores are busy.
+            with contextlib.suppress(EOFError, ConnectionError):  # it has ended too
+                self._probe()
+            return False
         claimed = self._claims.next(self._children, self._pool)
         if claimed is None:
             return False

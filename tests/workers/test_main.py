@@ -228,6 +228,26 @@ def test_a_worker_ends_while_a_new_forkserver_still_imports_torch(
     assert worker.pid("supervisor") is None
 
 
+def test_no_job_waits_for_a_new_forkserver_in_the_hands_of_a_worker(
+    new_worker: NewWorker, until: Until
+) -> None:
+    worker = new_worker()
+    worker.start()
+    until(lambda: "ready" in worker.log(), seconds=90)
+    [first] = forkservers(worker)
+    os.kill(first, signal.SIGKILL)
+    [second] = until(lambda: [pid for pid in forkservers(worker) if pid != first])
+    os.kill(second, signal.SIGSTOP)  # as good as busy with an import
+    job_id = worker.submit(epochs=1)
+
+    time.sleep(1)
+    assert worker.job(job_id).state == "queued"  # and no lease runs out
+
+    os.kill(second, signal.SIGCONT)
+    until(lambda: worker.job(job_id).state == "succeeded", seconds=90)
+    assert (worker.job(job_id).claim, worker.job(job_id).losses) == (1, 0)
+
+
 def test_a_worker_ends_while_it_still_asks_what_devices_there_are(
     new_worker: NewWorker, until: Until
 ) -> None:
