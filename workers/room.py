@@ -3,6 +3,7 @@
 Knows nothing of what is computed with them, nor of jobs.
 """
 
+import errno
 import gc
 import logging
 from collections.abc import Callable
@@ -31,6 +32,8 @@ def is_exhausted(error: BaseException) -> bool:
     """Whether an error says that there is no memory left, on the device or beside it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError):  # of the system, that has none for a file or a process
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 

@@ -120,6 +120,8 @@ def test_nothing_of_a_failed_attempt_is_left_when_the_next_begins() -> None:
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (ValueError("CUDA error: out of memory"), False),
+        (OSError(12, "Cannot allocate memory"), True),
+        (OSError(28, "No space left on device"), False),
     ],
 )
 def test_errors_that_say_so_are_known(error: Exception, exhausted: bool) -> None:
