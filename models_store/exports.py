@@ -78,12 +78,17 @@ def unfinished(root: Path, job_id: str, claim: int) -> Iterator[Path]:
 
     Each claim of the job has its own, for an earlier one may still be at work.
     """
-    folder = root / f"{UNFINISHED}{job_id}.{claim}"
+    folder = _unfinished(root, job_id, claim)
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        forget(root, job_id, claim)
+
+
+def forget(root: Path, job_id: str, claim: int) -> None:
+    """Removes what is unfinished of a claim that is over: its process may have been killed."""
+    shutil.rmtree(_unfinished(root, job_id, claim), ignore_errors=True)
 
 
 def publish(folder: Path, made: Path, record: Export) -> None:
@@ -105,6 +110,10 @@ def publish(folder: Path, made: Path, record: Export) -> None:
         raise Problem(
             "checkpoint_not_found", f"{folder.name} was deleted while it was exported."
         ) from None
+
+
+def _unfinished(root: Path, job_id: str, claim: int) -> Path:
+    return root / f"{UNFINISHED}{job_id}.{claim}"
 
 
 def _record(folder: Path, format_: Format) -> Path:

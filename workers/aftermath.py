@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from data_store import staging
 from database import jobs
+from models_store import exports
 from settings import Settings
 from workers import endings, processes
 from workers.children import Child
@@ -51,6 +52,8 @@ class Aftermath:
         if one.kind == "import":
             self.forget_archive(one.fence.job_id)
             self.sweep()
+        elif one.kind == "export":
+            exports.forget(self._settings.checkpoints, one.fence.job_id, one.fence.claim)
         log.info("%s %s, exit code %s", one.fence.job_id, record.state, one.process.exitcode)
 
     def release(self, fence: jobs.Fence) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from database import jobs
 from database.jobs import Fence, State
+from models_store import exports
 from settings import Settings
 from tests.workers.stage import Play, Stage, at_once, reasons, succeed
 from workers import processes, supervisor
@@ -311,6 +312,28 @@ def test_a_set_that_a_killed_import_had_moved_is_back_before_the_next_import_beg
     assert seen == [True]
     slow_disk.may.set()
     until(lambda: left(tmp_path) == {"pets"})
+
+
+def test_half_an_export_goes_with_the_process_that_was_killed(
+    stage: Stage, run: Run, until: Until, tmp_path: Path
+) -> None:
+    store = tmp_path / "checkpoints"
+    drafts: list[Any] = []
+    left: list[list[Path]] = []
+
+    def killed_once(given: Task, channel: Connection) -> None:
+        left.append(list(store.glob("*")))
+        if drafts:
+            succeed(given)
+        else:
+            drafts.append(exports.unfinished(store, given.fence.job_id, given.fence.claim))
+            drafts[0].__enter__()  # and never left
+
+    job_id = stage.submit("export", killed_once, kind="export")
+    run()
+    until(lambda: stage.state(job_id) == State.succeeded)
+
+    assert left == [[], []]
 
 
 def test_the_archive_of_an_import_goes_with_its_last_attempt(
