@@ -107,7 +107,8 @@ def resolve(submitted: SubmittedRecipe, facts: Facts, *, start: Manifest | None 
     if start is not None:
         from models_store import starts  # torch
 
-        chosen |= starts.follows(start, chosen, said)
+        # It was said beside a ready-made recipe, and goes before what that says.
+        chosen |= starts.follows(start, chosen, given.keys())
     pair = defaults | _gentler(submitted, defaults, chosen["architecture"])
     chosen["optimizer"], chosen["scheduler"] = _tuned(submitted, pair)
     chosen |= _pretrained(chosen, of_set, said=said)

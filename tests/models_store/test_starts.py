@@ -60,6 +60,15 @@ def test_what_is_said_goes_first(facts: Any, start: Manifest) -> None:
     assert found.normalize == "auto"
 
 
+def test_a_checkpoint_goes_before_what_a_ready_made_recipe_says(
+    facts: Any, start: Manifest
+) -> None:
+    found = _resolve(facts, start, recipe="fine-tune")
+    assert (found.architecture, found.size, found.pretrained) == ("mnist_net", (24, 20), False)
+    assert (found.optimizer["name"], found.head_lr) == ("AdamW", 0.003)
+    starts.check(_plan(found, 3), start)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
