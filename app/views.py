@@ -27,7 +27,7 @@ Queue = Callable[[Job], tuple[int | None, str | None]]
 
 def job(session: Session, row: Job, runs: Path) -> JobRead:
     """One job, with its checkpoints; `runs` is the folder of the runs."""
-    fields = _fields(row, _queue(session, [row]), runs)
+    fields = _fields(session, row, _queue(session, [row]), runs)
     saved = [
         CheckpointOfJob(
             id=one.id,
@@ -43,7 +43,7 @@ def job(session: Session, row: Job, runs: Path) -> JobRead:
 def job_items(session: Session, rows: Sequence[Job], runs: Path) -> list[JobItem]:
     """Jobs as a list shows them."""
     queue = _queue(session, rows)
-    return [JobItem(**_fields(row, queue, runs)) for row in rows]
+    return [JobItem(**_fields(session, row, queue, runs)) for row in rows]
 
 
 def checkpoint_items(session: Session, rows: Sequence[Checkpoint]) -> list[CheckpointItem]:
@@ -56,9 +56,8 @@ def checkpoint_items(session: Session, rows: Sequence[Checkpoint]) -> list[Check
     ]
 
 
-def _fields(row: Job, queue: Queue, runs: Path) -> dict[str, Any]:
+def _fields(session: Session, row: Job, queue: Queue, runs: Path) -> dict[str, Any]:
     place, reason = queue(row)
-    asked = (row.recipe or {}).get("epochs")
     metrics = {"best_val_accuracy": row.best_val_accuracy} | _said(row.metrics)
     same = (
         "id", "kind", "name", "tags", "owner", "state", "priority", "attempt", "device", "recipe",
@@ -72,9 +71,21 @@ def _fields(row: Job, queue: Queue, runs: Path) -> dict[str, Any]:
         "worker": _worker(row),
         "disk_bytes": row.disk_bytes + _bytes_below(runs / row.id),
         "dataset": {"name": row.dataset_name, "version": row.dataset_version},
-        "progress": ProgressRead(**({"epochs": asked} | _said(row.progress))),
+        "progress": _progress(session, row),
         "metrics": MetricsRead(**metrics),
     }
+
+
+def _progress(session: Session, row: Job) -> ProgressRead:
+    said = {"epochs": (row.recipe or {}).get("epochs")} | _said(row.progress)
+    # Until it trains, an attempt says nothing of the epochs that lie behind it.
+    if (
+        row.metrics
+        and not said.get("epoch")
+        and said.get("phase") not in ("training", "evaluating")
+    ):
+        said["epoch"] = jobs.epochs_done(session, row.id)
+    return ProgressRead(**said)
 
 
 def _said(values: dict[str, Any] | None) -> dict[str, Any]:

@@ -271,12 +271,17 @@ def gone(session: Session, job_ids: Iterable[str]) -> set[str]:
     return asked.difference(session.scalars(select(Job.id).where(Job.id.in_(asked))))
 
 
+def epochs_done(session: Session, job_id: str) -> int:
+    """The furthest epoch that any attempt has finished."""
+    return session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == job_id)) or 0
+
+
 def _to_go_on(session: Session, job: Job, epochs: int | None) -> dict[str, Any]:
     """The job's recipe with the new number of epochs."""
     if job.kind != "train" or job.recipe is None:
         detail = f"A job of kind {job.kind} cannot be resumed."
         raise Problem("job_not_resumable", detail, hint=f"Ask for the {job.kind} again.")
-    done = session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == job.id)) or 0
+    done = epochs_done(session, job.id)
     wanted = job.recipe["epochs"] if epochs is None else epochs
     # One that ended on its way to the test part has that still to do.
     if wanted < done or (wanted == done and job.state is State.succeeded):

@@ -32,6 +32,29 @@ def test_metrics_that_are_not_finite_are_null(server, train):
     assert curves["epochs"][0]["train_loss"] is None
 
 
+def test_a_job_that_goes_on_has_its_epochs_behind_it(server, train):
+    job_id = train(server.settings, end=None).job_id
+    fence = server.fence(job_id)
+    with server.sessions.begin() as session:
+        jobs.progress(session, fence, progress={"epoch": 1}, metrics={"train_loss": 0.5})
+        history.add_epoch(session, fence, {"epoch": 1})
+    server.finish(job_id, State.cancelled)
+
+    def epoch():
+        return server.get(f"/jobs/{job_id}").json()["progress"]["epoch"]
+
+    assert server.post(f"/jobs/{job_id}/resume").json()["progress"]["epoch"] == 1
+    assert server.get("/jobs").json()["items"][0]["progress"]["epoch"] == 1
+    with server.sessions.begin() as session:
+        claimed = jobs.claim(session, worker_id="w", host="h", device="cpu")
+        fence = jobs.fence_of(claimed)
+        jobs.progress(session, fence, progress={"phase": "decoding", "epoch": 0})
+    assert epoch() == 1
+    with server.sessions.begin() as session:  # its state was lost: it begins anew
+        jobs.progress(session, fence, progress={"phase": "training", "epoch": 0})
+    assert epoch() == 0
+
+
 def test_an_error_and_warnings_are_shown(server, train):
     job_id = train(server.settings, end=None).job_id
     with server.sessions.begin() as session:
