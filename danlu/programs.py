@@ -4,6 +4,7 @@ Words in, exit codes out; how programs are run is `danlu.serve`'s to know.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -112,11 +113,17 @@ def _serve(
         port=port,
         root_path=root_path,
         home=home or environment.default_home(),
-        announce=lambda line: typer.echo(line, err=True),
+        announce=_announce,
         ready=ready,
         no_auth=no_auth,
         commands={name: parent.COMMANDS[name] for name in halves},
     )
+
+
+def _announce(line: str) -> None:
+    """Server and worker go on where nobody can be told: a full disk, a `tee` that is gone."""
+    with suppress(OSError):
+        typer.echo(line, err=True)
 
 
 def _where(place: parent.Place) -> list[str]:

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from typer.testing import CliRunner
@@ -53,11 +53,15 @@ cli.app(words)
 """
 
 
-def start(tmp_path: Path, *words: str, **variables: str) -> "subprocess.Popen[str]":
+def start(
+    tmp_path: Path, *words: str, stderr: IO[str] | None = None, **variables: str
+) -> "subprocess.Popen[str]":
     arguments = [sys.executable, "-c", RUN, str(STAND_IN), str(tmp_path), *words]
     home = {"DANLU_HOME": str(tmp_path / "home"), "DANLU_PORT": "0"}
     environment: Any = {**os.environ, **home, **variables}
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, text=True)
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,6 +123,22 @@ def test_people_are_told_where_to_go(tmp_path: Path) -> None:
     assert home == f"home    {tmp_path / 'home'}\n"
     assert address.startswith("danlu   http://127.0.0.1:")
     assert address.endswith("/docs)\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_what_cannot_be_told_ends_nothing(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        running = start(tmp_path, "serve", stderr=full)
+    while not (first := list(tmp_path.glob("worker.*.pid"))):
+        assert running.poll() is None
+
+    os.kill(int(first[0].read_text()), signal.SIGKILL)
+
+    while len(list(tmp_path.glob("worker.*.pid"))) < 2:
+        assert running.poll() is None
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=30)
+    assert running.returncode == 0
 
 
 def test_people_are_shown_the_key_that_was_made(tmp_path: Path) -> None:
