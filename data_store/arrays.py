@@ -3,6 +3,7 @@
 Knows nothing of tensors and augmentation: it gives uint8 images and their labels.
 """
 
+import errno
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from problems import Problem
 Mode = Literal["auto", "resident", "stream"]
 
 _FULL = 'Free some space, or give data_loader {"mode": "stream"}, which keeps no decoded images.'
+_CACHE = "cache/ in danlu's home has to be a folder that the user of the worker may write to."
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _ROW_SECONDS = 5e-5  # that reading an image of a built-in set takes, and resizing it
 
 __all__ = [
@@ -57,7 +60,8 @@ def load(  # noqa: PLR0913 - where it lies, and how it is wanted
     `mode` "stream": nothing is mapped; images come in the set's `stream`, and all of them are read
     through once, by the first job, to know which can be read. "auto": so too if they take more than
     `budget_bytes`, or more than the disk has room for. Raises `dataset_unknown`,
-    `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`.
+    `dataset_unavailable` (no internet), `dataset_invalid`, `disk_full`, and `training_failed` where
+    the cache cannot be written.
     """
     name = catalog.canonical(name, root)
     if name in SETS:
@@ -221,6 +225,15 @@ class _Decoding:
         )
 
     def _found(self, wanted: Wanted) -> DataSet:
+        try:
+            return self._kept(wanted)
+        except OSError as error:
+            if error.errno in _FORBIDDEN and str(error.filename).startswith(str(self._cache)):
+                detail = f"Decoded images cannot be kept: {error.strerror}."
+                raise Problem("training_failed", detail, hint=_CACHE) from error
+            raise
+
+    def _kept(self, wanted: Wanted) -> DataSet:
         place = self._place(wanted)
         # The first epoch reads all of it anyway; what a set of some MB takes is not worth telling.
         heard = paced(self._progress, "checking", decoded.weigh(place), at_once=False)

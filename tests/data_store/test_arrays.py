@@ -313,6 +313,15 @@ def test_auto_streams_what_the_disk_has_no_room_for(
     assert "stream" in caught.value.hint
 
 
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_a_cache_that_cannot_be_written_is_named(pets: Path, mode: arrays.Mode) -> None:
+    (pets.parent / "cache").write_text("no folder")
+    with pytest.raises(Problem) as caught:
+        load("pets", pets, mode=mode)
+    assert caught.value.detail.startswith("Decoded images cannot be kept: ")
+    assert "cache/" in caught.value.hint
+
+
 @pytest.mark.parametrize("mode", ["auto", "stream"])
 def test_what_streams_is_not_told_to_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: arrays.Mode
