@@ -7,6 +7,7 @@ Each in a process of its own; takes some minutes and 4 GB of memory. Exit code 1
 differs by more than is promised.
 """
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -94,8 +95,10 @@ def peak() -> float:
 
 def main() -> int:
     """Returns the exit code."""
-    if sys.argv[1:]:
-        sys.stdout.write(f"{row(sys.argv[1])}\n")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("name", nargs="?", help="a network; all of them without")
+    if (name := parser.parse_args().name) is not None:
+        sys.stdout.write(f"{row(name)}\n")
         return 0
     failed = 0
     for name in [*ARCHITECTURES, *smallest_of_each_family()]:
