@@ -89,9 +89,11 @@ class Server(uvicorn.Server):
         threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def serve(settings: Settings, listening: socket.socket) -> int:
-    """Takes as many connections as the system lets us have. Exit codes: 0 stopped, 1 home or
-    database cannot be used, 4 it is of a newer danlu, 5 another machine uses it, 6 it is gone.
+def serve(settings: Settings, listening: socket.socket, *, limits: Limits | None = None) -> int:
+    """Exit codes: 0 stopped, 1 home or database cannot be used, 4 it is of a newer danlu, 5 another
+    machine uses it, 6 it is gone.
+
+    `limits` None: the usual ones, with as many connections as the system lets us have.
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -107,7 +109,7 @@ def serve(settings: Settings, listening: socket.socket) -> int:
         reason = getattr(error, "orig", None) or error
         log.error("the database cannot be used: %s. DANLU_DATABASE_URL says where it is.", reason)
         return 1
-    limits = Limits(connections=max(_OWN_FILES, _raised_file_limit() - _OWN_FILES))
+    limits = limits or Limits(connections=max(_OWN_FILES, _raised_file_limit() - _OWN_FILES))
     log_requests = settings.log_level == "debug"
     server = Server(create_app(settings), log_requests=log_requests, limits=limits)
     if settings.parent_fd is not None:
