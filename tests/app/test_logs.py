@@ -12,7 +12,9 @@ from settings import Settings
 
 @pytest.fixture
 def lines(monkeypatch, tmp_path):
-    """What the server logs as JSON, all of it; the logging of the tests comes back afterwards."""
+    """What the server logs as JSON, all of it or by one logger: servers that tests share may say
+    something meanwhile. The logging of the tests comes back afterwards.
+    """
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
     root, access = logging.getLogger(), logging.getLogger("uvicorn.access")
@@ -20,7 +22,12 @@ def lines(monkeypatch, tmp_path):
     monkeypatch.setattr(access, "propagate", True)  # a server of another test may be quiet
     root.handlers.clear()
     logs.configure(Settings(home=tmp_path, log_format="json"))
-    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+
+    def said(logger: str | None = None) -> list[dict[str, object]]:
+        found = [json.loads(line) for line in written.getvalue().splitlines()]
+        return [line for line in found if logger in (None, line["logger"])]
+
+    yield said
     root.handlers[:], access.filters = before[0], before[2]
     root.setLevel(before[1])
 
@@ -42,7 +49,7 @@ def test_each_line_of_a_request_has_its_id(lines, server):
 
 def test_lines_of_no_request_have_none(lines):
     logging.getLogger("app").info("started")
-    [line] = lines()
+    [line] = lines("app")
     assert "request_id" not in line
 
 
@@ -56,11 +63,11 @@ def test_lines_of_no_request_have_none(lines):
     ],
 )
 def test_the_access_log_shows_no_key_that_an_address_carried(lines, path, shown):
-    said = '%s - "%s %s HTTP/%s" %d'
-    logging.getLogger("uvicorn.access").info(said, "127.0.0.1:1", "GET", path, "1.1", 200)
-    assert lines()[0]["message"] == f'127.0.0.1:1 - "GET {shown} HTTP/1.1" 200'
+    form = '%s - "%s %s HTTP/%s" %d'
+    logging.getLogger("uvicorn.access").info(form, "127.0.0.1:1", "GET", path, "1.1", 200)
+    assert lines("uvicorn.access")[0]["message"] == f'127.0.0.1:1 - "GET {shown} HTTP/1.1" 200'
 
 
 def test_an_access_log_without_arguments(lines):
     logging.getLogger("uvicorn.access").info("as it is")
-    assert lines()[0]["message"] == "as it is"
+    assert lines("uvicorn.access")[0]["message"] == "as it is"
