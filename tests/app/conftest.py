@@ -396,6 +396,25 @@ def _weights(seed: int) -> dict[str, torch.Tensor]:
         return architectures.build(plan).state_dict()
 
 
+@pytest.fixture
+def comes_in_pages(shared, problem):
+    """Looks at a list that is no table: its pages are the whole, and wrong ones are refused."""
+
+    def check(path: str) -> None:
+        whole = shared.get(path).json()
+        first = shared.get(path, params={"limit": 2}).json()
+        rest = shared.get(path, params={"limit": 200, "cursor": first["next_cursor"]}).json()
+        assert len(first["items"]) == 2
+        assert first["items"] + rest["items"] == whole["items"]
+        assert rest["next_cursor"] is whole["next_cursor"] is None
+        problem(shared.get(path, params={"limit": 201}), 422, "invalid_request")
+        refused = shared.get(path, params={"cursor": "nonsense"})
+        document = problem(refused, 422, "invalid_request")
+        assert document["errors"][0]["loc"] == ["query", "cursor"]
+
+    return check
+
+
 def _manifest(
     job_id: str, epoch: int, recipe: dict[str, Any], preprocessing: dict[str, Any]
 ) -> Manifest:

@@ -125,6 +125,7 @@ def test_people_are_told_where_to_go(tmp_path: Path) -> None:
     assert address.endswith("/docs)\n")
 
 
+# Elsewhere there is no file that takes nothing; what is tested is the same on any system.
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 def test_what_cannot_be_told_ends_nothing(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:

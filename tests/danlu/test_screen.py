@@ -69,14 +69,17 @@ def test_ids_can_be_copied_from_a_narrow_terminal(made: Any) -> None:
     lines = shown(screen.jobs([job], full_ids=False), width=80)
     assert sum(screen.ids.shorten([job["id"]])[job["id"]] in line.split() for line in lines) == 1
 
-    one: Any = {
+    pointing = {
         "checkpoint_id": "ckpt_01K0000000AAAAAAAAAAAAAAAA",
         "job_id": "job_01K0000000AAAAAAAAAAAAAAAA",
         "updated_at": "2020-01-01T00:00:00Z",
         "updated_by": "somebody",
     }
-    lines = shown(screen.pointings({"history": [one]}), width=80)  # type: ignore[typeddict-item]
-    assert any(line.startswith(f"{one['checkpoint_id']} {one['job_id']} ") for line in lines)
+    model: Any = {"history": [pointing]}  # no more of it is shown
+    lines = shown(screen.pointings(model), width=80)
+    assert any(
+        line.startswith(f"{pointing['checkpoint_id']} {pointing['job_id']} ") for line in lines
+    )
 
 
 def test_checkpoints() -> None:
