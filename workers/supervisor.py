@@ -118,6 +118,7 @@ class Supervisor:
     def _claim(self) -> bool:
         if self._forkserver is not None and not processes.is_running(self._forkserver):
             log.warning("the forkserver %s has ended, another one starts", self._forkserver)
+            self._reap()  # its children live on, and nobody would look at them until that is there
             # A job that waited until that has imported torch would be without a sign of life, for
             # longer than its lease where the cores are busy.
             with contextlib.suppress(EOFError, ConnectionError):  # it has ended too

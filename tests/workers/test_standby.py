@@ -3,7 +3,6 @@
 First with threads in place of children, then real ones, on a CPU that is said to take time.
 """
 
-import contextlib
 import os
 import signal
 import sqlite3
@@ -21,7 +20,7 @@ from sqlalchemy import Engine, event
 from database import processes as process_rows
 from database.jobs import State
 from tests.workers.stage import Process, Stage, at_once, download, until_set
-from workers import standby, supervisor
+from workers import processes, standby, supervisor
 from workers.pool import Need
 from workers.task import Task
 
@@ -256,13 +255,6 @@ def standing_by(worker: Any) -> int | None:
     return next((row.pid for row in rows if row.role == "child" and row.job_id is None), None)
 
 
-def alive(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_the_first_step_on_a_gpu says it")
 def test_real_ones_do_jobs_die_and_end_with_their_worker(
@@ -280,7 +272,7 @@ def test_real_ones_do_jobs_die_and_end_with_their_worker(
     assert worker.job(job_id).worker_pid == first
     worker.cancel(job_id)
     until(lambda: worker.job(job_id).state == State.cancelled, seconds=5)
-    assert not alive(first)
+    assert not processes.is_running(first)
 
     second = until(lambda: standing_by(worker))
     os.kill(second, signal.SIGKILL)

@@ -104,14 +104,6 @@ def ended(worker: Any, job_id: str) -> jobs.Job | None:
     return job if job.state in jobs.ENDED else None
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -159,7 +151,7 @@ def test_a_cancel_ends_the_job_and_leaves_its_checkpoints(
     job = until(lambda: ended(worker, job_id), seconds=5)
 
     assert job.state == State.cancelled
-    assert not alive(pid)
+    assert not processes.is_running(pid)
     kept = saved(worker, job_id)
     assert kept
     assert all((worker.home / "checkpoints" / each / "manifest.json").is_file() for each in kept)
@@ -176,7 +168,7 @@ def test_a_child_that_does_not_heed_a_cancel_is_killed(
     job = until(lambda: ended(worker, job_id), seconds=8)
 
     assert job.state == State.cancelled
-    assert not alive(pid)
+    assert not processes.is_running(pid)
 
 
 def numbers(worker: Any, job_id: str) -> dict[int, dict[int, tuple[float, ...]]]:
@@ -224,7 +216,7 @@ def test_a_child_that_is_stopped_is_given_up_and_its_job_goes_on(
     before = len(saved(worker, job_id))
 
     until(lambda: worker.job(job_id).attempt == 2, seconds=15)  # no state is wrong for longer
-    until(lambda: not alive(pid), seconds=5)
+    until(lambda: not processes.is_running(pid), seconds=5)
     until(lambda: max(numbers(worker, job_id).get(2, [0])) > before)
 
     assert min(numbers(worker, job_id)[2]) > 1
@@ -277,7 +269,7 @@ def test_what_shares_the_batches_of_a_job_ends_with_it_and_it_with_that(
 
     until(lambda: worker.job(job_id).attempt == 2)
     assert time.monotonic() - began < 5
-    assert not alive(pid)
+    assert not processes.is_running(pid)
     assert "the process of one of its devices ended" in reason(worker, job_id)
     log = (worker.home / "runs" / job_id / "log.txt").read_text()
     assert "the process of one of the devices was ended by signal 9 (Killed)" in log
@@ -337,11 +329,62 @@ def test_a_forkserver_that_dies_is_started_again(
     job_id, pid = training(worker)
     os.kill(parent_of(pid), signal.SIGKILL)
 
-    until(lambda: not alive(pid), seconds=10)
+    until(lambda: not processes.is_running(pid), seconds=10)
     until(lambda: worker.job(job_id).state == State.running, seconds=90)
 
     assert worker.job(job_id).attempt == 1  # the job is not to blame
     assert worker.process.poll() is None
+
+
+# The forkserver dies just when the children have been looked at, and the next is slow to come.
+LOSES_ITS_FORKSERVER = """
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from database.leases import Watch
+from workers import __main__, processes
+from workers.children import Launcher
+
+word = Path(os.environ["DANLU_HOME"]) / "kill"
+
+def give_up_silent(self, look=Watch.give_up_silent):
+    if word.exists():
+        forkserver = int(word.read_text())
+        word.unlink()
+        os.kill(forkserver, signal.SIGKILL)
+        while processes.is_running(forkserver):
+            time.sleep(0.01)
+    return look(self)
+
+def ask(self, *given, unless, ask=Launcher.ask):
+    while (word.parent / "slow").exists() and not unless():
+        time.sleep(0.05)
+    return ask(self, *given, unless=unless)
+
+Watch.give_up_silent = give_up_silent
+Launcher.ask = ask
+sys.exit(__main__.main())
+"""
+
+
+def test_what_a_forkserver_leaves_is_ended_before_another_one_comes(
+    new_worker: NewWorker, training: Training, until: Until
+) -> None:
+    worker = new_worker()
+    worker.start(program=LOSES_ITS_FORKSERVER)
+    job_id, pid = training(worker)
+    (worker.home / "slow").touch()
+    (worker.home / "kill").write_text(str(parent_of(pid)))
+
+    until(lambda: not (worker.home / "kill").exists())
+    until(lambda: not processes.is_running(pid), seconds=10)
+    until(lambda: worker.job(job_id).state == State.queued, seconds=5)
+    (worker.home / "slow").unlink()
+    until(lambda: worker.job(job_id).state == State.running, seconds=90)
+
+    assert (worker.job(job_id).attempt, worker.job(job_id).losses) == (1, 0)
 
 
 def test_a_child_that_lost_its_claim_makes_room(
@@ -352,7 +395,7 @@ def test_a_child_that_lost_its_claim_makes_room(
     with worker.sessions.begin() as session:
         fence = jobs.fence_of(jobs.get(session, job_id))
         assert jobs.lose(session, fence, reason="of a test")
-    until(lambda: not alive(pid), seconds=10)
+    until(lambda: not processes.is_running(pid), seconds=10)
     until(lambda: worker.job(job_id).state == State.running)
 
     assert worker.job(job_id).attempt == 2
@@ -465,7 +508,7 @@ def stops(worker: Any, at_work: list[str], until: Until) -> None:
         assert (job.state, job.losses) == (State.queued, 0)
         assert (job.worker_id, job.device, job.progress) == (None, None, None)
         assert saved(worker, job_id)
-    assert not any(map(alive, pids))
+    assert not any(map(processes.is_running, pids))
     until(lambda: not worker.pids(), seconds=10)
 
 
