@@ -155,7 +155,13 @@ def by_script(
         monkeypatch.setattr(sys, "argv", ["train.py", str(data)])
         text = script.write(known)
         capsys.readouterr()
-        exec(compile(text, "train.py", "exec"), {"__name__": "__main__"})
+        written: dict[str, Any] = {"__name__": "__main__"}
+        try:
+            exec(compile(text, "train.py", "exec"), written)
+        finally:
+            # Its loaders go now: found by a collection of garbage, when their queues have ended,
+            # each would wait 5 s for processes that nobody tells to end.
+            written.clear()
         printed = PRINTED.findall(capsys.readouterr().out)
         return [float(n) for part, *numbers in printed if part == "Validation" for n in numbers]
 
