@@ -87,7 +87,7 @@ def list_jobs(  # noqa: PLR0913 - the filters of the list
         ),
     ] = None,
     active: Annotated[bool | None, Query(description="true: not ended yet. false: ended.")] = None,
-    kind: Annotated[str | None, Query(description="train, import or export.")] = None,
+    kind: Literal["train", "import", "export"] | None = None,
     owner: Annotated[str | None, Query(description="Whose.")] = None,
     dataset: Annotated[str | None, Query(description="On this data set.")] = None,
     tag: Annotated[str | None, Query(description="With this tag.")] = None,
