@@ -21,13 +21,7 @@ from settings import Settings
 
 def read(folder: Path) -> Evaluation:
     """The report in a checkpoint's folder. Raises `Problem` not_evaluated, checkpoint_damaged."""
-    try:
-        found = report.read(folder)
-    except ValueError:
-        raise Problem(
-            "checkpoint_damaged",
-            f"Checkpoint {folder.name} is damaged: {report.EVALUATION} cannot be read.",
-        ) from None
+    found = report.read(folder)
     if found is None:
         raise Problem("not_evaluated", f"{folder.name} has not been judged.")
     return found

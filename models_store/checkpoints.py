@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from models_store.folders import MANIFEST, UNFINISHED
+from models_store.folders import MANIFEST, UNFINISHED, damaged
 from models_store.manifest import Manifest
 from problems import Problem
 
@@ -115,15 +115,6 @@ def sweep(root: Path, known: Iterable[str], *, older_than_seconds: float = 3600.
                 shutil.rmtree(folder)
                 removed.append(folder.name)
     return removed
-
-
-def damaged(folder: Path, why: str) -> Problem:
-    """The problem of a checkpoint whose files are not what was saved."""
-    return Problem(
-        "checkpoint_damaged",
-        f"Checkpoint {folder.name} is damaged: {why}.",
-        hint="Use another checkpoint of the job, or train again.",
-    )
 
 
 def _sha256(data: bytes) -> str:

@@ -17,7 +17,15 @@ from pydantic import ValidationError
 from torch import nn
 
 from images import Decoded
-from models_store import architectures, checkpoints, explaining, preprocess, reduced, report
+from models_store import (
+    architectures,
+    checkpoints,
+    explaining,
+    folders,
+    preprocess,
+    reduced,
+    report,
+)
 from models_store.manifest import Manifest, Preprocessing
 from models_store.shaping import shape
 from problems import Problem
@@ -165,12 +173,7 @@ class Classifier:
     def _temperature(self) -> float:
         """A job's best checkpoint is judged at its end, while it may be in use already."""
         if self._fitted is None:
-            try:
-                self._fitted = report.read_temperature(self._folder)
-            except ValueError as error:
-                raise checkpoints.damaged(
-                    self._folder, f"{report.EVALUATION} cannot be read"
-                ) from error
+            self._fitted = report.read_temperature(self._folder)
         return self._fitted or 1.0
 
     def _decode(self, file: bytes) -> Decoded | Problem:
@@ -192,12 +195,12 @@ def network_of(folder: Path, manifest: Manifest) -> nn.Module:
             classes=len(manifest.classes),
         )
     except ValidationError as error:  # a kind of layer that a newer danlu knows
-        raise checkpoints.damaged(folder, "its network cannot be read") from error
+        raise folders.damaged(folder, "its network cannot be read") from error
     network = architectures.outline(planned)
     try:
         network.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise checkpoints.damaged(folder, "its weights do not fit its manifest") from error
+        raise folders.damaged(folder, "its weights do not fit its manifest") from error
     return network.eval().requires_grad_(False)
 
 

@@ -66,7 +66,7 @@ def find(folder: Path, format_: Format) -> Export | None:
     try:
         record = Export.model_validate_json(_record(folder, format_).read_bytes())
         current = report.read_temperature(folder) or 1.0
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, Problem):
         return None
     whole = path(folder, format_).is_file() and record.temperature == current
     return record if whole else None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models_store.manifest import Manifest
+from problems import Problem
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".tmp-"
@@ -26,6 +27,15 @@ def finished(root: Path) -> list[str]:
         folder.name
         for folder in root.glob("*")
         if not folder.name.startswith(UNFINISHED) and (folder / MANIFEST).is_file()
+    )
+
+
+def damaged(folder: Path, why: str) -> Problem:
+    """The problem of a checkpoint whose files are not what was saved."""
+    return Problem(
+        "checkpoint_damaged",
+        f"Checkpoint {folder.name} is damaged: {why}.",
+        hint="Use another checkpoint of the job, or train again.",
     )
 
 

@@ -10,7 +10,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models_store.folders import damaged
+
 EVALUATION = "evaluation.json"
+_UNREADABLE = f"{EVALUATION} cannot be read"
 
 Share = float | None
 
@@ -137,15 +140,16 @@ def write(folder: Path, evaluation: Evaluation) -> None:
 def read_temperature(folder: Path) -> float | None:
     """The fitted temperature, 1 without one; None when the checkpoint was not judged (yet).
 
-    Reads less closely than `read`, since every prediction may ask. Raises `ValueError`.
+    Reads less closely than `read`, since every prediction may ask. Raises `Problem`
+    checkpoint_damaged.
     """
     try:
         calibration = json.loads((folder / EVALUATION).read_bytes())["calibration"]
         return 1.0 if calibration is None else float(calibration["temperature"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (KeyError, TypeError) as error:
-        raise ValueError("no temperature in it") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(folder, _UNREADABLE) from error
 
 
 def proves_bf16(folder: Path) -> bool:
@@ -158,9 +162,10 @@ def proves_bf16(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Evaluation | None:
-    """The report; None when the checkpoint was not judged. Raises `ValueError` when damaged."""
+    """The report; None when the checkpoint was not judged. Raises `Problem` checkpoint_damaged."""
     try:
-        written = (folder / EVALUATION).read_bytes()
+        return Evaluation.model_validate_json((folder / EVALUATION).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return Evaluation.model_validate_json(written)
+    except ValueError as error:
+        raise damaged(folder, _UNREADABLE) from error

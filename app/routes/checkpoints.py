@@ -27,7 +27,7 @@ from app.resources import Resources
 from app.schemas import CheckpointItem, Page
 from database import aliases, checkpoints, jobs
 from database.tables import Checkpoint
-from models_store import exports
+from models_store import exports, folders
 from models_store.layers import label
 from models_store.manifest import Manifest
 from models_store.report import Evaluation
@@ -126,7 +126,7 @@ def download_checkpoint(
         return Download(exports.path(folder, format_), filename=name)
     if format_ == "safetensors":
         if not (folder / files.WEIGHTS).is_file():
-            raise files.damaged(folder, f"{files.WEIGHTS} is missing")
+            raise folders.damaged(folder, f"{files.WEIGHTS} is missing")
         return Download(folder / files.WEIGHTS, filename=name)
     weights = files.as_pt(network_of(folder, manifest).state_dict())
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -7,6 +7,7 @@ import pytest
 
 from models_store import report
 from models_store.report import Averages, Calibration, ClassReport, Evaluation
+from problems import Problem
 
 
 def made(**given: Any) -> Evaluation:
@@ -66,10 +67,10 @@ def test_without_a_calibration_the_temperature_is_one(tmp_path: Path) -> None:
 def test_a_damaged_report_is_said_to_be(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "evaluation.json").write_bytes(damaged)
 
-    with pytest.raises(ValueError):  # noqa: PT011 - of pydantic, json or ours
-        report.read(tmp_path)
-    with pytest.raises(ValueError):  # noqa: PT011 - of pydantic, json or ours
-        report.read_temperature(tmp_path)
+    for read in (report.read, report.read_temperature):
+        with pytest.raises(Problem, match=r"evaluation\.json cannot be read") as raised:
+            read(tmp_path)
+        assert raised.value.code == "checkpoint_damaged"
 
 
 PROOF = {"passed": True, "count": 9, "different": 0, "allowed": 1, "largest_margin": None}

@@ -205,6 +205,17 @@ def test_a_checkpoint_that_is_gone_is_a_problem(make: Callable[..., Work]) -> No
     assert list(work.folder.parent.iterdir()) == []
 
 
+def test_a_damaged_report_is_a_problem(make: Callable[..., Work]) -> None:
+    work = make()
+    (work.folder / "evaluation.json").write_text("{")
+
+    outcome = work.run("onnx")
+
+    assert outcome.error is not None
+    assert outcome.error["code"] == "checkpoint_damaged"
+    assert "evaluation.json cannot be read" in outcome.error["message"]
+
+
 def test_a_cancelled_export_stops(make: Callable[..., Work]) -> None:
     work = make()
     work.stop.set("cancel")
