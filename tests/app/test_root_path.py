@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -11,9 +10,9 @@ from app.main import create_app
 from settings import Settings
 
 
-@pytest.fixture
-def below(serve, tmp_path: Path) -> Iterator:
-    with serve(Settings(home=tmp_path / "home", root_path="/lab/danlu/")) as server:
+@pytest.fixture(scope="module")
+def below(serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    with serve(Settings(home=tmp_path_factory.mktemp("home"), root_path="/lab/danlu/")) as server:
         yield server
 
 
