@@ -90,18 +90,20 @@ class Classifier:
         files: Sequence[bytes],
         *,
         decoders: Executor | None = None,
-        after_each: Callable[[], object] = lambda: None,
+        is_enough: Callable[[int], bool] = lambda _: False,
     ) -> list[Classified | Problem]:
         """One result per file, in order; a file that is no image gives its `Problem` instead.
         `decoders` decode files beside each other, where these are large enough for it to pay;
-        `after_each` is called when one is decoded, and ends it all by what it raises.
+        `is_enough` is told after each how many are decoded: where it says so, the results are of
+        these alone, and what it raises ends it all.
         """
         size = sum(map(len, files))
         each = decoders.map if decoders and size > _ALONE * len(files) else map
         decoded = []
         for one in each(self._decode, files):
             decoded.append(one)
-            after_each()
+            if is_enough(len(decoded)):
+                break
         pixels = [one.pixels for one in decoded if isinstance(one, Decoded)]
         rows = iter(self.probabilities(np.stack(pixels)) if pixels else ())
         return [

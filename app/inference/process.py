@@ -10,8 +10,10 @@ import gc
 import logging
 import socket
 import time
+from bisect import bisect_right
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -33,6 +35,8 @@ _ENOUGH = 8
 # There twice as many are no faster, and take twice the memory.
 _MOST_ON_CPU = 32
 _DECODERS = 8  # a hostile file may take a gigabyte
+# Of decoding, after which the server hears that this goes on, and a batch is answered as far as it
+# goes: of 32 images that take a second each all would be too late, the first one too.
 _SILENCE_SECONDS = 1.0
 _LOOKS = 3  # at how long an image takes
 _PIECE = 1 << 18
@@ -203,16 +207,10 @@ class _Loop:
         began, classifier = time.perf_counter(), model.classifier
         is_single = len(batch) == 1 and batch[0].idle
         torch.set_num_threads(model.threads if is_single else self._plan.threads)
-        images = [one for asked in batch for one in asked.images if isinstance(one, bytes)]
-        classified: list[Classified | Problem] = []
-        for start in range(0, len(images), model.largest):
-            part = images[start : start + model.largest]
-            classified += classifier.classify(
-                part, decoders=self._decoders, after_each=self._look_up
-            )
+        classified, done = self._classified(model, batch)
         pieces: list[bytes] = []
         results = iter(classified)
-        for asked in batch:
+        for asked in batch[:done]:
             found = [one if isinstance(one, Problem) else next(results) for one in asked.images]
             said, data = answered(classifier, asked, found)
             pieces += pack({"did": "classify", "number": asked.number, **said}, [data])
@@ -220,11 +218,35 @@ class _Loop:
         told = {
             "did": "batch",
             "checkpoint": batch[0].checkpoint_id,
-            "requests": len(batch),
-            "images": len(images),
+            "requests": done,
+            "images": len(classified),
             "seconds": seconds,
         }
         self._channel.sendall(b"".join([*pieces, *pack(told)]))
+        left = [one for one in batch[done:] if one.number in self._asked]
+        self._waiting.extendleft(reversed(left))
+
+    def _classified(
+        self, model: Model, batch: list[Question]
+    ) -> tuple[list[Classified | Problem], int]:
+        """What is seen in the images of a batch, as far as it was decoded in time, and how many of
+        its requests that makes whole. Raises `_Dropped`.
+        """
+        late = time.monotonic() + _SILENCE_SECONDS
+        files = [[one for one in asked.images if isinstance(one, bytes)] for asked in batch]
+        ends = list(accumulate(map(len, files)))
+        images = list(chain.from_iterable(files))
+
+        def is_enough(decoded: int) -> bool:
+            self._look_up()
+            return time.monotonic() > late and decoded in ends
+
+        found: list[Classified | Problem] = []
+        # In more parts than one only where it is a single request.
+        for start in range(0, len(images), model.largest):
+            part = images[start : start + model.largest]
+            found += model.classifier.classify(part, decoders=self._decoders, is_enough=is_enough)
+        return found, bisect_right(ends, len(found))
 
     def _look_up(self) -> None:
         """After each image that was decoded: who waits for long is heard, so that the server knows

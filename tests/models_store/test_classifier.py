@@ -218,6 +218,23 @@ class TestClassify:
                     if isinstance(one, Classified) and isinstance(other, Classified):
                         assert (one.probabilities == other.probabilities).all()
 
+    def test_no_more_is_decoded_than_is_enough(
+        self, classifier: Classifier, digits: Pixels, encode: Encode
+    ) -> None:
+        files = [encode(image) for image in digits[:4]]
+        told: list[int] = []
+
+        def is_enough(decoded: int) -> bool:
+            told.append(decoded)
+            return decoded == 2
+
+        results = classifier.classify(files, is_enough=is_enough)
+        assert told == [1, 2]
+        for one, file in zip(results, files[:2], strict=True):
+            assert isinstance(one, Classified)
+            alone = _one(classifier, file).probabilities
+            np.testing.assert_allclose(one.probabilities, alone, atol=1e-3)
+
     def test_a_negative_is_read_as_its_positive(
         self, classifier: Classifier, digits: Pixels, encode: Encode
     ) -> None:

@@ -186,6 +186,38 @@ def test_what_is_dropped_while_it_is_decoded_is_left(asking, settings, train, pn
     assert any(said["did"] == "working" for said in heard)
 
 
+def test_a_batch_that_is_decoded_for_long_is_answered_as_far_as_it_goes(
+    asking, settings, train, png, monkeypatch
+):
+    """The rest waits for the next one, but for what nobody waits for any more."""
+    monkeypatch.setattr(process, "_SILENCE_SECONDS", -1.0)
+    made = train(settings)
+    asking.say(load(made.best))
+    asking.hear(), asking.hear()
+    decoded, go_on = [], threading.Event()
+    plain = Classifier._decode
+
+    def slowly(self, file):
+        decoded.append(file)
+        assert go_on.wait(20)
+        return plain(self, file)
+
+    monkeypatch.setattr(Classifier, "_decode", slowly)
+    files = [png(number) for number in range(5)]
+    asking.say(
+        classify(1, made.best, *files[:2]),
+        *[classify(number, made.best, files[number]) for number in (2, 3, 4)],
+    )
+    while not decoded:
+        time.sleep(0.01)
+    asking.say(({"do": "drop", "number": 3}, ()))
+    go_on.set()
+    heard = [said for said, _ in _until_answered(asking, 3)]
+    assert [said["number"] for said in heard if said["did"] == "classify"] == [1, 2, 4]
+    assert [said["images"] for said in heard if said["did"] == "batch"] == [2, 1, 1]
+    assert decoded == [files[number] for number in (0, 1, 2, 4)]
+
+
 @pytest.mark.parametrize("is_broken", [True, False])
 def test_a_gpu_that_has_failed_ends_the_process(settings, monkeypatch, is_broken):
     """Played: what a process is told on a GPU, and what PyTorch says of it."""
