@@ -13,17 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.figures import Figures, Serving
-from app.inference.entry import MOST
-from app.inference.peer import Process
+from app.inference.peer import Given, Process
 from app.inference.pool import Pool
 from app.tallies import Predictions
 from problems import Problem
 
 log = logging.getLogger(__name__)
 
-# Images that a process is given before it has answered; what waits here can still be dropped, or
-# be given to another process.
-_WINDOW = 2 * MOST
 # Images at one process upon which another is asked to load the model too.
 _CROWD = 4
 # Seconds of computing an image from which on all processes share the work. Below it the server has
@@ -62,6 +58,7 @@ class Asked:
 class _Pending:
     number: int
     asked: Asked
+    given: Given
     answer: asyncio.Future[bytes]
     at: Process | None = None
     alone: bool = False
@@ -89,13 +86,14 @@ class Predictor:
         no_feature_map, internal, and of a single image what `images.decode` raises.
         """
         size = sum(len(image) for image in asked.images if isinstance(image, bytes))
+        given = Given(asked.checkpoint_id, len(asked.images), size)
         large = self._request_bytes + size > self._bounds.request_bytes
         if self.is_full or (large and self._requests):
             raise self._overloaded()
         self._requests += 1
         self._request_bytes += size
         try:
-            answers = await self._classified(asked)
+            answers = await self._classified(asked, given)
         except BaseException as error:
             self.tally.ended(_result(error))
             raise
@@ -138,10 +136,10 @@ class Predictor:
             for one in sorted(warm.keys() | figures.keys())
         ]
 
-    async def _classified(self, asked: Asked) -> bytes:
+    async def _classified(self, asked: Asked, given: Given) -> bytes:
         loop = asyncio.get_running_loop()
         self._number += 1
-        pending = _Pending(self._number, asked, loop.create_future())
+        pending = _Pending(self._number, asked, given, loop.create_future())
         self._pending[pending.number] = pending
         late = loop.call_later(self._bounds.seconds, self._give_up, pending)
         try:
@@ -174,9 +172,8 @@ class Predictor:
         """Of a request that has ended, in whatever way, nothing is to be done any more."""
         del self._pending[pending.number]
         if pending.at is not None:
-            pending.at.drop(pending.number, len(pending.asked.images))
+            pending.at.drop(pending.number)
             pending.at = None
-            self._pump_all()
         elif waiting := self._waiting.get(pending.asked.checkpoint_id):
             with contextlib.suppress(ValueError):
                 waiting.remove(pending)
@@ -197,10 +194,10 @@ class Predictor:
             if not having:  # it was let go of, or its process is no more
                 self._load_again(checkpoint_id)
                 return
-            process = min(having, key=lambda one: one.images)
+            process = min(having, key=lambda one: (one.is_full, one.images))
             if process.images >= _CROWD and len(having) < most:
                 self.pool.spread(checkpoint_id)
-            if process.images >= _WINDOW:
+            if process.is_full:
                 return
             self._ask(process, waiting.popleft())
         self._waiting.pop(checkpoint_id, None)
@@ -214,7 +211,7 @@ class Predictor:
     def _ask(self, process: Process, pending: _Pending) -> None:
         asked, images = pending.asked, pending.asked.images
         is_idle = self.pool.is_idle
-        process.take(pending.number, asked.checkpoint_id, len(images))
+        process.take(pending.number, pending.given)
         pending.at = process
         said = {
             "do": "classify",
@@ -253,12 +250,15 @@ class Predictor:
     def _hear(self, process: Process, said: dict[str, Any], data: bytes) -> None:
         if said["did"] == "batch":
             self._note(said)
+        elif said["did"] == "drop":
+            process.give_back(said["number"])
+        if said["did"] != "classify":
             self._pump_all()
             return
         pending = self._pending.get(said["number"])
         if pending is None or pending.at is not process:  # given up, or asked again elsewhere
             return
-        process.give_back(pending.number, len(pending.asked.images))
+        process.give_back(pending.number)
         pending.at = None
         if "problem" in said:
             _fail(pending, Problem(**said["problem"]))

@@ -5,8 +5,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app.inference.entry import MOST
 from app.inference.link import Link
 from problems import Problem
+
+# What a process is given before it has answered; what waits in the server can still be dropped, or
+# be given to another process. Of large images fewer: what nobody waits for any more would lie in
+# front of the others, in memory that nothing else bounds, until the process has read past it.
+_WINDOW = 2 * MOST
+_WINDOW_BYTES = 64_000_000
 
 
 class Lost(Problem):
@@ -25,6 +32,15 @@ class Held:
     used: float
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A request, as far as a process has to do with it."""
+
+    checkpoint_id: str
+    images: int
+    image_bytes: int
+
+
 @dataclass(eq=False, slots=True)
 class Process:
     """One process, and what it has and does."""
@@ -36,9 +52,10 @@ class Process:
     warm: dict[str, Held] = field(default_factory=dict)
     loading: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     unwanted: set[str] = field(default_factory=set)  # to be let go of once it is loaded
-    requests: dict[int, str] = field(default_factory=dict)  # their checkpoints
-    dropped: set[int] = field(default_factory=set)  # of those, what it has not acknowledged yet
-    images: int = 0  # of those requests
+    requests: dict[int, Given] = field(default_factory=dict)
+    dropped: dict[int, Given] = field(default_factory=dict)  # what it has not acknowledged yet
+    images: int = 0  # of both
+    image_bytes: int = 0
     is_starting: bool = False
     is_gone: bool = False
 
@@ -52,27 +69,36 @@ class Process:
         if not self.owes:
             self.heard = time.monotonic()
 
-    def take(self, number: int, checkpoint_id: str, images: int) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether it is to be given no more for now."""
+        return self.images >= _WINDOW or self.image_bytes >= _WINDOW_BYTES
+
+    def take(self, number: int, given: Given) -> None:
         """Notes a request that it is given now."""
         self.expect()
-        self.warm[checkpoint_id].used = time.monotonic()
-        self.requests[number] = checkpoint_id
-        self.images += images
+        self.warm[given.checkpoint_id].used = time.monotonic()
+        self.requests[number] = given
+        self.images += given.images
+        self.image_bytes += given.image_bytes
 
-    def give_back(self, number: int, images: int) -> None:
-        """Notes that a request is none of its any more."""
-        if self.requests.pop(number, None) is not None:
-            self.images -= images
+    def give_back(self, number: int) -> None:
+        """Notes that it has answered a request, or knows that it need not."""
+        given = self.requests.pop(number, None) or self.dropped.pop(number, None)
+        if given is not None:
+            self.images -= given.images
+            self.image_bytes -= given.image_bytes
 
-    def drop(self, number: int, images: int) -> None:
+    def drop(self, number: int) -> None:
         """Tells it that a request is to be answered no more; what hangs does not hear that."""
-        self.give_back(number, images)
-        self.dropped.add(number)
+        self.dropped[number] = self.requests.pop(number)
         self.link.say({"do": "drop", "number": number})
 
     def uses(self, checkpoint_id: str) -> bool:
         """Whether it has something to do with it just now."""
-        return checkpoint_id in self.loading or checkpoint_id in self.requests.values()
+        return checkpoint_id in self.loading or any(
+            given.checkpoint_id == checkpoint_id for given in self.requests.values()
+        )
 
     def unload(self, checkpoint_id: str) -> None:
         """Tells it to let go of a checkpoint, after what it was asked before."""

@@ -194,8 +194,6 @@ class Pool:
                 self._heard_of_load(process, said)
             case "working":
                 pass  # it was heard of
-            case "drop":
-                process.dropped.discard(said["number"])
             case _:
                 self.heard(process, said, data)
 

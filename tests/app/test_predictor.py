@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from app.inference import pool
+from app.inference import peer, pool
 from app.inference.entry import OBJECT_BYTES
 from app.predictor import Asked
 from models_store import reduced
@@ -324,6 +324,33 @@ def test_who_gives_up_leaves_room_for_those_behind(settings, train, png, predict
             return found
 
     assert len(asyncio.run(ask())) == 3
+
+
+def test_of_large_images_only_some_are_out_of_reach(
+    settings, train, png, predicting, stop, monkeypatch
+):
+    """What nobody waits for any more does not lie in front of others, and takes no memory."""
+    monkeypatch.setattr(peer, "_WINDOW_BYTES", 2_000_000)
+    made = train(settings, epochs=1)
+
+    async def ask():
+        async with predicting(settings.checkpoints) as predictor:
+            await predictor.pool.load(made.best)
+            stop(predictor)
+            for _ in range(2):
+                large = (answer(predictor, made.best, bytes(1_000_000)) for _ in range(10))
+                gone = [asyncio.create_task(one) for one in large]
+                await asyncio.sleep(0.05)
+                for one in gone:
+                    one.cancel()
+                await asyncio.sleep(0.05)
+            go_on(predictor)
+            [found] = await answer(predictor, made.best, png())
+            check(found, truth(settings, made.best, [png()])[0])
+            [serving] = predictor.serving()
+            return serving.images
+
+    assert asyncio.run(ask()) <= 2 + 1
 
 
 @pytest.mark.parametrize("what", ["dies", "is left alone"])

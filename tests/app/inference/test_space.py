@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.inference.entry import OBJECT_BYTES
-from app.inference.peer import Held, Process
+from app.inference.peer import Given, Held, Process
 from app.inference.space import Space
 
 
@@ -35,7 +35,7 @@ def test_what_was_used_least_lately_goes_first(tmp_path):
 
 def test_what_is_in_use_or_was_just_loaded_stays(tmp_path):
     only = process(a=1, b=2, c=3)
-    only.take(1, "a", images=1)
+    only.take(1, Given("a", images=1, image_bytes=10))
     space = Space(tmp_path, 100, [only])
     space.make(0, beside="b")
     assert list(only.warm) == ["a", "b"]
@@ -60,7 +60,7 @@ def test_nothing_to_let_go_of(tmp_path, size):
 
 def test_all_that_one_does_not_use_can_go(tmp_path):
     one, other = process(a=1, b=2, c=3), process(a=1)
-    one.take(1, "b", images=1)
+    one.take(1, Given("b", images=1, image_bytes=10))
     space = Space(tmp_path, 1000, [one, other])
     assert space.empty(one)
     assert (set(one.warm), set(other.warm)) == ({"b"}, {"a"})
