@@ -26,8 +26,11 @@ def problem(operation: Operation, found: Sequence[Mapping[str, Any]]) -> Problem
     unknown = next((error for error in found if error["type"] in _UNKNOWN), None)
     if unknown is not None:
         return _unknown_field(operation, unknown, errors)
-    where, message = ".".join(map(str, errors[0]["loc"][1:])), errors[0]["msg"]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    where = ".".join(map(str, errors[0]["loc"][1:]))
+    # What is said of one field several times are the kinds of values that it could have.
+    here = [error["msg"] for error in errors if error["loc"] == errors[0]["loc"]]
+    message = ", or: ".join(here)
+    more = f" (and {len(found) - len(here)} more)" if len(found) > len(here) else ""
     detail = f"{where}: {message}{more}" if where else f"The body is not valid: {message}"
     return Problem("invalid_request", detail, errors=errors)
 

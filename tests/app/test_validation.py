@@ -47,6 +47,16 @@ def test_the_first_of_several_wrong_fields_is_told_and_all_are_listed():
     assert problem.errors[1] == {"loc": ["body", "b", 0], "msg": "too odd"}
 
 
+def test_all_that_a_field_may_be_is_told_at_once(shared, problem):
+    """Where the first kind alone was told, nobody learned that a number will do."""
+    recipe = {"dataset": "digits", "validation": 1.5}
+    document = problem(shared.post("/train", json=recipe), 422, "invalid_request")
+    assert document["detail"] == (
+        "validation: Input should be 'val' or 'test', or: Input should be less than 1"
+    )
+    assert len(document["errors"]) == 2
+
+
 def test_an_unknown_field_is_told_before_wrong_values():
     found = [
         {"type": "missing", "loc": ("body", "a"), "msg": "Field required"},
