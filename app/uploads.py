@@ -133,7 +133,8 @@ def _decoded(text: str) -> bytes:
         raise _invalid(
             "image_base64 is not base64.",
             ["body", "image_base64"],
-            hint="Send the bytes of the image: an address or a path is never fetched.",
+            hint="Send the bytes of the image, in base64 with + and /, not with - and _: an "
+            "address or a path is never fetched.",
         ) from None
 
 

@@ -261,6 +261,12 @@ def test_json_that_carries_no_image(shared, trained, problem, body, status, code
     problem(response, status, code)
 
 
+def test_base64_of_the_other_alphabet_is_told_which_one_is_read(shared, trained, problem):
+    text = base64.urlsafe_b64encode(b"\xff\xd8\xff\xe0").decode()
+    document = problem(shared.post("/predict", json={"image_base64": text}), 422, "invalid_request")
+    assert "with + and /" in document["hint"]
+
+
 def test_an_option_in_json_is_told_where_to_go(shared, problem):
     response = shared.post("/predict", json={"image_base64": "eA==", "top_k": 3})
     assert "/predict?top_k=" in problem(response, 422, "unknown_field")["hint"]
