@@ -6,6 +6,7 @@ Works on paths alone and touches no file.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from data_store import entries, folder, limits
@@ -224,10 +225,14 @@ def _check_classes(
 def _no_images(left_out: Sequence[LeftOut]) -> Problem:
     if not left_out:
         return _invalid("There is nothing in the archive.")
-    endings = Counter(f".{each.file.rpartition('.')[2]}"[:20] for each in left_out)
-    found = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(_LISTED))
-    packed = any(each.file.lower().endswith(_PACKED) for each in left_out)
-    hint = _UNPACK if packed else folder.LAYOUT
+    endings = Counter(PurePosixPath(each.file).suffix[:20] for each in left_out)
+    found = ", ".join(
+        f"{count:,} {ending or 'without an ending'}"
+        for ending, count in endings.most_common(_LISTED)
+    )
+    hint = ADVICE["no image"] if "" in endings else folder.LAYOUT
+    if any(each.file.lower().endswith(_PACKED) for each in left_out):
+        hint = _UNPACK
     if len(left_out) == 1:
         return _invalid(f"The only file is no image ({found}).", hint)
     return _invalid(f"There are no images among the {len(left_out):,} files ({found}).", hint)

@@ -88,6 +88,13 @@ def test_what_makes_no_data_set_is_refused(paths: list[str], said: str) -> None:
     assert "NAME/cat/1.jpg" in problem.hint
 
 
+def test_files_without_an_ending_are_counted_as_such() -> None:
+    problem = refused("cat/1", "cat/2", "dog.v2/1", "read.me")
+
+    assert "the 4 files (3 without an ending, 1 .me)" in problem.detail
+    assert "that have an ending" in problem.hint
+
+
 @pytest.mark.parametrize("paths", [["pets.zip"], ["cat.ZIP", "dog.tar.gz", "read.me"]])
 def test_archives_in_an_archive_are_to_be_unpacked(paths: list[str]) -> None:
     assert "unpack it" in refused(*paths).hint
