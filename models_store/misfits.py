@@ -31,6 +31,16 @@ def updates_per_epoch(recipe: Recipe, images: int) -> int:
     return math.ceil(rounded(images / recipe.batch_size) / recipe.grad_accumulation)
 
 
+def moves(recipe: Recipe, images: int) -> int:
+    """How often a scheduler moves after its warm-up, in a run over `images` images an epoch."""
+    scheduler: Mapping[str, Any] = recipe.scheduler or {}
+    updates = updates_per_epoch(recipe, images)
+    warmup: int = round(scheduler.get("warmup_epochs", 0.0) * updates)
+    if scheduler.get("interval") == "epoch":
+        return recipe.epochs - warmup // updates
+    return recipe.epochs * updates - warmup
+
+
 def mixing(recipe: Recipe) -> str | None:
     """The transform that makes two labels of one, if there is any."""
     return next((t.type for t in recipe.transforms.train if t.type in _MIXING), None)
@@ -146,13 +156,13 @@ def check_schedule(recipe: Recipe, *, images: int) -> None:
             f"{recipe.optimizer['name']} has no momentum to cycle.",
             "Give cycle_momentum: false.",
         )
-    moves = _moves(recipe, images)
+    whole = moves(recipe, images)
     for argument in ("milestones", "step_size"):
-        if (last := _last(scheduler.get(argument, 0))) >= moves:
+        if (last := _last(scheduler.get(argument, 0))) >= whole:
             raise invalid(
                 ["scheduler", argument],
                 f"{scheduler['name']} would move after {last} {scheduler['interval']}s, and the "
-                f"run ends after {moves}.",
+                f"run ends after {whole}.",
                 "Give smaller numbers, more epochs, or another interval.",
             )
 
@@ -160,10 +170,10 @@ def check_schedule(recipe: Recipe, *, images: int) -> None:
 def schedule_length(recipe: Recipe, *, images: int) -> str | None:
     """What a person should know of a cosine whose `T_max` is not the length of the run."""
     half_wave = (recipe.scheduler or {}).get("T_max")
-    if half_wave is None or half_wave == (moves := _moves(recipe, images)):
+    if half_wave is None or half_wave == (whole := moves(recipe, images)):
         return None
-    what = "does not come down to eta_min" if half_wave > moves else "rises again before the end"
-    return f"With T_max {half_wave} in a run of {moves} the learning rate {what}."
+    what = "does not come down to eta_min" if half_wave > whole else "rises again before the end"
+    return f"With T_max {half_wave} in a run of {whole} the learning rate {what}."
 
 
 def check_precision(recipe: Recipe) -> None:
@@ -252,16 +262,6 @@ def _check_weights(where: list[str | int], weights: Any, classes: int) -> None:
         )
     if not any(weights):
         raise invalid(where, "All weights are 0.", "Give at least one class a weight above 0.")
-
-
-def _moves(recipe: Recipe, images: int) -> int:
-    """How often a scheduler moves after its warm-up."""
-    scheduler: Mapping[str, Any] = recipe.scheduler or {}
-    updates = updates_per_epoch(recipe, images)
-    warmup: int = round(scheduler["warmup_epochs"] * updates)
-    if scheduler["interval"] == "epoch":
-        return recipe.epochs - warmup // updates
-    return recipe.epochs * updates - warmup
 
 
 def _last(steps: int | list[int]) -> int:

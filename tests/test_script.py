@@ -202,6 +202,11 @@ SAME: dict[str, dict[str, Any]] = {
         | {"metric": "val_accuracy", "mode": "max"}
     },
     "a rise of one step": {"scheduler": {"name": "OneCycleLR", "pct_start": 1 / 18}},
+    "a rise of one epoch after a warm-up": {
+        "scheduler": {
+            "name": "OneCycleLR", "pct_start": 0.5, "interval": "epoch", "warmup_epochs": 1
+        }
+    },
     "Muon in a cycle": {
         "optimizer": {"name": "Muon", "lr": 0.02, "adamw": {"lr": 0.002}},
         "scheduler": {"name": "OneCycleLR"},

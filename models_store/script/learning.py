@@ -8,7 +8,7 @@ from models_store import architectures, heads
 from models_store.architectures import Plan
 from models_store.arguments import LOSSES, OPTIMIZERS, SCHEDULERS
 from models_store.losses import NO_LABEL
-from models_store.misfits import mixing, updates_per_epoch
+from models_store.misfits import mixing, moves
 from models_store.script import network
 from models_store.script.code import Call, Lines, Raw, call, differing, statement
 from models_store.script.known import Known
@@ -255,9 +255,7 @@ def _peak(known: Known) -> Any:
 def _divides_by_zero(known: Known) -> bool:
     """A rise of exactly one step makes PyTorch divide by its length less one."""
     chosen = known.recipe.scheduler or {}
-    steps = known.recipe.epochs * updates_per_epoch(known.recipe, known.trained)
-    if chosen.get("interval") == "epoch":
-        steps = known.recipe.epochs
+    steps = moves(known.recipe, known.trained)
     rise = chosen["pct_start"] * steps
     ends = [rise - 1, *([2 * rise - 2] if chosen.get("three_phase") else [])]
     return any(math.isclose(end, at) for end in ends for at in (0, steps - 1))
