@@ -53,7 +53,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What is learned: the share of each class among the training images, and for how long."""
+    """What is learned: the share of each class among the training images that count, and for how
+    long.
+    """
 
     shares: Sequence[float]
     validation_count: int
@@ -61,6 +63,7 @@ class Lesson:
     epochs: int
     cross_entropy: bool = True  # another loss has another scale
     first_loss: float | None = None  # of the untrained network
+    weighed: Sequence[float] = ()  # the shares as the loss weighs them, where it does
 
     @property
     def few(self) -> bool:
@@ -77,7 +80,8 @@ class Lesson:
         """Cross-entropy of answering with the shares themselves; None for other losses."""
         if not self.cross_entropy:
             return None
-        return -sum(share * math.log(share) for share in self.shares if share > 0)
+        shares = self.weighed or self.shares
+        return -sum(share * math.log(share) for share in shares if share > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,10 +61,14 @@ class Loss:
 
     def weight(self, targets: Targets) -> torch.Tensor:
         """What PyTorch divides their sum by: how many they are, or the sum of their weights."""
+        return self.weights(targets).sum()
+
+    def weights(self, targets: Targets) -> torch.Tensor:
+        """What each image counts (N,)."""
         counted = self.counted(targets)
         if self._weight is None or targets.ndim > 1:
-            return counted.sum()
-        return (self._weight.to(targets.device)[targets] * counted).sum()
+            return counted
+        return self._weight.to(targets.device)[targets] * counted
 
     def shares(
         self, groups: Sequence[Targets], *, mixed: bool = False

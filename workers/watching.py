@@ -16,6 +16,7 @@ from database import history, jobs
 from database.tables import Epoch, Job
 from models_store.fields import Recipe
 from models_store.pipeline import stages
+from workers import losses
 from workers.augmentation.augment import augment
 from workers.board import Board
 from workers.coach import CODES, Advice, Coach, Lesson, Row
@@ -115,9 +116,13 @@ class Earlier:
 
 def listener(recipe: Recipe, parts: Split, *, steps: int, earlier: Earlier) -> Listener:
     """The coach of one job, as who hears every event and answers with advice."""
-    counts = torch.bincount(parts.train.labels[parts.train.index])
+    labels = parts.train.labels[parts.train.index]
+    counts = torch.bincount(labels)
+    classes = torch.arange(len(counts), device=counts.device)
+    loss = losses.build(recipe.loss, recipe.class_weights, labels, classes=len(counts))
     lesson = Lesson(
-        shares=(counts / counts.sum()).tolist(),
+        shares=_shares(counts * loss.counted(classes)),
+        weighed=_shares(counts * loss.weights(classes)),
         validation_count=len(parts.validation),
         steps=steps,
         epochs=recipe.epochs,
@@ -133,6 +138,11 @@ def listener(recipe: Recipe, parts: Split, *, steps: int, earlier: Earlier) -> L
         return [] if advice is None else [advice]
 
     return hear
+
+
+def _shares(counts: torch.Tensor) -> list[float]:
+    shares: list[float] = (counts / counts.sum()).tolist()
+    return shares
 
 
 def _row(of: Epoch | EpochEnd) -> Row:

@@ -149,7 +149,44 @@ def test_a_next_attempt_knows_what_was_measured(sessions: Sessions, running: Fen
 def test_the_coach_knows_how_frequent_each_class_is(recipe: Callable[..., Recipe]) -> None:
     parts = Split(samples(40), samples(20), None)
     parts.train.labels[:38] = 1  # naming it is right 19 times of 20
-    hears = listener(recipe(epochs=1), parts, steps=60, earlier=Earlier())
-    end = EpochEnd(1, 60, Metrics(0.2, 0.95), Metrics(0.21, 0.95), 0.01, 1.0, 10.0)
 
-    assert [one.code for one in hears(end)] == ["nothing_learned"]
+    assert heard(recipe(epochs=1), parts, Metrics(0.21, 0.95)) == ["nothing_learned"]
+
+
+@pytest.mark.parametrize(
+    ("given", "loss", "accuracy", "said"),
+    [
+        ({"class_weights": "balanced"}, 0.55, 0.8, []),  # ln 2 is a guess: both count alike
+        ({"class_weights": "balanced"}, 0.69, 0.9, ["nothing_learned"]),
+        ({"class_weights": [9.0, *[1.0] * 9]}, 0.55, 0.8, []),
+        ({"loss": {"weight": [1.0] * 10}}, 0.32, 0.9, ["nothing_learned"]),
+    ],
+)
+def test_a_guess_is_weighed_as_the_loss_is(
+    recipe: Callable[..., Recipe],
+    given: dict[str, Any],
+    loss: float,
+    accuracy: float,
+    said: list[str],
+) -> None:
+    parts = Split(samples(40), samples(60), None)
+    parts.train.labels[:36] = 1
+    parts.train.labels[36:] = 0
+
+    assert heard(recipe(epochs=1, **given), parts, Metrics(loss, accuracy)) == said
+
+
+def test_images_that_are_ignored_are_not_guessed(recipe: Callable[..., Recipe]) -> None:
+    parts = Split(samples(40), samples(60), None)
+    parts.train.labels[:30] = 2
+
+    ignoring = recipe(epochs=1, loss={"ignore_index": 2})
+    assert heard(ignoring, parts, Metrics(0.69, 0.55)) == ["nothing_learned"]
+    assert heard(ignoring, parts, Metrics(0.6, 0.75)) == []
+
+
+def heard(recipe: Recipe, parts: Split, measured: Metrics) -> list[str]:
+    """What the coach says at the end of a run of one epoch."""
+    hears = listener(recipe, parts, steps=60, earlier=Earlier())
+    end = EpochEnd(1, 60, measured, measured, 0.01, 1.0, 10.0)
+    return [one.code for one in hears(end)]
