@@ -214,15 +214,25 @@ _MESSAGES = {
 def calmer(recipe: Recipe, _rows: Sequence[Row]) -> dict[str, Any]:
     """Smaller steps, and gradients that cannot run away."""
     optimizer, scheduler = dict(recipe.optimizer), dict(recipe.scheduler or {})
-    usual = _USUAL_LR.get(optimizer["name"], math.inf)
-    for arguments, rate in ((optimizer, "lr"), (scheduler, "max_lr")):
-        if rate in arguments:
-            # One that is far off comes down to a usual one at once.
-            arguments[rate] = _rounded(min(float(arguments[rate]) / 10, usual))
     changed: dict[str, Any] = {"optimizer": optimizer, "scheduler": scheduler or None}
+    usual = _USUAL_LR.get(optimizer["name"], math.inf)
+    if "adamw" in optimizer:  # Muon's other half
+        optimizer["adamw"] = _slowed(optimizer["adamw"], _USUAL_LR["AdamW"])
+    optimizer |= _slowed(optimizer, usual)
+    scheduler |= _slowed(scheduler, usual)
     if recipe.head_lr is not None:
-        changed["head_lr"] = _rounded(recipe.head_lr / 10)
-    return changed | _known(clip_grad_norm=1.0)
+        changed |= _slowed({"head_lr": recipe.head_lr}, usual)
+    return changed | _known(clip_grad_norm=min(1.0, recipe.clip_grad_norm or math.inf))
+
+
+def _slowed(arguments: Mapping[str, Any], usual: float) -> dict[str, Any]:
+    """With a tenth of each rate; one that is far off comes down to a usual one at once."""
+    slower = {
+        rate: _rounded(min(float(arguments[rate]) / 10, usual))
+        for rate in _RATES
+        if rate in arguments
+    }
+    return {**arguments, **slower}
 
 
 def livelier(recipe: Recipe, _rows: Sequence[Row]) -> dict[str, Any]:
@@ -258,6 +268,7 @@ BETTER: Mapping[str, Callable[[Recipe, Sequence[Row]], dict[str, Any]]] = {
     OVERFITTING: freer,
 }
 
+_RATES = ("lr", "max_lr", "eta_min", "min_lr", "head_lr")
 _USUAL_LR = {"SGD": 0.1, "Adam": 0.001, "AdamW": 0.001}
 
 

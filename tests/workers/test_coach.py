@@ -112,6 +112,32 @@ class TestDiverged:
         assert said.recipe["scheduler"] == {**(given.scheduler or {}), "max_lr": 0.05}
         assert "Try next: optimizer.lr=0.05 scheduler.max_lr=0.05" in said.message
 
+    @pytest.mark.parametrize(
+        ("given", "tried"),
+        [
+            (
+                {"optimizer": {"name": "Muon", "lr": 0.02, "adamw": {"lr": 50}}},
+                "optimizer.lr=0.002 optimizer.adamw.lr=0.001 clip_grad_norm=1.0",
+            ),
+            (
+                {"lr": 5.0, "scheduler": {"name": "CosineAnnealingLR", "eta_min": 0.2}},
+                "optimizer.lr=0.001 scheduler.eta_min=0.001 clip_grad_norm=1.0",
+            ),
+            (
+                {"lr": 0.001, "scheduler": {"name": "ReduceLROnPlateau", "min_lr": 0.0005}},
+                "optimizer.lr=0.0001 scheduler.min_lr=5e-05 clip_grad_norm=1.0",
+            ),
+            ({"lr": 0.001, "clip_grad_norm": 0.5}, "optimizer.lr=0.0001"),
+            ({"lr": 0.001, "clip_grad_norm": 8}, "optimizer.lr=0.0001 clip_grad_norm=1.0"),
+        ],
+    )
+    def test_no_rate_stays_high_and_no_limit_is_loosened(
+        self, recipe: Make, given: dict[str, Any], tried: str
+    ) -> None:
+        (said,) = listen(recipe(**given), rows([None], [None]))
+
+        assert said.message.endswith(f"Try next: {tried}.")
+
     def test_a_rate_that_is_far_off_becomes_a_usual_one(self, recipe: Make) -> None:
         (said,) = listen(recipe(optimizer={"name": "Adam", "lr": 1000.0}), rows([None], [None]))
 
