@@ -325,6 +325,7 @@ def cancel_job(
         "job_not_found",
         "job_active",
         "job_not_resumable",
+        "dataset_unknown",
         "dataset_in_use",
         "too_many_queued",
         *_BODY_REFUSED,
@@ -343,9 +344,10 @@ def resume_job(
     epochs = None if request is None else request.epochs
     most = settings.max_queued_per_owner
     imports.check_settled(session, jobs.get(session, job_id).dataset_name or "")
-    return views.job(
-        session, jobs.resume(session, job_id, epochs=epochs, max_queued=most), settings.runs
-    )
+    row = jobs.resume(session, job_id, epochs=epochs, max_queued=most)
+    if row.dataset_name is not None:
+        catalog.canonical(row.dataset_name, settings.datasets)  # or it would fail, and end as that
+    return views.job(session, row, settings.runs)
 
 
 @router.patch(

@@ -193,6 +193,16 @@ def test_nothing_goes_on_with_what_is_being_imported(server, png, problem):
     problem(server.post(f"/jobs/{job}/resume"), 409, "dataset_in_use")
 
 
+def test_nothing_goes_on_without_its_images(server, png, problem):
+    imported(server, png)
+    job = server.post("/train", json={"dataset": "pets", "batch_size": 2}).json()["id"]
+    server.post(f"/jobs/{job}/cancel")
+    assert server.delete("/datasets/pets").status_code == 204
+    problem(server.post(f"/jobs/{job}/resume"), 404, "dataset_unknown")
+    shown = server.get(f"/jobs/{job}").json()
+    assert (shown["state"], shown["attempt"]) == ("cancelled", 1)
+
+
 # Names
 
 
