@@ -22,6 +22,13 @@ from workers.training import EpochEnd, Metrics, Tick
 
 log = logging.getLogger(__name__)
 
+_CHANGED = "dataset_changed"
+_WHAT_CHANGED = (
+    "The data set is not what it was in an earlier attempt: the epochs before were measured on "
+    "other images, and of those that are validated on now some may have been trained on. Figures "
+    "to compare are those of a new job."
+)
+
 
 class Journal:
     """The record of one attempt. Progress goes through the reporter's thread, epochs at once."""
@@ -42,6 +49,7 @@ class Journal:
         self._recipe = recipe
         self._warnings: list[dict[str, str]] = []
         self._metrics = dict(metrics or {})
+        self._has_measured = "val_loss" in self._metrics  # an earlier attempt, an epoch
         self._progress: dict[str, Any] = {
             "phase": None, "epoch": 0, "epochs": recipe.epochs, "step": 0, "steps": None,
             "fraction": None, "images_per_second": None, "eta_seconds": None, "bytes": None,
@@ -70,11 +78,15 @@ class Journal:
 
     def describe(self, version: str) -> None:
         """Writes the version of the data and the warnings so far, in place of those of an earlier
-        attempt; what the coach has said stays.
+        attempt; what the coach has said stays, and that the data became another between epochs.
         """
         with self._sessions.begin() as session:
-            earlier = jobs.get(session, self._fence.job_id).warnings
-            self._warnings += [dict(one) for one in earlier if one["code"] in CODES]
+            row = jobs.get(session, self._fence.job_id)
+            if self._has_measured and row.dataset_version not in (None, version):
+                self.warn(_CHANGED, _WHAT_CHANGED)
+            told = {one["code"] for one in self._warnings}
+            stays = {*CODES, _CHANGED} - told
+            self._warnings += [dict(one) for one in row.warnings if one["code"] in stays]
             jobs.describe(session, self._fence, dataset_version=version, warnings=self._warnings)
 
     def notice(self, code: str, message: str) -> None:

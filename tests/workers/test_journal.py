@@ -274,6 +274,23 @@ def test_warnings_are_written_with_the_version_of_the_data(
     assert job(running).warnings == [{"code": "validation_tiny", "message": "With 5 images …"}]
 
 
+def test_epochs_of_other_images_are_told_of_for_good(
+    sessions: Sessions, reporter: Reporter, recipe: MakeRecipe, running: Fence, job: Job
+) -> None:
+    def attempt(version: str, **metrics: float) -> None:
+        Journal(sessions, running, reporter, recipe(), metrics=metrics).describe(version)
+
+    attempt("abc")
+    attempt("def", train_loss=0.5)  # before the end of an epoch
+    attempt("def", val_loss=0.8)
+    assert job(running).warnings == []
+
+    for version in ("ghi", "ghi", "jkl"):
+        attempt(version, val_loss=0.8)
+        (warning,) = job(running).warnings
+        assert warning["code"] == "dataset_changed"
+
+
 def test_the_test_part_is_measured_at_the_end(
     journal: NewJournal, reporter: Reporter, running: Fence, job: Job
 ) -> None:
