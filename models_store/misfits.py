@@ -144,10 +144,11 @@ def check_schedule(recipe: Recipe, *, images: int) -> None:
     scheduler = recipe.scheduler
     if scheduler is None:
         return
-    if scheduler["warmup_epochs"] >= recipe.epochs:
+    whole = moves(recipe, images)
+    if whole < 1:
         raise invalid(
             ["scheduler", "warmup_epochs"],
-            f"The run ends after {recipe.epochs} epochs, before its warm-up does.",
+            f"The run ends after {recipe.epochs} epochs, before its warm-up does, or with it.",
             "Give fewer warmup_epochs, or more epochs.",
         )
     if scheduler.get("cycle_momentum") and recipe.optimizer["name"] in _WITHOUT_MOMENTUM:
@@ -156,7 +157,6 @@ def check_schedule(recipe: Recipe, *, images: int) -> None:
             f"{recipe.optimizer['name']} has no momentum to cycle.",
             "Give cycle_momentum: false.",
         )
-    whole = moves(recipe, images)
     for argument in ("milestones", "step_size"):
         if (last := _last(scheduler.get(argument, 0))) >= whole:
             raise invalid(

@@ -51,6 +51,11 @@ STEPS = {"batch_size": 90, "epochs": 10}  # 10 steps in each of 10 epochs
             ["scheduler", "warmup_epochs"],
             "The run ends after 3 epochs, before its warm-up",
         ),
+        (  # as long as the run, once it is rounded to whole steps
+            {"epochs": 3, "scheduler": {"name": "OneCycleLR", "warmup_epochs": 2.999}},
+            ["scheduler", "warmup_epochs"],
+            "The run ends after 3 epochs, before its warm-up",
+        ),
         (
             {"optimizer": "Adagrad", "scheduler": "OneCycleLR"},
             ["scheduler", "cycle_momentum"],
