@@ -1,8 +1,10 @@
 """Where the home and the data sets lie: may they be written, is there space, what disk is it."""
 
+import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _writable(home: Path) -> Finding:
+    if _is_read_only(home):
+        hint = "Mount it for writing. The system mounts a disk so that has failed: see dmesg."
+        return problem("home", f"{home} is on a file system that takes no writes.", hint)
     closed = [
         path
         for path in (home, *sorted(home.glob("*")))
@@ -47,6 +52,17 @@ def _writable(home: Path) -> Finding:
         hint = "Run danlu as the user that owns it, or give it to this one: chown -R."
         return problem("home", f"{closed[0]} cannot be read and written by this user.", hint)
     return fine("home", f"{home} can be read and written.")
+
+
+def _is_read_only(home: Path) -> bool:
+    """Tried with a file that never has a name: of a disk that has just failed, permissions and the
+    list of mounts still say that it may be written.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=home):
+            return False
+    except OSError as error:
+        return error.errno == errno.EROFS
 
 
 def _space(about: str, path: Path) -> Finding:

@@ -1,6 +1,9 @@
+import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -70,6 +73,30 @@ def test_a_home_that_cannot_be_written(settings: Settings) -> None:
         assert found.level is Level.problem
         assert str(path) in found.message
     settings.home.chmod(0o700)
+
+
+def test_a_disk_that_takes_no_writes_is_found_by_trying(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that failed a moment ago: `access` and the mounts have not heard of it."""
+
+    def refuse(*, dir: Path) -> NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+    settings.home.mkdir()
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+    found = next(iter(disk.examine(settings)))
+
+    assert (found.level, found.about) == (Level.problem, "home")
+    assert "takes no writes" in found.message
+    assert "dmesg" in found.hint
+
+
+def test_looking_leaves_nothing(settings: Settings) -> None:
+    settings.home.mkdir()
+    list(disk.examine(settings))
+    assert list(settings.home.iterdir()) == []
 
 
 def test_data_sets_elsewhere_have_a_disk_of_their_own(settings: Settings, tmp_path: Path) -> None:
