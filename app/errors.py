@@ -196,6 +196,10 @@ async def _on_database(request: Request, error: Exception) -> Response:
     log.error("%s %s: the database does not answer: %s", request.method, request.url.path, reason)
     if engine.is_full(error):
         return ProblemResponse(Problem("disk_full", "There is no space left to write this down."))
+    if engine.disk_refuses(error):  # reading still works as a rule, so /readyz sees nothing of it
+        detail = "The disk of the database does not take this."
+        hint = "danlu doctor, on the machine of the server, says what is wrong."
+        return ProblemResponse(Problem("database_unavailable", detail, hint=hint))
     return ProblemResponse(Problem("database_unavailable", "The database does not answer now."))
 
 

@@ -138,6 +138,12 @@ def is_full(error: BaseException) -> bool:
     return "disk is full" in str(error.orig) or getattr(error.orig, "sqlstate", None) == "53100"
 
 
+def disk_refuses(error: BaseException) -> bool:
+    """Whether SQLite cannot write its file, or not read or write it: waiting mends no such disk."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+
+
 def identity(url: str) -> tuple[int, int] | None:
     """Which file the database is in, by device and inode; None while there is none, and for a
     database server. It changes when somebody deletes or replaces the home of a running program.

@@ -2,6 +2,8 @@
 
 import json
 
+from sqlalchemy import event
+
 from app.errors import ProblemResponse, responses
 from problems import Problem
 
@@ -71,4 +73,19 @@ def test_a_full_disk_is_told_as_such(server, fill_up):
     fill_up(server)
     answer = server.post("/train", json={"dataset": "digits"})
     assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+    assert server.get("/jobs").json()["items"] == []
+
+
+def test_a_disk_that_takes_no_writes_is_nothing_to_wait_for(server):
+    """As one that has failed: /readyz, which only reads, would say for ever that all is well."""
+    database = server.app.state.resources.database
+
+    @event.listens_for(database, "begin")
+    def _(connection):
+        if not connection.get_execution_options().get("read_only"):
+            connection.exec_driver_sql("PRAGMA query_only = 1")
+
+    answer = server.post("/train", json={"dataset": "digits"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert "danlu doctor" in answer.json()["hint"]
     assert server.get("/jobs").json()["items"] == []

@@ -202,6 +202,18 @@ def test_a_database_that_is_full_or_has_no_such_table_has_answered(
     assert engines.is_full(caught.value) == full
 
 
+def test_a_disk_that_takes_no_writes_is_told_from_a_full_one(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA query_only = 1"))
+        with pytest.raises(OperationalError) as caught:
+            connection.execute(text("CREATE TABLE filler (bytes)"))
+        connection.execute(text("PRAGMA query_only = 0"))
+
+    assert engines.disk_refuses(caught.value)
+    assert not engines.is_full(caught.value)
+    assert not engines.disk_refuses(OperationalError("SELECT", None, Refused()))
+
+
 class Refused(Exception):
     """As a driver of PostgreSQL raises it."""
 
