@@ -4,7 +4,8 @@ Knows nothing of their files, which must be complete before a row is added. The 
 the highest validation accuracy, then the lowest validation loss, then the earliest epoch.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from database import aliases, events, ids
 from database.claims import Fence, hold
 from database.pages import Page, cursor_to, place_of
-from database.tables import ACTIVE, Checkpoint, Job, State
+from database.tables import ACTIVE, Checkpoint, Epoch, Job, State
 from problems import Problem
 
 _BEST_FIRST = (
@@ -22,6 +23,13 @@ _BEST_FIRST = (
     Checkpoint.id,
 )
 _SORT = "-id"
+
+
+class Known(NamedTuple):
+    """What rows there are: the ids of all checkpoints, and the last epoch of each job."""
+
+    ids: frozenset[str]
+    epochs: Mapping[str, int]
 
 
 def add(  # noqa: PLR0913 - the columns of the row
@@ -135,9 +143,13 @@ def newest_of(session: Session, job_id: str) -> Checkpoint | None:
     return session.scalars(found.order_by(Checkpoint.epoch.desc()).limit(1)).one_or_none()
 
 
-def ids_of_all(session: Session) -> frozenset[str]:
-    """Of every job's checkpoints."""
-    return frozenset(session.scalars(select(Checkpoint.id)))
+def known(session: Session) -> Known:
+    """By which it is told what a crash left from what another database knows. An epoch has its row
+    before it has a checkpoint.
+    """
+    last = select(Epoch.job_id, func.max(Epoch.epoch)).group_by(Epoch.job_id)
+    epochs = dict(session.execute(last).all())
+    return Known(frozenset(session.scalars(select(Checkpoint.id))), epochs)
 
 
 def best_of(session: Session, job_id: str) -> Checkpoint | None:

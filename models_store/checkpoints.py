@@ -10,7 +10,7 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -99,22 +99,40 @@ def remove(folder: Path) -> None:
         shutil.rmtree(leaving)
 
 
-def sweep(root: Path, known: Iterable[str], *, older_than_seconds: float = 3600.0) -> list[str]:
-    """Removes what a crash left: unfinished folders, and checkpoints that no row knows.
+def sweep(
+    root: Path,
+    known: Collection[str],
+    *,
+    epochs: Mapping[str, int],
+    older_than_seconds: float = 3600.0,
+) -> list[str]:
+    """Removes what a crash left: unfinished folders, and checkpoints that have no row although
+    their job has one of their epoch, or of a later one: `epochs` has the last of each.
 
-    Younger folders stay, for another worker may be writing them; so does whatever is not ours.
-    Returns the names removed.
+    Younger folders stay, for another worker may be writing them; so does whatever is not ours, and
+    checkpoints of jobs or epochs that no row knows: the database may be another one than they were
+    saved with, or older. Returns the names removed.
     """
-    keep = set(known)
     latest = time.time() - older_than_seconds
     removed = []
     for folder in root.glob("*"):
-        ours = folder.name.startswith(UNFINISHED) or (folder / MANIFEST).is_file()
         with contextlib.suppress(FileNotFoundError):  # another worker sweeps too
-            if ours and folder.name not in keep and folder.stat().st_mtime < latest:
+            if folder.stat().st_mtime < latest and _is_left(folder, known, epochs):
                 shutil.rmtree(folder)
                 removed.append(folder.name)
     return removed
+
+
+def _is_left(folder: Path, known: Collection[str], epochs: Mapping[str, int]) -> bool:
+    if folder.name.startswith(UNFINISHED):
+        return True
+    if folder.name in known:
+        return False
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return manifest.epoch <= epochs.get(manifest.job_id or "", -1)
 
 
 def _sha256(data: bytes) -> str:

@@ -170,7 +170,7 @@ class Supervisor:
     def _probe(self) -> tuple[list[str], int]:
         """Devices of this machine and its cores; also warms the forkserver up, sweeps the store."""
         with self._sessions() as session:
-            known = checkpoints.ids_of_all(session)
+            known = checkpoints.known(session)
         found, cores, parent = self._launcher.ask(
             task.probe, self._settings.checkpoints, known, unless=lambda: self._stopping
         )

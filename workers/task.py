@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from database.checkpoints import Known
 from database.claims import Fence
 from problems import Problem
 from workers import processes
@@ -83,7 +84,7 @@ def stand_by(device: str, host: str, channel: Connection) -> None:
     child.stand_by(device, host, channel)
 
 
-def probe(checkpoints: Path, known: frozenset[str], channel: Connection) -> None:
+def probe(checkpoints: Path, known: Known, channel: Connection) -> None:
     """Sends the devices of this machine and the pid of the forkserver; sweeps `checkpoints` of
     what a crash left there.
     """

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from database import checkpoints, ids, jobs
+from database import checkpoints, history, ids, jobs
 from problems import Problem
 
 Sessions = sessionmaker[Session]
@@ -154,10 +154,22 @@ def test_one_without_a_job(sessions: Sessions) -> None:
         checkpoints.weigh(session, made, disk_bytes=70)
     with sessions.begin() as session:
         assert [one.disk_bytes for one in checkpoints.find(session).items] == [70]
-        assert checkpoints.ids_of_all(session) == {made}
+        assert checkpoints.known(session) == ({made}, {})
         assert checkpoints.remove(session, made)
         assert not checkpoints.remove(session, made)
         checkpoints.weigh(session, made, disk_bytes=1)
+
+
+def test_what_is_known_of_them(sessions: Sessions, running: jobs.Fence) -> None:
+    made = add(sessions, running, (0.5, 1.0), (0.6, 1.0))
+    with sessions.begin() as session:
+        for epoch in (1, 2, 3):  # the third one has no checkpoint yet
+            assert history.add_epoch(session, running, {"epoch": epoch})
+
+    with sessions() as session:
+        known = checkpoints.known(session)
+
+    assert known == (set(made), {running.job_id: 3})
 
 
 def test_what_an_export_adds_counts_for_its_job(sessions: Sessions, running: jobs.Fence) -> None:

@@ -212,6 +212,10 @@ class TestRemove:
         assert _names(folder.parent) == {"ckpt_2"}
 
 
+# By how far the job of all checkpoints here is known to be.
+DONE = {"job_1": 2}
+
+
 class TestSweep:
     @pytest.fixture
     def store(self, tmp_path: Path, manifest: Make) -> Path:
@@ -233,19 +237,36 @@ class TestSweep:
             os.utime(path, (then, then))
 
     def test_removes_what_no_row_knows(self, store: Path) -> None:
-        removed = checkpoints.sweep(store, ["ckpt_1", "ckpt_9"])
+        removed = checkpoints.sweep(store, ["ckpt_1", "ckpt_9"], epochs=DONE)
         assert sorted(removed) == [".tmp-ckpt_3", ".tmp-ckpt_4", "ckpt_2"]
         assert _names(store) == {"ckpt_1", "holiday", "note.txt"}
 
     def test_leaves_what_may_still_be_written(self, store: Path) -> None:
         self.age(store, 3500)
-        assert checkpoints.sweep(store, []) == []
+        assert checkpoints.sweep(store, [], epochs=DONE) == []
         assert len(_names(store)) == 6
+
+    @pytest.mark.parametrize("epochs", [{}, {"job_1": 1}, {"job_2": 9}])
+    def test_leaves_what_another_or_a_newer_database_may_know(
+        self, store: Path, epochs: dict[str, int]
+    ) -> None:
+        """One that was lost, replaced by an older copy, or not the one that was meant."""
+        removed = checkpoints.sweep(store, [], epochs=epochs)
+        assert sorted(removed) == [".tmp-ckpt_3", ".tmp-ckpt_4"]
+
+    def test_leaves_what_cannot_say_whose_it_is(self, store: Path, manifest: Make) -> None:
+        checkpoints.save(store, STATE, manifest(id="ckpt_5", job_id=None))
+        (store / "ckpt_2" / MANIFEST).write_text("{")
+        self.age(store, 7200)
+        checkpoints.sweep(store, [], epochs=DONE)
+        assert {"ckpt_2", "ckpt_5"} <= _names(store)
 
     def test_the_age_can_be_chosen(self, store: Path) -> None:
         self.age(store, 20)
-        assert checkpoints.sweep(store, ["ckpt_1", "ckpt_2"], older_than_seconds=30) == []
-        assert len(checkpoints.sweep(store, ["ckpt_1"], older_than_seconds=10)) == 3
+        assert (
+            checkpoints.sweep(store, ["ckpt_1", "ckpt_2"], epochs=DONE, older_than_seconds=30) == []
+        )
+        assert len(checkpoints.sweep(store, ["ckpt_1"], epochs=DONE, older_than_seconds=10)) == 3
 
     def test_a_store_that_is_not_there_yet(self, tmp_path: Path) -> None:
-        assert checkpoints.sweep(tmp_path / "checkpoints", []) == []
+        assert checkpoints.sweep(tmp_path / "checkpoints", [], epochs=DONE) == []

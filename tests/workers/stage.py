@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session, sessionmaker
 
 from database import events, jobs
+from database.checkpoints import Known
 from database.jobs import Fence, State
 from workers import processes
 from workers.task import Task
@@ -101,7 +102,7 @@ class Stage:
                 return
         self.work(channel.recv(), host, channel)
 
-    def probe(self, checkpoints: Path, known: frozenset[str], channel: Connection) -> None:
+    def probe(self, checkpoints: Path, known: Known, channel: Connection) -> None:
         channel.send((self.devices, 4, 1))
 
     def process(self, **given: Any) -> Process:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from database.checkpoints import Known
 from database.jobs import Fence
 from workers import child, endings, probing, processes, task
 from workers.task import Task
@@ -89,9 +90,10 @@ def test_the_probe_is_done_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "probe", lambda *given: got.extend(given))
     _, theirs = Pipe()
 
-    task.probe(Path("store"), frozenset({"ckpt_1"}), theirs)
+    known = Known(frozenset({"ckpt_1"}), {"job_1": 2})
+    task.probe(Path("store"), known, theirs)
 
-    assert got == [Path("store"), {"ckpt_1"}, theirs]
+    assert got == [Path("store"), known, theirs]
 
 
 def test_standing_by_is_the_childs(monkeypatch: pytest.MonkeyPatch) -> None:

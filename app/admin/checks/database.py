@@ -25,7 +25,7 @@ def examine(settings: Settings) -> tuple[list[Finding], Contents | None]:
     if path is None:
         return [fine(_ABOUT, "It is no SQLite file, and was not looked at.")], None
     try:
-        return _look(path) if path.exists() else ([_missing(settings, path)], Contents())
+        return _look(path) if path.exists() else _missing(settings, path)
     except sqlite3.Error as error:
         return [problem(_ABOUT, f"{path} cannot be read: {error}.", _RESTORE)], None
     except OSError as error:
@@ -54,8 +54,8 @@ def _look(path: Path) -> tuple[list[Finding], Contents | None]:
     return found, contents
 
 
-def _missing(settings: Settings, path: Path) -> Finding:
+def _missing(settings: Settings, path: Path) -> tuple[list[Finding], Contents | None]:
     if any(settings.checkpoints.glob("ckpt_*")):
         hint = "Bring it back from a backup; danlu serve would begin with an empty one."
-        return problem(_ABOUT, f"{path} is gone, and there are checkpoints.", hint)
-    return fine(_ABOUT, f"{path} is not there yet; danlu serve makes it.")
+        return [problem(_ABOUT, f"{path} is gone, and there are checkpoints.", hint)], None
+    return [fine(_ABOUT, f"{path} is not there yet; danlu serve makes it.")], Contents()

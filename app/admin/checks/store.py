@@ -16,6 +16,10 @@ from settings import Settings
 # Younger ones may be on their way.
 _STALE_SECONDS = 3600.0
 _PROCESS = "process.json"
+_ORPHANS = (
+    "The worker removes what a crash left of jobs when it starts next. What stays may be deleted, "
+    "unless the database is an older one than they were saved with, or another."
+)
 
 
 def checkpoints(
@@ -55,9 +59,9 @@ def leftovers(settings: Settings, contents: Contents) -> Iterator[Finding]:
     """Folders that nobody knows any more."""
     root = settings.checkpoints
     orphans = [name for name in folders.finished(root) if name not in contents.checkpoint_ids]
-    for names, what in (
-        (orphans, "unknown to the database"),
-        (folders.unfinished(root), "cut off"),
+    for names, what, hint in (
+        (orphans, "unknown to the database", _ORPHANS),
+        (folders.unfinished(root), "cut off", "The worker removes them when it starts next."),
     ):
         stale = [root / name for name in names if _is_stale(root / name)]
         if stale:
@@ -65,7 +69,7 @@ def leftovers(settings: Settings, contents: Contents) -> Iterator[Finding]:
             yield warning(
                 "checkpoints",
                 f"{screen.counted(len(stale), 'folder')} in {root}, {size}, {what}.",
-                "The worker removes them when it starts next.",
+                hint,
             )
     runs = [run for run in settings.runs.glob("job_*") if run.name not in contents.jobs]
     if ownerless := sorted(run.name for run in runs if _is_stale(run)):

@@ -33,10 +33,11 @@ def test_none_yet(settings: Settings) -> None:
 def test_one_that_is_gone(used: Any) -> None:
     (used.settings.home / "danlu.sqlite3").unlink()
 
-    [found], _ = database.examine(used.settings)
+    [found], contents = database.examine(used.settings)
 
     assert found.level is Level.problem
     assert "is gone" in found.message
+    assert contents is None  # all that is there would be said to belong to nobody
 
 
 @pytest.mark.parametrize("kept", [0.01, 0.2, 0.9])
