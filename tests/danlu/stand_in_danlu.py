@@ -1,7 +1,7 @@
 """A server that stands in for danlu's: knows just enough of the wire for the demo to run.
 
 What it is told to do wrong comes as arguments: wrong=N labels, a job that ends as state=..., or
-dying at once.
+dying at once; and where the stand-in for the worker notes its pid, as notes=FOLDER.
 """
 
 import io
@@ -11,12 +11,13 @@ import socket
 import sys
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image
 
-TOLD = dict(word.split("=") for word in sys.argv[1:])
+TOLD = dict(word.split("=", 1) for word in sys.argv[1:])
 JOB = "job_01K0000000AAAAAAAAAAAAAAAA"
 looks = 0
 
@@ -93,7 +94,8 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         if url.path == "/readyz":
-            self.send({"worker": TOLD.get("worker", "ok")})
+            there = any(Path(TOLD["notes"]).glob("worker.*.pid"))
+            self.send({"worker": TOLD.get("worker", "ok" if there else "none")})
         elif url.path == f"/jobs/{JOB}":
             self.send(job())
         elif url.path == f"/jobs/{JOB}/history":

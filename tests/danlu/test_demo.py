@@ -1,17 +1,19 @@
 import io
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from danlu import DanluError
+from danlu import Client, DanluError
 from danlu import demo as demonstration
 from danlu.demo import Outcome, demo
 
@@ -35,7 +37,7 @@ def home_of_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def commands(tmp_path: Path, *told: str) -> dict[str, list[str]]:
     return {
-        "server": [PYTHON, str(FOLDER / "stand_in_danlu.py"), *told],
+        "server": [PYTHON, str(FOLDER / "stand_in_danlu.py"), f"notes={tmp_path}", *told],
         "worker": [PYTHON, str(FOLDER / "stand_in_half.py"), str(tmp_path), "worker"],
     }
 
@@ -98,7 +100,16 @@ def test_a_server_that_cannot_start_shows_its_log(
 def test_a_worker_that_does_not_come_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demonstration, "START_SECONDS", 0.5)
+    """Its time is up as soon as the server has answered, however long that takes to come up."""
+    answered: list[Any] = []
+
+    def ready(client: Client, ready: Any = Client.ready, **given: Any) -> Any:
+        answered.append(ready(client, **given))
+        return answered[-1]
+
+    clock = SimpleNamespace(monotonic=lambda: math.inf if answered else 0.0, sleep=time.sleep)
+    monkeypatch.setattr(Client, "ready", ready)
+    monkeypatch.setattr(demonstration, "time", clock)
 
     with pytest.raises(DanluError, match="no worker has come up"):
         run(tmp_path, "worker=none")
@@ -134,15 +145,19 @@ def test_any_signal_leaves_nothing_behind(tmp_path: Path, home_of_homes: Path, n
     arguments = [sys.executable, "-c", DEMO, json.dumps(commands(tmp_path))]
     environment: Any = {**os.environ, "TMPDIR": str(home_of_homes), "DANLU_X": "1"}
     kept = subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, text=True)
-    assert kept.stdout
-    for line in kept.stdout:
-        if "until you press Ctrl-C" in line:
-            break
-    (worker,) = tmp_path.glob("worker.*.pid")
-    assert kept.poll() is None
+    try:
+        assert kept.stdout
+        for line in kept.stdout:
+            if "until you press Ctrl-C" in line:
+                break
+        (worker,) = tmp_path.glob("worker.*.pid")
+        assert kept.poll() is None
 
-    kept.send_signal(number)
-    kept.communicate(timeout=30)
+        kept.send_signal(number)
+        kept.communicate(timeout=30)
+    finally:
+        kept.kill()
+        kept.communicate()
 
     assert kept.returncode != 0
     assert list(home_of_homes.iterdir()) == []
