@@ -119,6 +119,11 @@ class Feed:
         answer: Answer = await asyncio.shield(task)
         return answer
 
+    @property
+    def is_closed(self) -> bool:
+        """As it is once the server stops."""
+        return self._closed
+
     def close(self) -> None:
         """Lets everyone go; nobody listens any more."""
         self._closed = True

@@ -96,7 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(predict.Direct, handlers=app.exception_handlers)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Door, settings=settings)
-    app.add_middleware(LastResort)
+    app.add_middleware(LastResort, stops=lambda: app.state.resources.feed.is_closed)
     app.add_middleware(Counted, requests=app.state.resources.requests)
     app.add_middleware(Heads)
     if settings.cors_origins:

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -185,10 +185,13 @@ class Counted:
 
 
 class LastResort:
-    """Answers what nobody foresaw with `internal`; the traceback goes to the log, never out."""
+    """Answers what nobody foresaw with `internal`; the traceback goes to the log, never out. And
+    what is cancelled because the server `stops` with `not_ready`.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, stops: Callable[[], bool] = lambda: False) -> None:
         self.app = app
+        self._stops = stops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Raises again when part of a response is out already."""
@@ -201,6 +204,11 @@ class LastResort:
 
         try:
             await self.app(scope, receive, note_start)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or started or not self._stops():
+                raise
+            log.warning("%s %s was not done before the stop", scope["method"], scope["path"])
+            await ProblemResponse(_stopped(), headers={"Connection": "close"})(scope, receive, send)
         except ClientDisconnect:
             log.info("%s %s: the client went away", scope["method"], scope["path"])
         except Exception as error:
@@ -298,6 +306,11 @@ class _InTime:
         self._late = True
         if task is not None:
             task.cancel()
+
+
+def _stopped() -> Problem:
+    hint = "Send it again when the server is back: GET /readyz says when."
+    return Problem("not_ready", "The server stops, and this was not done in time.", hint=hint)
 
 
 def _too_large(most: int) -> Problem:

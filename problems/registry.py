@@ -288,7 +288,7 @@ KINDS: dict[str, Kind] = {
     "no_feature_map": Kind(422, "The network keeps no map of the image", "Use explain=input."),
     "image_too_large": Kind(413, "The image is too large", "Scale it down first."),
     # The server
-    "not_ready": Kind(503, "The server is still starting", "GET /readyz says when it is ready."),
+    "not_ready": Kind(503, "The server is not ready", "GET /readyz says when it is ready."),
     "overloaded": Kind(429, "Too many requests at once", "Try again after Retry-After seconds."),
     "too_slow": Kind(
         504, "The prediction took too long", "Try again, or send fewer or smaller images."

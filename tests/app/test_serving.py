@@ -1,5 +1,6 @@
 """Serving on a real socket: stopping with the parent, long polls let go, databases it knows."""
 
+import json
 import os
 import socket
 import sqlite3
@@ -41,6 +42,30 @@ def test_the_end_of_the_parent_ends_it_and_lets_long_polls_go(tmp_path, listenin
     assert codes == [0]
     assert time.monotonic() - began < 10
     os.close(read_end)
+
+
+def test_what_is_not_done_when_it_stops_is_told_so(tmp_path, listening, monkeypatch, caplog):
+    """An upload that has minutes to go, say."""
+    monkeypatch.setattr(serving, "_DRAIN_SECONDS", 1)
+    read_end, write_end = os.pipe()
+    settings = Settings(home=tmp_path / "home", parent_fd=read_end)
+    thread = threading.Thread(target=serving.serve, args=(settings, listening))
+    thread.start()
+    address = listening.getsockname()
+    while httpx.get(f"http://127.0.0.1:{address[1]}/readyz", timeout=60).status_code != 200:
+        time.sleep(0.1)
+    with socket.create_connection(address, timeout=60) as client, client.makefile("rb") as answer:
+        client.sendall(b"POST /train HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.3)
+        os.close(write_end)
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+    thread.join(timeout=30)
+    os.close(read_end)
+    assert b" 503 " in head.splitlines()[0]
+    assert b"x-request-id: " in head
+    problem = json.loads(body)
+    assert (problem["code"], "Send it again" in problem["hint"]) == ("not_ready", True)
+    assert "Traceback" not in caplog.text
 
 
 def test_a_body_that_is_too_large_is_answered_while_it_is_sent(tmp_path, listening):
