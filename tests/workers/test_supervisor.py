@@ -436,8 +436,10 @@ def test_while_some_jobs_download_others_train(worker: Any, until: Until) -> Non
     assert worker.job(more[-1]).state == State.queued
     worker.cancel(first)
     until(lambda: worker.job(first).state == State.cancelled)
+    # By itself, whatever it heard first, the word or the signal: force leaves none behind.
     said = processes.read(worker.home / "runs" / first / processes.EXIT_FILE)
-    assert (said or {}).get("state") == "cancelled"  # by itself: force leaves no word
+    assert said is not None
+    assert said["state"] in ("cancelled", "released")
     until(lambda: downloading(worker, more[-1]))
 
 

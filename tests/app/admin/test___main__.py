@@ -242,4 +242,4 @@ def test_a_home_on_a_disk_that_cannot_be_written(used: Any, tmp_path: Path) -> N
         if one["level"] == "problem"
     }
     assert list(found) == ["home"]
-    assert "cannot be read and written" in found["home"]
+    assert "on a file system that takes no writes" in found["home"]
