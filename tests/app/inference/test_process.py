@@ -161,61 +161,66 @@ def test_what_is_dropped_is_not_computed_and_what_was_asked_before_is(
     assert given_back == [True], "its memory goes to the system"
 
 
-def test_what_is_dropped_while_it_is_decoded_is_left(asking, settings, train, png, monkeypatch):
+class Decoding:
+    """Stands still at the first image, until it `goes_on`; `files` are those that it has begun."""
+
+    def __init__(self) -> None:
+        self.files: list[bytes] = []
+        self.goes_on = threading.Event()
+
+    def has_begun(self) -> None:
+        while not self.files:
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def decoding(monkeypatch):
+    """Of a process that takes every image to be decoded for long."""
     monkeypatch.setattr(process, "_SILENCE_SECONDS", -1.0)
+    slow, plain = Decoding(), Classifier._decode
+
+    def decode(self, file):
+        slow.files.append(file)
+        assert slow.goes_on.wait(20)
+        return plain(self, file)
+
+    monkeypatch.setattr(Classifier, "_decode", decode)
+    return slow
+
+
+def test_what_is_dropped_while_it_is_decoded_is_left(asking, decoding, settings, train, png):
     made = train(settings)
     asking.say(load(made.best))
     asking.hear(), asking.hear()
-    decoded, go_on = [], threading.Event()
-    plain = Classifier._decode
-
-    def slowly(self, file):
-        decoded.append(file)
-        assert go_on.wait(20)
-        return plain(self, file)
-
-    monkeypatch.setattr(Classifier, "_decode", slowly)
     asking.say(classify(1, made.best, *[png()] * 10))
-    while not decoded:
-        time.sleep(0.01)
+    decoding.has_begun()
     asking.say(({"do": "drop", "number": 1}, ()), classify(2, made.best, png(1)))
-    go_on.set()
+    decoding.goes_on.set()
     heard = [said for said, _ in _until_answered(asking, 1)]
-    assert len(decoded) == 2  # the first of ten, and the one that was asked for afterwards
+    assert len(decoding.files) == 2  # the first of ten, and the one that was asked for afterwards
     assert {said["number"] for said in heard if said["did"] == "classify"} == {2}
     assert any(said["did"] == "working" for said in heard)
 
 
 def test_a_batch_that_is_decoded_for_long_is_answered_as_far_as_it_goes(
-    asking, settings, train, png, monkeypatch
+    asking, decoding, settings, train, png
 ):
     """The rest waits for the next one, but for what nobody waits for any more."""
-    monkeypatch.setattr(process, "_SILENCE_SECONDS", -1.0)
     made = train(settings)
     asking.say(load(made.best))
     asking.hear(), asking.hear()
-    decoded, go_on = [], threading.Event()
-    plain = Classifier._decode
-
-    def slowly(self, file):
-        decoded.append(file)
-        assert go_on.wait(20)
-        return plain(self, file)
-
-    monkeypatch.setattr(Classifier, "_decode", slowly)
     files = [png(number) for number in range(5)]
     asking.say(
         classify(1, made.best, *files[:2]),
         *[classify(number, made.best, files[number]) for number in (2, 3, 4)],
     )
-    while not decoded:
-        time.sleep(0.01)
+    decoding.has_begun()
     asking.say(({"do": "drop", "number": 3}, ()))
-    go_on.set()
+    decoding.goes_on.set()
     heard = [said for said, _ in _until_answered(asking, 3)]
     assert [said["number"] for said in heard if said["did"] == "classify"] == [1, 2, 4]
     assert [said["images"] for said in heard if said["did"] == "batch"] == [2, 1, 1]
-    assert decoded == [files[number] for number in (0, 1, 2, 4)]
+    assert decoding.files == [files[number] for number in (0, 1, 2, 4)]
 
 
 @pytest.mark.parametrize("is_broken", [True, False])
