@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -63,6 +64,20 @@ def engine(url: str) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(engine: Engine) -> sessionmaker[Session]:
     return engines.session_factory(engine)
+
+
+@pytest.fixture
+def threads() -> Callable[[str], list[threading.Thread]]:
+    """The threads of a name that began in this test and are alive.
+
+    Those of a test before may still be ending: nobody waited for them.
+    """
+    before = set(threading.enumerate())
+
+    def begun(name: str) -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if one.name == name and one not in before]
+
+    return begun
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from database import wal
+
+NAME = "write-ahead log"
+Threads = Callable[[str], list[threading.Thread]]
 
 
 @pytest.fixture
@@ -40,15 +43,17 @@ def test_the_log_is_written_back_at_once_and_again(path: Path) -> None:
             wait_for_growth(path, before)
 
 
-def test_it_ends_with_its_context(path: Path) -> None:
+def test_it_ends_with_its_context(path: Path, threads: Threads) -> None:
     with wal.written_back(f"sqlite:///{path}", seconds=60):
-        [thread] = threads()
+        [thread] = threads(NAME)
 
     thread.join(10)
     assert not thread.is_alive()
 
 
-def test_nobody_waits_for_a_disk_that_stalls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_a_disk_that_stalls(
+    path: Path, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stalls, goes_on = threading.Event(), threading.Event()
 
     def connect(*_: object, **__: object) -> None:
@@ -59,7 +64,7 @@ def test_nobody_waits_for_a_disk_that_stalls(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sqlite3, "connect", connect)
     with wal.written_back(f"sqlite:///{path}"):
         assert stalls.wait(10)
-        [thread] = threads()
+        [thread] = threads(NAME)
 
     assert thread.is_alive()
     goes_on.set()
@@ -82,10 +87,6 @@ def test_a_file_that_is_gone_is_not_made_and_looked_for_again(
     assert not path.exists()
 
 
-def test_database_servers_do_that_by_themselves() -> None:
+def test_database_servers_do_that_by_themselves(threads: Threads) -> None:
     with wal.written_back("postgresql://host/danlu"):
-        assert threads() == []
-
-
-def threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "write-ahead log"]
+        assert threads(NAME) == []
