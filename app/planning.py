@@ -12,7 +12,7 @@ from data_store import catalog
 from data_store.built_in import SETS
 from data_store.catalog import Facts
 from database import checkpoints, ids, jobs, processes
-from database.tables import State
+from database.tables import Job, State
 from models_store import misfits
 from models_store import recipe as recipes
 from models_store.fields import Recipe, SubmittedRecipe
@@ -107,6 +107,25 @@ def check_there(session: Session, recipe: Recipe, settings: Settings) -> None:
             checkpoints.get(session, recipe.init_from)
         except Problem as problem:
             raise _at("init_from", problem) from None
+
+
+def check_goes_on(session: Session, job: Job, settings: Settings) -> None:
+    """Raises `Problem` dataset_unknown, dataset_invalid, dataset_changed where a job that is to be
+    resumed would fail: its data set is gone, or has other classes.
+    """
+    from models_store import checkpoints as files  # torch
+
+    if job.kind != "train" or job.dataset_name is None:
+        return
+    classes = catalog.facts(job.dataset_name, settings.datasets).classes
+    newest = checkpoints.newest_of(session, job.id)
+    if newest is None:
+        return
+    try:
+        known = files.read_manifest(settings.checkpoints / newest.id).classes
+    except Problem:  # the job looks for an older one
+        return
+    misfits.check_classes(known, classes)
 
 
 def check_devices(session: Session, recipe: Recipe) -> None:

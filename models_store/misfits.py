@@ -107,6 +107,21 @@ def _spared(recipe: Recipe, counts: Mapping[str, int]) -> str:
     return f'say validation: "{own}"' if own else "a val folder with some"
 
 
+def check_classes(known: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises `Problem` dataset_changed where a job began with other classes: weights say nothing
+    of those that have come since, and would be taken for others where one has gone.
+    """
+    told = [f"{one!r} has come" for one in sorted(set(classes) - set(known))]
+    told += [f"{one!r} has gone" for one in sorted(set(known) - set(classes))]
+    if told:
+        raise Problem(
+            "dataset_changed",
+            f"The data set has other classes than when the job began: {', '.join(told[:5])}.",
+            hint="Put the classes back and resume the job, or submit a new one: with init_from "
+            "it takes over the weights of a checkpoint that had other classes.",
+        )
+
+
 def check_loss(recipe: Recipe, *, classes: int) -> None:
     """That weights and labels of the loss are those of the classes."""
     weight, ignored = recipe.loss.get("weight"), recipe.loss.get("ignore_index", NO_LABEL)

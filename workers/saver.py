@@ -16,7 +16,7 @@ from torch import nn
 from database import checkpoints as rows
 from database import ids
 from database.jobs import Fence
-from models_store import checkpoints
+from models_store import checkpoints, misfits
 from models_store.fields import Recipe
 from models_store.manifest import Manifest, Preprocessing
 from problems import Problem
@@ -85,26 +85,15 @@ class Saver:
         return None if row is None else (row.epoch, self._root / row.id)
 
     def check_classes(self) -> None:
-        """Raises `Problem` dataset_changed where an earlier attempt had other classes: weights say
-        nothing of those that have come since, and would be taken for others where one has gone.
-        """
+        """Raises `Problem` dataset_changed where an earlier attempt had other classes."""
         saved = self.newest()
         if saved is None:
             return
         try:
-            known = set(checkpoints.read_manifest(saved[1]).classes)
+            known = checkpoints.read_manifest(saved[1]).classes
         except Problem:  # whether it is of any use is asked when it is needed
             return
-        classes = set(self._origin.classes)
-        told = [f"{one!r} has come" for one in sorted(classes - known)]
-        told += [f"{one!r} has gone" for one in sorted(known - classes)]
-        if told:
-            raise Problem(
-                "dataset_changed",
-                f"The data set has other classes than when the job began: {', '.join(told[:5])}.",
-                hint="Put the classes back and resume the job, or submit a new one: with init_from "
-                "it takes over the weights of a checkpoint that had other classes.",
-            )
+        misfits.check_classes(known, self._origin.classes)
 
     def best(self) -> Path:
         """Folder of the best checkpoint."""

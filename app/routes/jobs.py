@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app import examples, hangups, histories, imports, png, views
+from app import examples, hangups, histories, imports, planning, png, views
 from app.dependencies import Cursor, Held, JobId, Limit, Reading, Setup, Warm, Writing
 from app.errors import responses
 from app.png import Png
@@ -326,15 +326,18 @@ def cancel_job(
         "job_active",
         "job_not_resumable",
         "dataset_unknown",
+        "dataset_invalid",
+        "dataset_changed",
         "dataset_in_use",
         "too_many_queued",
+        "not_ready",
         *_BODY_REFUSED,
     ),
+    dependencies=[Warm],
 )
 def resume_job(
     job_id: JobId,
-    session: Writing,
-    settings: Setup,
+    held: Held,
     request: Annotated[ResumeRequest | None, Body()] = None,
 ) -> JobRead:
     """A job that failed or was cancelled goes on after the last epoch that it saved, as its next
@@ -342,12 +345,16 @@ def resume_job(
     of the longer run.
     """
     epochs = None if request is None else request.epochs
-    most = settings.max_queued_per_owner
-    imports.check_settled(session, jobs.get(session, job_id).dataset_name or "")
-    row = jobs.resume(session, job_id, epochs=epochs, max_queued=most)
-    if row.dataset_name is not None:
-        catalog.canonical(row.dataset_name, settings.datasets)  # or it would fail, and end as that
-    return views.job(session, row, settings.runs)
+    most = held.settings.max_queued_per_owner
+    with held.reading() as session:  # what would make a failed job of it
+        job = jobs.get(session, job_id)
+        imports.check_settled(session, job.dataset_name or "")
+        planning.check_goes_on(session, job, held.settings)
+    with held.writing.begin() as session:
+        row = jobs.resume(session, job_id, epochs=epochs, max_queued=most)
+        if row.dataset_name is not None:  # it may have been deleted since
+            catalog.canonical(row.dataset_name, held.settings.datasets)
+        return views.job(session, row, held.settings.runs)
 
 
 @router.patch(

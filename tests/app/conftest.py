@@ -152,6 +152,7 @@ class Trained:
 def _train(
     settings: Settings,
     *,
+    dataset: str = "digits",
     epochs: int = 2,
     end: State | None = State.succeeded,
     seed: int = 0,
@@ -162,10 +163,10 @@ def _train(
     engine.migrate(settings.database)
     database = engine.connect(settings.database)
     sessions = engine.session_factory(database)
-    recipe = {"dataset": "digits", "architecture": "mnist_net", "epochs": epochs, "image_size": 28}
+    recipe = {"dataset": dataset, "architecture": "mnist_net", "epochs": epochs, "image_size": 28}
     with sessions.begin() as session:
         job = jobs.enqueue(
-            session, kind="train", dataset="digits", recipe=recipe, owner="lin", name="Try №1"
+            session, kind="train", dataset=dataset, recipe=recipe, owner="lin", name="Try №1"
         )
         jobs.claim(session, worker_id="w", host="h", device="cpu")
     with sessions.begin() as session:
@@ -441,7 +442,7 @@ def _manifest(
         classes=[str(digit) for digit in range(10)],
         preprocessing=Preprocessing(**{**shape, **preprocessing}),
         recipe=recipe,
-        dataset={"name": "digits", "version": None},
+        dataset={"name": recipe["dataset"], "version": None},
         epoch=epoch,
         metrics={"val_accuracy": 0.9},
         made_with={"torch": torch.__version__},

@@ -192,6 +192,25 @@ def test_a_job_that_succeeded_takes_more_epochs(server, train, problem):
     problem(server.post(f"/jobs/{job_id}/resume", json={"epochs": 40}), 409, "job_active")
 
 
+def test_a_job_is_not_resumed_with_other_classes(server, train, png, problem):
+    """It would fail, and end as that."""
+    folder = server.settings.datasets / "numbers"
+    for digit in range(10):
+        (folder / str(digit)).mkdir(parents=True)
+        (folder / str(digit) / "1.png").write_bytes(png(digit))
+    job_id = train(server.settings, dataset="numbers").job_id
+    (folder / "9").rename(folder / "nine")
+
+    response = server.post(f"/jobs/{job_id}/resume", json={"epochs": 3})
+
+    said = problem(response, 409, "dataset_changed")
+    assert "'nine' has come, '9' has gone" in said["detail"]
+    job = server.get(f"/jobs/{job_id}").json()
+    assert (job["state"], job["attempt"]) == ("succeeded", 1)
+    (folder / "nine").rename(folder / "9")
+    assert server.post(f"/jobs/{job_id}/resume", json={"epochs": 3}).status_code == 202
+
+
 @pytest.mark.parametrize("epochs", [0, -1, "3", 2.5, 1e9])
 def test_epochs_that_cannot_be(server, train, problem, epochs):
     job_id = train(server.settings, end=State.failed).job_id
