@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -116,6 +116,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(OperationalError, _on_database)
+    app.add_exception_handler(DatabaseError, _on_damage)
     app.add_exception_handler(NoConnectionFree, _on_database)
 
 
@@ -201,6 +202,16 @@ async def _on_database(request: Request, error: Exception) -> Response:
         hint = "danlu doctor, on the machine of the server, says what is wrong."
         return ProblemResponse(Problem("database_unavailable", detail, hint=hint))
     return ProblemResponse(Problem("database_unavailable", "The database does not answer now."))
+
+
+async def _on_damage(request: Request, error: Exception) -> Response:
+    """Every other error of a statement is ours."""
+    if not engine.is_damaged(error):
+        raise error
+    reason = getattr(error, "orig", error)
+    log.error("%s %s: the database is damaged: %s", request.method, request.url.path, reason)
+    hint = "danlu doctor, on the machine of the server, says what to do."
+    return ProblemResponse(Problem("database_unavailable", "The database is damaged.", hint=hint))
 
 
 def _of_status(request: Request, error: HTTPException, headers: Mapping[str, str]) -> Problem:

@@ -4,6 +4,7 @@ Imports nothing that needs torch, so that the server listens within a second.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from typing import Any
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors, removal, upkeep, validation
 from app import imports as imports_of_datasets
@@ -39,6 +41,8 @@ from app.routes import (
 from database import engine
 from database.leases import Watch
 from settings import Settings
+
+log = logging.getLogger(__name__)
 
 _DESCRIPTION = """
 Train image classifiers and classify images with them, on your own machine.
@@ -126,7 +130,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _sweep(held: Resources) -> None:
     """What killed servers left behind of data sets that came or went."""
-    imports_of_datasets.sweep(held)
+    try:
+        imports_of_datasets.sweep(held)
+    except SQLAlchemyError as error:  # damaged, say: models may still be asked
+        reason = getattr(error, "orig", None) or error
+        log.error("the database cannot be used: %s. danlu doctor looks for what is wrong.", reason)
     Thread(target=removal.sweep, args=(held.settings.datasets,), daemon=True).start()
 
 

@@ -107,7 +107,8 @@ def serve(settings: Settings, listening: socket.socket, *, limits: Limits | None
         return 1
     except (SQLAlchemyError, ImportError) as error:
         reason = getattr(error, "orig", None) or error
-        log.error("the database cannot be used: %s. DANLU_DATABASE_URL says where it is.", reason)
+        hint = "DANLU_DATABASE_URL says where it is, and danlu doctor looks for what is wrong."
+        log.error("the database cannot be used: %s. %s", reason, hint)
         return 1
     limits = limits or Limits(connections=max(_OWN_FILES, _raised_file_limit() - _OWN_FILES))
     log_requests = settings.log_level == "debug"

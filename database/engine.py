@@ -144,6 +144,12 @@ def disk_refuses(error: BaseException) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 
 
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite's file is not what it wrote: no retry mends it."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def identity(url: str) -> tuple[int, int] | None:
     """Which file the database is in, by device and inode; None while there is none, and for a
     database server. It changes when somebody deletes or replaces the home of a running program.

@@ -1,11 +1,14 @@
 """How errors of every origin look on the wire, and in the OpenAPI document."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 from sqlalchemy import event
 
 from app.errors import ProblemResponse, responses
 from problems import Problem
+from settings import Settings
 
 
 def test_an_address_that_does_not_exist(shared, problem):
@@ -89,3 +92,28 @@ def test_a_disk_that_takes_no_writes_is_nothing_to_wait_for(server):
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert "danlu doctor" in answer.json()["hint"]
     assert server.get("/jobs").json()["items"] == []
+
+
+def test_a_damaged_database_is_told_as_such(train, serve, tmp_path):
+    """Neither the server nor what other parts of the file can answer ends with it."""
+    settings = Settings(home=tmp_path / "home")
+    train(settings)
+    damage(settings.home / "danlu.sqlite3", "jobs")
+    with serve(settings) as server:
+        answer = server.get("/jobs")
+        listed = server.get("/models")
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert "danlu doctor" in answer.json()["hint"]
+    assert listed.status_code == 200
+
+
+def damage(path, table):
+    """Writes over the page at which the table begins."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        found = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = connection.execute(found, [table]).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
