@@ -5,6 +5,9 @@ failed, 2 usage, 3 no server, 4 a database of a newer danlu, 5 a home that anoth
 home that is gone, 130 interrupted, though a job that was followed goes on.
 """
 
+import errno
+import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +56,14 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)  # what waits to be written would fail once more at the end
+        sys.exit(f"danlu: what it says cannot be written: {error.strerror}")
 
 
 def _say_version(wanted: bool) -> None:

@@ -351,6 +351,18 @@ def test_json_is_the_wire(run: Any, server: Any, made: Any, words: list[str], pa
     assert "字段" in found.stdout
 
 
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no disk that is always full here")
+def test_output_that_finds_no_room_ends_in_a_sentence() -> None:
+    command = [sys.executable, "-m", "danlu", "--help"]
+    with FULL.open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "danlu: what it says cannot be written: No space left on device\n"
+
+
 def test_the_module_is_the_command() -> None:
     ran = [
         subprocess.run([sys.executable, "-m", "danlu", *words], capture_output=True, text=True)
