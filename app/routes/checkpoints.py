@@ -125,8 +125,8 @@ def download_checkpoint(
             raise _not_exported(checkpoint_id, format_)
         return Download(exports.path(folder, format_), filename=name)
     if format_ == "safetensors":
-        if not (folder / files.WEIGHTS).is_file():
-            raise folders.damaged(folder, f"{files.WEIGHTS} is missing")
+        if why := folders.fault(folder):  # its checksum, too: weights for other programs
+            raise folders.damaged(folder, why)
         return Download(folder / files.WEIGHTS, filename=name)
     weights = files.as_pt(network_of(folder, manifest).state_dict())
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -154,12 +154,13 @@ def test_the_best_checkpoint_of_a_running_job_stays(server, train, problem):
     assert server.delete(f"/checkpoints/{made.checkpoint_ids[0]}").status_code == 204
 
 
-def test_damaged_files_are_told(server, train, problem):
+@pytest.mark.parametrize("format_", ["safetensors", "pt"])
+def test_damaged_files_are_told(server, train, problem, format_):
     made = train(server.settings)
     weights = server.settings.checkpoints / made.best / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    url = f"/checkpoints/{made.best}/download?format=pt"
-    problem(server.get(url), 500, "checkpoint_damaged")
+    url = f"/checkpoints/{made.best}/download?format={format_}"
+    assert "not what was saved" in problem(server.get(url), 500, "checkpoint_damaged")["detail"]
     (server.settings.checkpoints / made.best / "manifest.json").write_text("{")
     problem(server.get(f"/checkpoints/{made.best}"), 500, "checkpoint_damaged")
 
