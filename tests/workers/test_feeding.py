@@ -3,8 +3,10 @@
 import gc
 import os
 import threading
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,24 +103,28 @@ def test_a_file_that_is_gone_is_named(root: Path, processes: int) -> None:
         part.take(torch.tensor([45]))
 
 
-def test_threads_and_processes_end_with_the_feed(root: Path) -> None:
-    def at_work() -> int:
-        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-        return sum(len(file.read_text().split()) for file in children)
+def test_threads_and_processes_end_with_the_feed(
+    root: Path, threads: Callable[[str], list[threading.Thread]], until: Callable[..., Any]
+) -> None:
+    def at_work() -> set[int]:
+        found: set[int] = set()
+        for file in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+            with suppress(OSError):  # that thread has ended meanwhile
+                found |= set(map(int, file.read_text().split()))
+        return found
 
-    before, threads = at_work(), set(threading.enumerate())
+    before = at_work()  # those of a test before may still be ending
     feed = Feed(stream(root, 2), CPU)
     part, batches = feed.part("train", 90), torch.split(torch.arange(90), 2)
     part.expect(batches)  # more than are ever taken: who reads waits for room
     part.take(batches[0])
-    [thread] = set(threading.enumerate()) - threads
-    assert at_work() > before
+    [thread] = threads("feed")
+    readers = at_work() - before
+    assert readers
     del feed, part
     gc.collect()
-    began = time.monotonic()
-    while at_work() > before and time.monotonic() - began < 10:
-        time.sleep(0.01)
-    assert (at_work() <= before, thread.is_alive()) == (True, False)
+    until(lambda: not thread.is_alive())
+    until(lambda: not at_work() & readers)
 
 
 def test_a_built_in_set_comes_out_of_its_file(root: Path) -> None:
