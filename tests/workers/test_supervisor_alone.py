@@ -141,10 +141,10 @@ def test_a_child_that_falls_silent_is_given_up_killed_and_begins_again(
     monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
 
     def silent_once(given: Task, channel: Connection) -> None:
-        start(stage, given.fence)
         if given.fence.claim == 1:
+            start(stage, given.fence)
             stage.started[-1].killed.wait()
-        succeed(given)
+        succeed(given)  # while it comes up its supervisor gives the signs of life, however long
 
     job_id = stage.submit("silent", silent_once)
     run(lease_seconds=1)
@@ -165,7 +165,6 @@ def test_a_child_that_is_heard_of_is_left_alone(
 
     def come_up_slowly(given: Task, channel: Connection) -> None:
         came_up.wait()  # its supervisor gives the signs of life meanwhile
-        start(stage, given.fence)
         succeed(given)
 
     job_id = stage.submit("slow", come_up_slowly)
@@ -209,6 +208,8 @@ def test_jobs_of_workers_that_are_gone_are_taken_over(
     stage: Stage, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.05)
+    # Of its own job it gives signs of life however long the disk takes with that.
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
     job_id = stage.submit("train", at_once)
     with stage.sessions.begin() as session:
         gone = jobs.claim(session, worker_id="gone", host="there", device=None)
