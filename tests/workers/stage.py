@@ -61,6 +61,7 @@ class Stage:
     plays: dict[str, Play] = field(default_factory=dict)
     started: list[Process] = field(default_factory=list)
     waits: Callable[[str, str, Connection], None] | None = None  # in place of what stands by
+    ready: threading.Event = field(default_factory=threading.Event)  # one that stands by said so
 
     def submit(
         self,
@@ -97,6 +98,7 @@ class Stage:
             return
         me = next(one for one in self.started if one._thread is threading.current_thread())
         channel.send("ready")
+        self.ready.set()
         while not channel.poll(0.01):
             if me.killed.is_set():
                 return

@@ -62,6 +62,7 @@ def test_the_next_job_goes_to_it_and_then_there_is_another(
     stage.devices = ["cuda:0"]
     run()
     [(first, device)] = until(lambda: waiting(stage))
+    assert stage.ready.wait(60)
     over = threading.Event()
     job_id = stage.submit("train", until_set(over))
     until(lambda: stage.state(job_id) == State.starting)
@@ -134,12 +135,14 @@ def test_one_that_dies_just_when_its_job_comes_costs_no_attempt(
 ) -> None:
     def die(device: str, host: str, channel: Connection) -> None:
         channel.send("ready")
+        stage.ready.set()
         channel.recv()
 
     stage.devices = ["cuda:0"]
     stage.waits = die
     run()
     until(lambda: waiting(stage))
+    assert stage.ready.wait(60)
     stage.waits = None
     job_id = stage.submit("train", at_once)
     until(lambda: stage.state(job_id) == State.succeeded)
@@ -157,6 +160,7 @@ def test_one_that_ends_by_itself_has_no_successor_before_the_next_job(
     stage.waits = end
     errors = run()
     until(lambda: "what stood by on cuda:0 ended, exit code 1" in caplog.text)
+    until(lambda: waiting(stage) == [])
     time.sleep(0.3)
     assert (len(stage.started), waiting(stage)) == (2, [])
 
@@ -271,7 +275,7 @@ def test_real_ones_do_jobs_die_and_end_with_their_worker(
     until(lambda: worker.job(job_id).state == State.running)
     assert worker.job(job_id).worker_pid == first
     worker.cancel(job_id)
-    until(lambda: worker.job(job_id).state == State.cancelled, seconds=5)
+    until(lambda: worker.job(job_id).state == State.cancelled)
     assert not processes.is_running(first)
 
     second = until(lambda: standing_by(worker))
@@ -283,7 +287,7 @@ def test_real_ones_do_jobs_die_and_end_with_their_worker(
     until(lambda: standing_by(worker) not in (None, second))
     worker.process.kill()  # as nothing can prepare for
     worker.process.wait()
-    until(lambda: not worker.pids(), seconds=5)
+    until(lambda: not worker.pids())
 
 
 def first_step(worker: Any, job_id: str) -> float | None:
