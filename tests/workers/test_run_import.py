@@ -3,8 +3,6 @@
 import io
 import json
 import shutil
-import threading
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from PIL import Image
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from data_store import arrays, folder
+from data_store import arrays, doctor, folder
+from data_store.progress import Progress
 from database import events, jobs
 from workers import run_job
 from workers.reporter import Stop
@@ -279,19 +278,30 @@ def test_one_that_was_killed_at_the_very_end_only_says_so(work: Work) -> None:
 @pytest.mark.parametrize(
     ("why", "state", "left"), [("cancel", "cancelled", []), ("release", "released", ["a"])]
 )
-def test_a_stop_is_heard_at_once(work: Work, why: Any, state: str, left: list[str]) -> None:
+def test_a_stop_is_heard_at_once(
+    work: Work, monkeypatch: pytest.MonkeyPatch, why: Any, state: str, left: list[str]
+) -> None:
     files = {f"{name}/{n}.jpg": photo(n) for name in ("a", "b") for n in range(600)}
     work.send(files)
-    timer = threading.Timer(0.3, lambda: work.stop.set(why))
-    timer.start()
-    began = time.monotonic()
+    examine, looked_at = doctor.examine, list[int]()
+
+    def told(images: Path, progress: Progress, **given: Any) -> doctor.Examined:
+        def look(phase: str, done: int, total: int) -> None:
+            if done:
+                looked_at.append(done)
+                work.stop.set(why)
+            progress(phase, done, total)
+
+        return examine(images, look, **given)
+
+    monkeypatch.setattr(doctor, "examine", told)
 
     outcome = work.run()
 
     assert outcome.state == state
-    assert time.monotonic() - began < 3
+    [count] = looked_at
+    assert count < len(files)
     assert work.left() == left
-    timer.join()
 
 
 @pytest.mark.parametrize("swept", [False, True])
