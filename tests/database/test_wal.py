@@ -24,30 +24,29 @@ def path(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def wait_for_growth(path: Path, before: int) -> None:
-    deadline = time.monotonic() + 20
-    while path.stat().st_size <= before:
+def wait_for(path: Path, size: int) -> None:
+    deadline = time.monotonic() + 60
+    while path.stat().st_size < size:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def test_the_log_is_written_back_at_once_and_again(path: Path) -> None:
-    before = path.stat().st_size
+    assert path.stat().st_size < 100_000
 
     with wal.written_back(f"sqlite:///{path}", seconds=0.05):
-        wait_for_growth(path, before)
-        before = path.stat().st_size
+        wait_for(path, 100_000)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("INSERT INTO rows SELECT zeroblob(200000)")
-            wait_for_growth(path, before)
+            wait_for(path, 300_000)  # which all of the first lot is not
 
 
 def test_it_ends_with_its_context(path: Path, threads: Threads) -> None:
     with wal.written_back(f"sqlite:///{path}", seconds=60):
         [thread] = threads(NAME)
 
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -63,12 +62,12 @@ def test_nobody_waits_for_a_disk_that_stalls(
 
     monkeypatch.setattr(sqlite3, "connect", connect)
     with wal.written_back(f"sqlite:///{path}"):
-        assert stalls.wait(10)
+        assert stalls.wait(30)
         [thread] = threads(NAME)
 
     assert thread.is_alive()
     goes_on.set()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -78,7 +77,7 @@ def test_a_file_that_is_gone_is_not_made_and_looked_for_again(
     path = tmp_path / "danlu.sqlite3"
 
     with wal.written_back(f"sqlite:///{path}", seconds=0.02):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(caplog.records) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)
