@@ -63,7 +63,7 @@ def test_a_stale_process_is_ended_with_all_that_it_started(
 
     assert processes.end_stale_groups(tmp_path, "here") == set()
 
-    assert stale.wait(10) == -signal.SIGKILL
+    assert stale.wait(30) == -signal.SIGKILL
     until(lambda: not members(stale.pid))
     assert not file.exists()
 
@@ -277,7 +277,7 @@ def test_a_child_does_not_outlive_its_supervisor(
         supervisor.kill()
         supervisor.wait()
 
-    until(lambda: not members(known["pid"]), seconds=5)
+    until(lambda: not members(known["pid"]))
     said = processes.read(tmp_path / processes.EXIT_FILE)
     assert said == ({"claim": 5, "state": "released"} if last_words else None)
 

@@ -30,12 +30,13 @@ def work(rank, words):
 os.setsid()
 followers = ranks.fork(2, work)
 print(*followers.pids, flush=True)
-say = lambda what: lambda said: print(what, said, flush=True)
+# Whole: one line in pieces, and another thread's may come between.
+say = lambda what: lambda said: os.write(1, f"{what} {said}\\n".encode())
 followers.watch(on_failed=say("failed"), on_gone=say("gone"))
 for words, order in zip(followers.words, sys.argv[1:3]):
     words.send(order)
 late = time.monotonic() + (0.5 if "tell" in sys.argv else 20)
-print(followers.wait(lambda: time.monotonic() > late), flush=True)
+os.write(1, f"{followers.wait(lambda: time.monotonic() > late)}\\n".encode())
 if "end" in sys.argv:
     followers.end()
 time.sleep(60)
@@ -81,7 +82,7 @@ def test_one_that_is_killed_is_missed(lead: Lead) -> None:
     os.kill(leader.pids[0], signal.SIGKILL)
 
     assert leader.line() == "gone was ended by signal 9 (Killed)"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30  # half of what the leader lives without a word
     assert processes.is_running(leader.pids[1])
 
 
@@ -102,7 +103,7 @@ def test_they_end_with_who_leads_also_when_they_hang(lead: Lead, until: Until) -
 
     leader.process.kill()
 
-    until(lambda: not any(map(processes.is_running, leader.pids)), seconds=5)
+    until(lambda: not any(map(processes.is_running, leader.pids)))
 
 
 def test_they_end_when_there_is_nothing_left_to_do_and_nobody_misses_them(
@@ -111,7 +112,7 @@ def test_they_end_when_there_is_nothing_left_to_do_and_nobody_misses_them(
     leader = lead("hang", "hang", "end")
     assert leader.line() == "True"
 
-    until(lambda: not any(map(processes.is_running, leader.pids)), seconds=5)
+    until(lambda: not any(map(processes.is_running, leader.pids)))
 
     leader.process.kill()
     assert leader.line() == ""
