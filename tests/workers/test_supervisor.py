@@ -336,8 +336,10 @@ def test_a_forkserver_that_dies_is_started_again(
     os.kill(parent_of(pid), signal.SIGKILL)
 
     until(lambda: not processes.is_running(pid), seconds=10)
+    until(lambda: worker.job(job_id).claim == 2)
     until(lambda: worker.job(job_id).state == State.running, seconds=90)
 
+    assert worker.job(job_id).worker_pid != pid
     assert worker.job(job_id).attempt == 1  # the job is not to blame
     assert worker.process.poll() is None
 
