@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,6 +103,12 @@ def ended(worker: Any, job_id: str) -> jobs.Job | None:
     return job if job.state in jobs.ENDED else None
 
 
+def ended_by_itself(worker: Any, job_id: str) -> bool:
+    """Whatever it heard first, the word or the signal: force leaves none behind."""
+    said = processes.read(worker.home / "runs" / job_id / processes.EXIT_FILE)
+    return said is not None and said["state"] in ("cancelled", "released")
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -148,9 +153,10 @@ def test_a_cancel_ends_the_job_and_leaves_its_checkpoints(
     job_id, pid = training(worker)
 
     worker.cancel(job_id)
-    job = until(lambda: ended(worker, job_id), seconds=5)
+    job = until(lambda: ended(worker, job_id))
 
     assert job.state == State.cancelled
+    assert ended_by_itself(worker, job_id)
     assert not processes.is_running(pid)
     kept = saved(worker, job_id)
     assert kept
@@ -165,10 +171,12 @@ def test_a_child_that_does_not_heed_a_cancel_is_killed(
     os.kill(pid, signal.SIGSTOP)
 
     worker.cancel(job_id)
-    job = until(lambda: ended(worker, job_id), seconds=8)
+    job = until(lambda: ended(worker, job_id))
 
     assert job.state == State.cancelled
     assert not processes.is_running(pid)
+    # Else it would have been given up for its silence, in the end.
+    assert f"{job_id}: its worker was lost" not in worker.log()
 
 
 def numbers(worker: Any, job_id: str) -> dict[int, dict[int, tuple[float, ...]]]:
@@ -221,8 +229,8 @@ def test_a_child_that_is_stopped_is_given_up_and_its_job_goes_on(
     os.kill(pid, signal.SIGSTOP)
     before = len(saved(worker, job_id))
 
-    until(lambda: worker.job(job_id).attempt == 2, seconds=15)  # no state is wrong for longer
-    until(lambda: not processes.is_running(pid), seconds=5)
+    until(lambda: worker.job(job_id).attempt == 2)  # how long that takes: test_leases
+    until(lambda: not processes.is_running(pid))
     until(lambda: max(numbers(worker, job_id).get(2, [0])) > before)
 
     assert min(numbers(worker, job_id)[2]) > 1
@@ -270,12 +278,11 @@ def test_what_shares_the_batches_of_a_job_ends_with_it_and_it_with_that(
     """First the one is killed, then the other, then the job is cancelled."""
     job_id, pid = training(worker, devices=2, device="cpu")
     (follower,) = until(lambda: members(pid) - {pid})
-    began = time.monotonic()
     os.kill(follower, signal.SIGKILL)
 
     until(lambda: worker.job(job_id).attempt == 2)
-    assert time.monotonic() - began < 5
     assert not processes.is_running(pid)
+    # And not that nothing was heard of it, which would take much longer.
     assert "the process of one of its devices ended" in reason(worker, job_id)
     log = (worker.home / "runs" / job_id / "log.txt").read_text()
     assert "the process of one of the devices was ended by signal 9 (Killed)" in log
@@ -286,11 +293,11 @@ def test_what_shares_the_batches_of_a_job_ends_with_it_and_it_with_that(
     (follower,) = members(second) - {second}
     os.kill(second, signal.SIGKILL)
 
-    until(lambda: not processes.is_running(follower), seconds=5)
+    until(lambda: not processes.is_running(follower))
     third = until(lambda: worker.job(job_id).attempt == 3 and worker.job(job_id).worker_pid)
     (follower,) = until(lambda: members(third) - {third})
     worker.cancel(job_id)
-    job = until(lambda: ended(worker, job_id), seconds=5)
+    job = until(lambda: ended(worker, job_id))
     assert job.state == State.cancelled
     until(lambda: not members(third))
 
@@ -335,7 +342,7 @@ def test_a_forkserver_that_dies_is_started_again(
     job_id, pid = training(worker)
     os.kill(parent_of(pid), signal.SIGKILL)
 
-    until(lambda: not processes.is_running(pid), seconds=10)
+    until(lambda: not processes.is_running(pid))
     until(lambda: worker.job(job_id).claim == 2)
     until(lambda: worker.job(job_id).state == State.running, seconds=90)
 
@@ -388,8 +395,8 @@ def test_what_a_forkserver_leaves_is_ended_before_another_one_comes(
     (worker.home / "kill").write_text(str(parent_of(pid)))
 
     until(lambda: not (worker.home / "kill").exists())
-    until(lambda: not processes.is_running(pid), seconds=10)
-    until(lambda: worker.job(job_id).state == State.queued, seconds=5)
+    until(lambda: not processes.is_running(pid))
+    until(lambda: worker.job(job_id).state == State.queued)
 
     assert (worker.job(job_id).attempt, worker.job(job_id).losses) == (1, 0)
 
@@ -402,7 +409,7 @@ def test_a_child_that_lost_its_claim_makes_room(
     with worker.sessions.begin() as session:
         fence = jobs.fence_of(jobs.get(session, job_id))
         assert jobs.lose(session, fence, reason="of a test")
-    until(lambda: not processes.is_running(pid), seconds=10)
+    until(lambda: not processes.is_running(pid))
     until(lambda: worker.job(job_id).state == State.running)
 
     assert worker.job(job_id).attempt == 2
@@ -444,10 +451,7 @@ def test_while_some_jobs_download_others_train(worker: Any, until: Until) -> Non
     assert worker.job(more[-1]).state == State.queued
     worker.cancel(first)
     until(lambda: worker.job(first).state == State.cancelled)
-    # By itself, whatever it heard first, the word or the signal: force leaves none behind.
-    said = processes.read(worker.home / "runs" / first / processes.EXIT_FILE)
-    assert said is not None
-    assert said["state"] in ("cancelled", "released")
+    assert ended_by_itself(worker, first)
     until(lambda: downloading(worker, more[-1]))
 
 
@@ -482,7 +486,7 @@ def is_killed(worker: Any, job_id: str, until: Until) -> int:
     """Its job's last epoch."""
     worker.process.kill()
     worker.process.wait()
-    until(lambda: not worker.pids(), seconds=5)
+    until(lambda: not worker.pids())
     # Its child noticed, and left word that the job is not to blame.
     said = processes.read(worker.home / "runs" / job_id / processes.EXIT_FILE)
     assert said is not None
@@ -499,7 +503,7 @@ def is_killed_with_all(worker: Any, job_id: str, until: Until) -> int:
             with contextlib.suppress(ProcessLookupError):  # the forkserver goes by itself
                 os.kill(pid, number)
     worker.process.wait()
-    until(lambda: not worker.pids(), seconds=5)
+    until(lambda: not worker.pids())
     assert worker.job(job_id).state == State.running  # nobody is left to say otherwise
     return max(numbers(worker, job_id)[1])
 
@@ -510,7 +514,7 @@ def stops(worker: Any, at_work: list[str], until: Until) -> None:
     pids = [worker.job(job_id).worker_pid for job_id in at_work]
 
     worker.process.terminate()
-    assert worker.process.wait(20) == 0
+    assert worker.process.wait(60) == 0
 
     for job_id in at_work:
         job = worker.job(job_id)
@@ -518,7 +522,7 @@ def stops(worker: Any, at_work: list[str], until: Until) -> None:
         assert (job.worker_id, job.device, job.progress) == (None, None, None)
         assert saved(worker, job_id)
     assert not any(map(processes.is_running, pids))
-    until(lambda: not worker.pids(), seconds=10)
+    until(lambda: not worker.pids())
 
 
 def test_spawned_children_do_the_same(new_worker: NewWorker, until: Until) -> None:
@@ -563,11 +567,11 @@ def test_what_an_import_has_started_ends_with_it(worker: Any, until: Until) -> N
 
     first = until(lambda: inspectors(worker))
     os.kill(worker.job(job_id).worker_pid, signal.SIGKILL)
-    until(lambda: not any(map(processes.is_running, first)), seconds=10)
+    until(lambda: not any(map(processes.is_running, first)))
     second = until(lambda: set(inspectors(worker)) - set(first))
     assert worker.job(job_id).attempt == 2
     worker.cancel(job_id)
-    job = until(lambda: ended(worker, job_id), seconds=5)
+    job = until(lambda: ended(worker, job_id))
 
     assert job.state == State.cancelled
     assert not any(map(processes.is_running, second))
