@@ -229,7 +229,8 @@ class Worker:
         while (left := self.pids()) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._engine.dispose()
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -259,7 +260,8 @@ def test_a_worker_ends_while_it_still_asks_what_devices_there_are(
 
     assert worker.process.wait(60) == 0
     for pid in worker.pids():  # what was stopped before the worker knew of it
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 # The end comes just when the child that asks has been started, between two lines.
