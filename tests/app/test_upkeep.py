@@ -20,15 +20,18 @@ def test_the_server_is_listed_while_it_runs(settings, serve):
         assert set(alive(again)) - {"predictor"} == {"server"}
 
 
-def test_it_says_goodbye(server):
-    held = server.app.state.resources
+def test_it_says_goodbye(settings, serve, monkeypatch):
+    """The server that it is played in says nothing meanwhile: it would be listed again."""
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 3600.0)
+    with serve(settings) as server:
+        held = server.app.state.resources
 
-    async def briefly() -> None:
-        async with upkeep.running(held, Watch(server.sessions, server.sessions)):
-            pass
+        async def briefly() -> None:
+            async with upkeep.running(held, Watch(server.sessions, server.sessions)):
+                assert alive(server) != []
 
-    server.portal.call(briefly)
-    assert alive(server) == []
+        server.portal.call(briefly)
+        assert alive(server) == []
 
 
 def test_a_job_whose_worker_is_lost_goes_back_to_the_queue(server):
