@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import httpx
 import pytest
@@ -67,11 +68,13 @@ def test_an_announced_size_that_is_no_number(shared, problem):
 # Bodies that stop coming
 
 
-async def ask(method: str, path: str, **content: object) -> httpx.Response:
-    """What an app answers that gives a body a twentieth of a second."""
+async def ask(
+    method: str, path: str, *, pause_seconds: float = 0.05, **content: object
+) -> httpx.Response:
+    """What an app answers that lets a body pause so long, a twentieth of a second."""
     app = FastAPI()
     errors.install(app)
-    app.add_middleware(BodyLimit, settings=Settings(), pause_seconds=0.05)
+    app.add_middleware(BodyLimit, settings=Settings(), pause_seconds=pause_seconds)
 
     @app.post("/read")
     async def read(body: dict[str, int]) -> dict[str, int]:
@@ -105,14 +108,18 @@ def test_a_body_that_stops_coming(settings):
 
 
 def test_a_body_may_come_slowly(settings):
+    """All of it takes longer than a pause may; a pause is far from that, also on a busy machine."""
+
     async def pieces():
         for piece in b'{"a": 1}':
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)
             yield bytes([piece])
 
     headers = {"Content-Type": "application/json"}
-    response = asyncio.run(ask("POST", "/read", content=pieces(), headers=headers))
-    assert response.json() == {"a": 1}
+    began = time.monotonic()
+    asking = ask("POST", "/read", pause_seconds=2, content=pieces(), headers=headers)
+    assert asyncio.run(asking).json() == {"a": 1}
+    assert time.monotonic() - began > 2
 
 
 def test_an_answer_may_take_its_time(settings):
