@@ -81,13 +81,19 @@ def test_ways_to_start():
 STARTS = """
 import asyncio
 import contextlib
+import sys
 from pathlib import Path
 from app.inference.entry import Plan
 from app.inference.link import Link
-plan = Plan(Path(), "cpu", "fp32", threads=1, cores=1, log_level="info")
-nobody = {"heard": lambda *_: None, "ended": lambda: None}
-with contextlib.suppress(TimeoutError):
-    asyncio.run(asyncio.wait_for(Link.start(plan, "forkserver", **nobody), SECONDS))
+
+async def start():
+    plan = Plan(Path(), "cpu", "fp32", threads=1, cores=1, log_level="info")
+    nobody = {"heard": lambda *_: None, "ended": lambda: None}
+    asyncio.get_running_loop().add_reader(sys.stdin, asyncio.current_task().cancel)
+    await Link.start(plan, "forkserver", **nobody)
+
+with contextlib.suppress(asyncio.CancelledError):
+    asyncio.run(start())
 """
 reads_proc = pytest.mark.skipif(
     sys.platform != "linux", reason="danlu has forkservers on Linux alone, and /proc is read"
@@ -95,23 +101,22 @@ reads_proc = pytest.mark.skipif(
 
 
 @contextmanager
-def starting(seconds: float | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server that waits so long for its first process, and its forkserver, which is as good as
-    busy with an import, for ever.
+def starting() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server that waits for its first process until its stdin closes, and its forkserver, which
+    is as good as busy with an import, for ever.
     """
     deadline = time.monotonic() + 60
-    program = STARTS.replace("SECONDS", str(seconds))
-    with subprocess.Popen([sys.executable, "-P", "-c", program]) as server:
+    command = [sys.executable, "-P", "-c", STARTS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as server:
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
         found: list[int] = []
-        while not found:  # what ties it is the first that it imports, by way of ctypes
+        while not found:  # what ties it is imported before torch
             assert time.monotonic() < deadline
             for pid in map(int, children.read_text().split()):
                 place = Path(f"/proc/{pid}")
                 is_one = "forkserver import main" in (place / "cmdline").read_text()
-                if is_one and "_ctypes" in (place / "maps").read_text():
+                if is_one and "libtorch" in (place / "maps").read_text():
                     found.append(pid)
-        time.sleep(0.2)
         os.kill(found[0], signal.SIGSTOP)
         try:
             yield server, found[0]
@@ -124,11 +129,12 @@ def starting(seconds: float | None) -> Iterator[tuple[subprocess.Popen[bytes], i
 
 @reads_proc
 def test_a_forkserver_that_still_imports_torch_ends_with_its_server() -> None:
-    with starting(None) as (_, forkserver):
+    with starting() as (_, forkserver):
         assert is_running(forkserver)
 
 
 @reads_proc
 def test_a_server_that_is_told_to_stop_does_not_wait_for_torch() -> None:
-    with starting(1.0) as (server, _):
-        assert server.wait(20) == 0
+    with starting() as (server, _):
+        server.communicate(timeout=30)
+        assert server.returncode == 0

@@ -36,8 +36,9 @@ def test_requests_are_counted_by_their_images():
 
 def test_taking_a_request_is_using_the_model():
     one = peer()
+    before = time.monotonic()
     one.take(1, Given("a", images=1, image_bytes=10))
-    assert time.monotonic() - one.warm["a"].used < 1
+    assert one.warm["a"].used >= before
 
 
 def test_what_was_dropped_is_owed_until_it_is_acknowledged():
@@ -65,9 +66,10 @@ def test_it_is_full_by_number_and_by_size():
 
 def test_it_is_not_taken_to_hang_for_the_time_that_nothing_was_asked_of_it():
     one = peer()
-    one.heard = time.monotonic() - 1000
+    before = time.monotonic()
+    one.heard = before - 1000
     one.take(1, Given("a", images=1, image_bytes=10))
-    assert time.monotonic() - one.heard < 1
+    assert one.heard >= before
 
 
 def test_unloading_is_told():
