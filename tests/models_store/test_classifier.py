@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from models_store import classifier as module
 from models_store import preprocess, reduced
 from models_store.checkpoints import MANIFEST
 from models_store.classifier import Classified, Classifier
@@ -462,6 +464,21 @@ class TestWarmUp:
         assert classifier.warm_up(most=64, seconds=1000) == 64
         assert classifier.warm_up(most=50, seconds=1000) == 32
         assert classifier.warm_up(most=64, seconds=0) == 1
+
+    def test_what_was_slow_once_is_tried_again(
+        self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The machine was busy with something else, or PyTorch prepared itself."""
+        now, slow = 0.0, {1, 16}
+
+        def run(pixels: Pixels) -> None:
+            nonlocal now
+            now += 9.0 if len(pixels) in slow else 0.1
+            slow.discard(len(pixels))
+
+        monkeypatch.setattr(classifier, "probabilities", run)
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now))
+        assert classifier.warm_up(most=64, seconds=1) == 64
 
     def test_it_ends_where_there_is_no_memory_for_more(
         self, classifier: Classifier, monkeypatch: pytest.MonkeyPatch

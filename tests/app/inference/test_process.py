@@ -39,7 +39,9 @@ class Asking:
 
 
 @pytest.fixture
-def asking(settings) -> Iterator[Asking]:
+def asking(settings, monkeypatch) -> Iterator[Asking]:
+    """Of a process that takes no batch to be slow, however busy the machine is."""
+    monkeypatch.setattr(process, "_BATCH_SECONDS", 60.0)
     ours, theirs = socket.socketpair()
     plan = Plan(settings.checkpoints, "cpu", "auto", threads=1, cores=2, log_level="error")
     threads = torch.get_num_threads()
