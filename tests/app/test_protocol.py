@@ -61,8 +61,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Limits],
 
 @pytest.fixture(scope="module")
 def server(run) -> Listening:
-    """One that is patient."""
-    return run(Limits())
+    """One that is patient, also with who has shut down before torch is loaded."""
+    return run(Limits(half_closed_seconds=60.0))
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ FEW = 4
 EXAMPLES = int(os.environ.get("DANLU_EXAMPLES", FEW))
 KEY = "plum-7"
 
-# As `make wire` runs it: hundreds of examples take minutes.
-pytestmark = [pytest.mark.timeout(60 + 30 * EXAMPLES), pytest.mark.long]
+# As `make wire` runs it: hundreds of examples take minutes; a few do beside much else.
+pytestmark = [pytest.mark.timeout(480 + 30 * EXAMPLES), pytest.mark.long]
 
 
 def schemathesis(address: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
