@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from app.inference.entry import Plan
+from workers.processes import is_running
 
 PROGRAM = """
 import asyncio, pathlib, sys
@@ -48,14 +49,6 @@ def test_it_ends_with_its_server_even_while_it_hangs(settings, train):
     while is_running(int(pid)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_the_same_plan_on_another_device():
