@@ -131,21 +131,27 @@ def test_a_deleted_job_lets_go_of_those_who_listen(server):
             jobs.cancel(session, queued)
             jobs.remove(session, queued)
 
-    async def listen(feed: Feed) -> list[tuple[int, str]]:
-        return parse(b"".join([text async for text in feed.stream(queued, after=0)]).decode())
+    said: list[bytes] = []
 
-    async def both() -> tuple[list[tuple[int, str]], bool]:
+    async def listen(feed: Feed, has_past: asyncio.Event) -> None:
+        async for text in feed.stream(queued, after=0):
+            said.append(text)
+            if parse(text.decode()):
+                has_past.set()
+
+    async def both() -> None:
         feed = Feed(server.sessions)
-        heard = asyncio.create_task(listen(feed))
+        has_past = asyncio.Event()
+        heard = asyncio.create_task(listen(feed, has_past))
         ended = asyncio.create_task(feed.wait_for_end(queued, seconds=50))
-        await asyncio.sleep(0.3)
+        await asyncio.wait_for(has_past.wait(), 60)
         assert not heard.done()
         assert not ended.done()
         await asyncio.to_thread(delete)
-        return await asyncio.wait_for(asyncio.gather(heard, ended), 10)
+        await asyncio.wait_for(asyncio.gather(heard, ended), 30)
 
-    heard, _ = asyncio.run(both())
-    assert [kind for _, kind in heard] == ["state"]
+    asyncio.run(both())
+    assert [kind for _, kind in parse(b"".join(said).decode())] == ["state"]
 
 
 def test_silence_is_filled_and_closing_lets_everyone_go(server):
