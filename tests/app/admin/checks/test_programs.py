@@ -171,7 +171,11 @@ def hold(settings: Settings) -> Iterator[Callable[[float], None]]:
 
 
 @pytest.mark.skipif(not programs._LOCKS.exists(), reason="the system tells no locks")
-def test_a_worker_that_hangs(settings: Settings, hold: Callable[[float], None]) -> None:
+def test_a_worker_that_hangs(
+    settings: Settings, hold: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     hold(600)
     never = worker(settings)
     once = worker(settings, supervisor(120, pid=4711))
