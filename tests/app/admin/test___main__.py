@@ -5,8 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,18 @@ def here(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Here]:
     signal.signal(signal.SIGTERM, handler)
 
 
+PROGRAM = (sys.executable, "-P", "-m", "app.admin")
+
+
 def start(
-    home: Path, *words: str, env: Mapping[str, str] = os.environ, **more: Any
+    home: Path,
+    *words: str,
+    program: Sequence[str] = PROGRAM,
+    env: Mapping[str, str] = os.environ,
+    **more: Any,
 ) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "app.admin", *words],
+        [*program, *words],
         env={**env, "DANLU_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -182,22 +188,44 @@ def test_a_full_disk(used: Any, tmp_path: Path) -> None:
     )
 
 
+STANDS_STILL = """
+import sys
+import time
+from app.admin import __main__ as program
+from app.admin import links
+
+plain = links.copy_folder
+
+def copy_folder(source, target, copied):
+    def stand_still(size):
+        print("copied", flush=True)
+        time.sleep(100)
+
+    plain(source, target, stand_still)
+
+links.copy_folder = copy_folder
+sys.exit(program.main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
 )
 def test_a_signal_leaves_nothing_half_done(
     used: Any, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
+    """It comes when one of two images is copied."""
     folder = used.settings.datasets / "pets"
     folder.mkdir(parents=True)
-    for name in range(3000):
+    for name in range(2):
         (folder / f"{name}.png").touch()
     target = tmp_path / "backup"
+    program = [sys.executable, "-P", "-c", STANDS_STILL]
 
-    running = start(used.settings.home, "backup", str(target), "--datasets")
-    while not (tmp_path / "backup.unfinished" / "datasets").exists():
-        assert running.poll() is None
-        time.sleep(0.001)
+    running = start(used.settings.home, "backup", str(target), "--datasets", program=program)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "copied\n"
+    assert (tmp_path / "backup.unfinished" / "datasets" / "pets").is_dir()
     running.send_signal(number)
     running.communicate(timeout=60)
 
