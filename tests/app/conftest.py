@@ -99,7 +99,8 @@ class Server:
             sent.append(message)
 
         async def leave() -> None:
-            await asyncio.wait_for(self.app(scope, receive, send), 10)
+            # Less than what a prediction or a long poll takes that nobody gives up.
+            await asyncio.wait_for(self.app(scope, receive, send), 20)
 
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,

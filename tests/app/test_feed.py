@@ -22,24 +22,24 @@ def parse(text: str) -> list[tuple[int, str]]:
 
 def test_waiting_returns_when_the_job_has_ended(server, train):
     job_id = train(server.settings, end=None).job_id
-    waiting = server.soon("GET", f"/jobs/{job_id}?wait=20")
+    waiting = server.soon("GET", f"/jobs/{job_id}?wait=55")
     time.sleep(0.3)
     assert not waiting.done()
     server.finish(job_id)
-    assert waiting.result(timeout=10).json()["state"] == "succeeded"
+    assert waiting.result(timeout=40).json()["state"] == "succeeded"
 
 
 def test_waiting_returns_after_the_time_asked_for(server):
     queued = server.post("/train", json={"dataset": "digits"}).json()["id"]
     began = time.monotonic()
     assert server.get(f"/jobs/{queued}?wait=0.3").json()["state"] == "queued"
-    assert 0.25 < time.monotonic() - began < 10
+    assert 0.25 < time.monotonic() - began < 40
 
 
 def test_waiting_for_an_ended_job_returns_at_once(shared, trained):
     began = time.monotonic()
     assert shared.get(f"/jobs/{trained.job_id}?wait=55").json()["state"] == "succeeded"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_the_events_of_an_ended_job(shared, trained):
@@ -118,7 +118,7 @@ def test_a_resumed_job_goes_on_telling(server, train):
     time.sleep(0.2)
     assert not stream.done()
     server.post(f"/jobs/{job_id}/cancel")
-    kinds = [kind for _, kind in parse(stream.result(timeout=10).text)]
+    kinds = [kind for _, kind in parse(stream.result(timeout=60).text)]
     assert (kinds.count("end"), kinds[-1]) == (1, "end")
 
 

@@ -118,7 +118,7 @@ def test_what_grows_old_is_looked_for_while_nobody_waits(server, train, clock):
     point(server, "a", second)
     clock.now += FRESH_SECONDS / 2
     assert find(server, known, "a") == first
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while find(server, known, "a") == first:
         assert time.monotonic() < deadline
 

@@ -37,7 +37,11 @@ def polls(monkeypatch) -> threading.Event:
     return waits
 
 
-def test_the_end_of_the_parent_ends_it_and_lets_long_polls_go(tmp_path, listening, polls):
+def test_the_end_of_the_parent_ends_it_and_lets_long_polls_go(
+    tmp_path, listening, polls, monkeypatch
+):
+    """It waits for none to end by itself, nor for as long as it would for an upload."""
+    monkeypatch.setattr(serving, "_DRAIN_SECONDS", 60)
     read_end, write_end = os.pipe()
     settings = Settings(home=tmp_path / "home", parent_fd=read_end)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
