@@ -36,11 +36,6 @@ pytestmark = [
 ]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @contextmanager
 def danlu(home: Path, *options: str) -> Iterator[int]:
     """`danlu serve` with a key, known by the names of the example; its port."""
@@ -76,7 +71,10 @@ def nginx(folder: Path, site: str) -> Iterator[int]:
     """nginx with this file as its only site; the port that its servers listen on."""
     assert NGINX is not None
     folder.mkdir()
-    port = free_port()
+    # It takes the socket over, as from the nginx that it replaces: a port that was free a moment
+    # ago may be another test's.
+    listening = socket.create_server(("127.0.0.1", 0))
+    port, descriptor = listening.getsockname()[1], listening.fileno()
     (folder / "site.conf").write_text(re.sub(r"listen 80;", f"listen 127.0.0.1:{port};", site))
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
@@ -86,16 +84,19 @@ def nginx(folder: Path, site: str) -> Iterator[int]:
         f"http {{ access_log off; {temporary} include {folder / 'site.conf'}; }}\n"
     )
     with (
+        listening,
         (folder / "error.log").open("wb") as log,
         subprocess.Popen(
-            [NGINX, "-e", "stderr", "-p", str(folder), "-c", str(main)], stderr=log
+            [NGINX, "-e", "stderr", "-p", str(folder), "-c", str(main)],
+            env={**os.environ, "NGINX": f"{descriptor};"},
+            pass_fds=[descriptor],
+            stderr=log,
         ) as running,
     ):
+        listening.close()  # nobody else is to accept, nor to hold the port when nginx has ended
         try:
-            while True:
+            while not (folder / "pid").exists():
                 assert running.poll() is None, (folder / "error.log").read_text()
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
                 time.sleep(0.05)
             yield port
         finally:
