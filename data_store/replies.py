@@ -10,7 +10,6 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Generator, Mapping
-from time import monotonic
 from typing import Any
 
 import httpx
@@ -46,15 +45,15 @@ def ask(
     """
     asking = _Asking(url, headers, patience)
     asking.start()
-    heard, limit, silent = monotonic(), patience.connect_seconds, "its name was not found within"
+    quiet, limit, silent = 0.0, patience.connect_seconds, "its name was not found within"
     try:
         while (said := asking.hear()) != _END:
+            # Not by a clock: while this process stood still, nobody listened.
+            quiet = quiet + TICK_SECONDS if said is None else 0.0
             if said == _FOUND:
                 limit, silent = patience.silent_seconds, "said nothing for"
-            elif said is None and monotonic() - heard > limit:
+            elif quiet > limit:
                 raise NotServed(f"{silent} {limit:g} s")
-            if said is not None:
-                heard = monotonic()
             if isinstance(said, Exception):
                 raise _not_served(said) from said
             if said != _FOUND:

@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import httpx
@@ -77,6 +77,26 @@ def test_so_does_hanging_up_on_one_that_says_more_than_is_heard(threads: Threads
         next(answer)
         answer.close()
         assert all_end(threads)
+
+
+def test_time_in_which_this_process_stands_still_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when its disk or the whole machine stalls: nobody listened."""
+    stood_still, hear = threading.Event(), replies._Asking.hear
+
+    def late(asking: replies._Asking) -> Any:
+        said = hear(asking)
+        if said is None and not stood_still.is_set():
+            sleep(SOON.silent_seconds + 0.1)
+            stood_still.set()
+        return said
+
+    with served(Mirror({"/a": b"x"})) as mirror:
+        give = mirror.answer
+        mirror.instead = lambda to: (stood_still.wait(), give(to))[1]
+        monkeypatch.setattr(replies._Asking, "hear", late)
+        assert [said for said in ask(mirror.url + "a") if said is not None][1:] == [b"x"]
 
 
 def test_silence_is_given_up() -> None:
