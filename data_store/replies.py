@@ -163,4 +163,5 @@ class _Asking(threading.Thread):
         if hasattr(made, "get_extra_info"):
             self._stream = made
             if self._left.is_set():
+                self._stream.close()  # nobody else does, where it is not even the client's yet
                 raise _Left

@@ -79,6 +79,25 @@ def test_so_does_hanging_up_on_one_that_says_more_than_is_heard(threads: Threads
         assert all_end(threads)
 
 
+def test_hanging_up_while_it_connects_leaves_no_connection_open(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is collected open is a warning, and with pytest an error, of whatever test runs then."""
+    left, connect = threading.Event(), socket.create_connection
+
+    def late(*how: Any, **more: Any) -> socket.socket:
+        left.wait()
+        return connect(*how, **more)
+
+    with served(Mirror({"/a": b"x"})) as mirror:
+        monkeypatch.setattr(socket, "create_connection", late)
+        answer = replies.ask(mirror.url + "a", {}, Patience())
+        assert next(answer) is None
+        answer.close()
+        left.set()
+        assert all_end(threads)
+
+
 def test_time_in_which_this_process_stands_still_is_no_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
