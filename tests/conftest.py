@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -23,6 +24,10 @@ from database import engine as engines
 # Several test processes share the cores: threads that spin for each other would stall them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Hypothesis would fail what stands still for 0.2 s in an example, or for a second while it draws.
+hypothesis.settings.register_profile("danlu", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("danlu")
 
 
 @pytest.hookimpl(trylast=True)  # when the order is random already
