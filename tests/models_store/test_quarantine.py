@@ -2,10 +2,13 @@
 
 import json
 import resource
+import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +67,14 @@ def test_one_that_takes_too_long_is_ended(
     manifest: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _program(tmp_path / "slow", monkeypatch, end="exec sleep 60")
+    communicate = subprocess.Popen.communicate
+
+    def when_it_has_saved(process: Any, *given: Any, **how: Any) -> Any:
+        while not (tmp_path / "store" / "b").exists():
+            time.sleep(0.01)
+        return communicate(process, *given, **how)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", when_it_has_saved)
     with pytest.raises(Problem, match=r"longer than 0\.5 s"):
         quarantine.receive(_file(tmp_path), manifest(), tmp_path / "store", seconds=0.5)
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["b"]
