@@ -201,11 +201,11 @@ class TestWork:
         assert code_of(data) == "image_too_large"
 
     def test_a_few_bytes_that_ask_for_much_reading(self) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         many = full(b"iloc", 0, b"\0\0\xff\xff", struct.pack(">HHH", 1, 0, 65_535) * 65_535)
         assert code_of(container([b"hvc1"], before=many)) == "image_too_large"
         assert code_of(container([b"hvc1"], before=box(b"free", bytes(10**6)))) == "image_too_large"
-        assert time.perf_counter() - began < 1
+        assert time.thread_time() - began < 1
 
     def test_numbers_of_other_widths(self) -> None:
         """Version 2 of the list of places, with numbers of eight bytes, as large files have."""

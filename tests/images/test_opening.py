@@ -93,10 +93,10 @@ def test_200_megapixels_in_a_few_kB_are_refused_from_the_header(write: Any) -> N
         "BMP": write.bmp(b"", (20_000, 10_000), bits=1, palette=b"\0\0\0\0\xff\xff\xff\0"),
         "PPM": b"P6 20000 10000 255\n",
     }
-    started = time.perf_counter()
+    started = time.thread_time()
     codes = {name: code_of(data) for name, data in bombs.items()}
     assert codes == dict.fromkeys(bombs, "image_too_large")
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert max(map(len, bombs.values())) < 10_000
 
 
@@ -199,11 +199,11 @@ def test_files_that_write_the_same_pixels_again_and_again_are_refused(write: Any
         "slow PPM": b"P5 5000 5000 254\n" + bytes(5000),
         "text PPM": b"P2 5000 5000 255\n",
     }
-    started = time.perf_counter()
+    started = time.thread_time()
     assert {name: code_of(data) for name, data in bombs.items()} == dict.fromkeys(
         bombs, "image_too_large"
     )
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_their_honest_relatives_are_read(write: Any) -> None:
