@@ -176,7 +176,7 @@ def test_halves_do_not_outlive_a_parent_that_is_killed(parent: Callable[..., Par
 
     running.process.kill()
 
-    until(lambda: not any(alive(pid) for pid in pids), seconds=5)
+    until(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_a_half_that_dies_is_started_again(parent: Callable[..., Parent]) -> None:

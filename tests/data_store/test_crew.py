@@ -104,8 +104,8 @@ def test_a_tick_that_raises_ends_it_at_once(deeds, at_work) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), Crew(deeds.run, lost, processes=1) as some:
-        list(some.run(["time.sleep(60)"], tick))
-    assert time.monotonic() - began < 5
+        list(some.run(["time.sleep(600)"], tick))
+    assert time.monotonic() - began < 60
     assert at_work() == before
 
 

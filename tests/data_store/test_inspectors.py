@@ -65,7 +65,7 @@ def test_a_tick_that_raises_ends_all_processes_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(inspectors.look_at([str(tmp_path / "1.png")], tick, processes=1))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # it would wait forever
     assert started() == before
 
 
