@@ -20,9 +20,16 @@ def at_work():
     def at_work() -> set[int]:
         children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
         pids = {int(pid) for file in children for pid in file.read_text().split()}
-        return {pid for pid in pids if " Z " not in Path(f"/proc/{pid}/stat").read_text()}
+        return {pid for pid in pids if not has_ended(pid)}
 
     return at_work
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # just now
+        return True
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def test_answers_come_in_order(processes: int, at_work) -> None:
         assert list(some.run([], lambda: None)) == []
         assert together(list(some.run(range(5, 9), lambda: None, batch=1))) == [5, 6, 7, 8]
         assert len(at_work() - before) <= processes
-    assert at_work() == before
+    assert at_work() <= before  # what others left may end meanwhile
 
 
 def test_no_more_processes_than_there_are_batches(at_work) -> None:
@@ -106,7 +113,7 @@ def test_a_tick_that_raises_ends_it_at_once(deeds, at_work) -> None:
     with pytest.raises(KeyboardInterrupt), Crew(deeds.run, lost, processes=1) as some:
         list(some.run(["time.sleep(600)"], tick))
     assert time.monotonic() - began < 60
-    assert at_work() == before
+    assert at_work() <= before  # what others left may end meanwhile
 
 
 def test_processes_that_do_not_even_start_are_given_up(

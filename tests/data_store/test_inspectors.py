@@ -21,16 +21,16 @@ def paths(write: Write, png: Png) -> list[str]:
     return [str(root / f"{n}.png") for n in range(150)]
 
 
-def started() -> list[int]:
+def started() -> set[int]:
     """Processes that this one has started and that are at work."""
-    found = []
+    found = set()
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = file.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == os.getpid() and fields[0] != "Z":
-            found.append(int(file.parent.name))
+            found.add(int(file.parent.name))
     return found
 
 
@@ -47,7 +47,7 @@ def test_every_file_is_seen_once(paths: list[str], processes: int | None) -> Non
         else:
             assert isinstance(seen, Seen)
             assert seen.height == 1 + place
-    assert started() == before
+    assert started() <= before  # what others left may end meanwhile
 
 
 def test_no_file_is_no_work() -> None:
@@ -66,7 +66,7 @@ def test_a_tick_that_raises_ends_all_processes_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(inspectors.look_at([str(tmp_path / "1.png")], tick, processes=1))
     assert time.monotonic() - began < 60  # it would wait forever
-    assert started() == before
+    assert started() <= before  # what others left may end meanwhile
 
 
 def test_a_file_that_ends_its_process_is_unreadable(paths: list[str], tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_file_that_ends_its_process_is_unreadable(paths: list[str], tmp_path: 
     killed: set[int] = set()
 
     def tick() -> None:
-        for pid in set(started()) - set(before) - killed:
+        for pid in started() - before - killed:
             try:
                 writer = os.open(hard, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:  # nobody has it open to read
@@ -94,7 +94,7 @@ def test_a_file_that_ends_its_process_is_unreadable(paths: list[str], tmp_path: 
     assert "ended the process" in unreadable.message
     assert len(killed) == 2
     assert sum(isinstance(seen, Seen) for seen in found.values()) == 148
-    assert started() == before
+    assert started() <= before  # what others left may end meanwhile
 
 
 def test_processes_that_do_not_even_start_are_given_up(
