@@ -153,6 +153,9 @@ def by_script(
     def by_script(known: script.Known, data: Path) -> list[float]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train.py", str(data)])
+        for part in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
+            # What it sets of these is the whole process's, and no later test's.
+            monkeypatch.setattr(part, "fp32_precision", part.fp32_precision)
         text = script.write(known)
         capsys.readouterr()
         written: dict[str, Any] = {"__name__": "__main__"}
