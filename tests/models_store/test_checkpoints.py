@@ -264,7 +264,8 @@ class TestSweep:
     def test_the_age_can_be_chosen(self, store: Path) -> None:
         self.age(store, 20)
         assert (
-            checkpoints.sweep(store, ["ckpt_1", "ckpt_2"], epochs=DONE, older_than_seconds=30) == []
+            checkpoints.sweep(store, ["ckpt_1", "ckpt_2"], epochs=DONE, older_than_seconds=300)
+            == []
         )
         assert len(checkpoints.sweep(store, ["ckpt_1"], epochs=DONE, older_than_seconds=10)) == 3
 
