@@ -250,8 +250,8 @@ def serve(
         of_server |= {key.VARIABLE: made} if made else {}
         of_server |= {"DANLU_NO_AUTH": "1"} if no_auth else {}
         place = Place(url(listener), home, made, asks=bool(given or made))
-    ready(place)
     with _counted_signals() as asked:
+        ready(place)  # who hears of it may say at once that it is to stop
         halves = Halves(
             commands,
             home=home,
