@@ -135,7 +135,7 @@ def test_a_home_that_cannot_be_made(tmp_path: Path, listening, caplog):
 def test_a_database_that_cannot_be_used(tmp_path: Path, listening, caplog, url):
     settings = Settings(home=tmp_path / "home", database_url=url)
     assert serving.serve(settings, listening) == 1
-    [record] = caplog.records
+    [record] = [one for one in caplog.records if one.name == serving.log.name]
     assert "database" in record.message
     assert "hush" not in caplog.text
     assert "Traceback" not in caplog.text
