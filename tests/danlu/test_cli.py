@@ -351,10 +351,10 @@ def test_json_is_the_wire(run: Any, server: Any, made: Any, words: list[str], pa
     assert "字段" in found.stdout
 
 
-FULL = Path("/dev/full")
+FULL = Path("/dev/full")  # a disk that is always full; Linux has it, macOS does not
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="no disk that is always full here")
+@pytest.mark.skipif(not FULL.exists(), reason="only a system with /dev/full can play a full disk")
 def test_output_that_finds_no_room_ends_in_a_sentence() -> None:
     command = [sys.executable, "-m", "danlu", "--help"]
     with FULL.open("w") as full:

@@ -11,6 +11,7 @@ import pytest
 
 from data_store import crew
 from data_store.crew import Crew
+from workers.processes import is_running
 
 
 @pytest.fixture
@@ -20,16 +21,9 @@ def at_work():
     def at_work() -> set[int]:
         children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
         pids = {int(pid) for file in children for pid in file.read_text().split()}
-        return {pid for pid in pids if not has_ended(pid)}
+        return set(filter(is_running, pids))
 
     return at_work
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        return " Z " in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:  # just now
-        return True
 
 
 @pytest.fixture
