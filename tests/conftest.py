@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from danlu.errors import DanluError
 from danlu.serve import COMMANDS, Halves, listen
 from danlu.serve import url as address_of
 from database import engine as engines
+from workers.processes import is_running
 
 # Several test processes share the cores: threads that spin for each other would stall them all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -92,6 +93,23 @@ def threads() -> Callable[[str], list[threading.Thread]]:
         return [one for one in threading.enumerate() if one.name == name and one not in before]
 
     return begun
+
+
+@pytest.fixture
+def children() -> Callable[[], set[int]]:
+    """The processes that this one has started, whichever thread did, and that have not ended.
+
+    Those of a test before may be among them, still ending.
+    """
+
+    def children() -> set[int]:
+        found: set[int] = set()
+        for file in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+            with suppress(OSError):  # that thread has ended meanwhile
+                found |= set(map(int, file.read_text().split()))
+        return set(filter(is_running, found))
+
+    return children
 
 
 @dataclass(frozen=True, slots=True)

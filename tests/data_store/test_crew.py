@@ -11,19 +11,6 @@ import pytest
 
 from data_store import crew
 from data_store.crew import Crew
-from workers.processes import is_running
-
-
-@pytest.fixture
-def at_work():
-    """Processes that this one has started and that have not ended."""
-
-    def at_work() -> set[int]:
-        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-        pids = {int(pid) for file in children for pid in file.read_text().split()}
-        return set(filter(is_running, pids))
-
-    return at_work
 
 
 @pytest.fixture
@@ -53,23 +40,23 @@ def together(found: "Sequence[tuple[range, list]]") -> list:
 
 
 @pytest.mark.parametrize("processes", [0, 1, 3])
-def test_answers_come_in_order(processes: int, at_work) -> None:
-    before = at_work()
+def test_answers_come_in_order(processes: int, children) -> None:
+    before = children()
     with Crew(list, lost, processes=processes) as some:
         found = list(some.run(range(100), lambda: None, batch=7))
         assert [place for place, _ in found][:2] == [range(7), range(7, 14)]
         assert together(found) == list(range(100))
         assert list(some.run([], lambda: None)) == []
         assert together(list(some.run(range(5, 9), lambda: None, batch=1))) == [5, 6, 7, 8]
-        assert len(at_work() - before) <= processes
-    assert at_work() <= before  # what others left may end meanwhile
+        assert len(children() - before) <= processes
+    assert children() <= before  # what others left may end meanwhile
 
 
-def test_no_more_processes_than_there_are_batches(at_work) -> None:
-    before = at_work()
+def test_no_more_processes_than_there_are_batches(children) -> None:
+    before = children()
     with Crew(list, lost, processes=64) as some:
         assert together(list(some.run(range(10), lambda: None, batch=5))) == list(range(10))
-        assert len(at_work() - before) == 2
+        assert len(children() - before) == 2
 
 
 def test_an_item_that_ends_its_process_is_lost_alone(deeds) -> None:
@@ -97,8 +84,8 @@ def test_a_run_that_is_left_is_forgotten() -> None:
         assert together(list(some.run("abcdef", lambda: None, batch=4))) == list("abcdef")
 
 
-def test_a_tick_that_raises_ends_it_at_once(deeds, at_work) -> None:
-    before, began = at_work(), time.monotonic()
+def test_a_tick_that_raises_ends_it_at_once(deeds, children) -> None:
+    before, began = children(), time.monotonic()
 
     def tick() -> None:
         if time.monotonic() - began > 0.1:
@@ -107,7 +94,7 @@ def test_a_tick_that_raises_ends_it_at_once(deeds, at_work) -> None:
     with pytest.raises(KeyboardInterrupt), Crew(deeds.run, lost, processes=1) as some:
         list(some.run(["time.sleep(600)"], tick))
     assert time.monotonic() - began < 60
-    assert at_work() <= before  # what others left may end meanwhile
+    assert children() <= before  # what others left may end meanwhile
 
 
 def test_processes_that_do_not_even_start_are_given_up(

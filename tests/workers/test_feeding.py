@@ -1,10 +1,8 @@
 """Images that are read ahead of whoever takes them."""
 
 import gc
-import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,27 +102,23 @@ def test_a_file_that_is_gone_is_named(root: Path, processes: int) -> None:
 
 
 def test_threads_and_processes_end_with_the_feed(
-    root: Path, threads: Callable[[str], list[threading.Thread]], until: Callable[..., Any]
+    root: Path,
+    threads: Callable[[str], list[threading.Thread]],
+    children: Callable[[], set[int]],
+    until: Callable[..., Any],
 ) -> None:
-    def at_work() -> set[int]:
-        found: set[int] = set()
-        for file in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-            with suppress(OSError):  # that thread has ended meanwhile
-                found |= set(map(int, file.read_text().split()))
-        return found
-
-    before = at_work()  # those of a test before may still be ending
+    before = children()  # those of a test before may still be ending
     feed = Feed(stream(root, 2), CPU)
     part, batches = feed.part("train", 90), torch.split(torch.arange(90), 2)
     part.expect(batches)  # more than are ever taken: who reads waits for room
     part.take(batches[0])
     [thread] = threads("feed")
-    readers = at_work() - before
+    readers = children() - before
     assert readers
     del feed, part
     gc.collect()
     until(lambda: not thread.is_alive())
-    until(lambda: not at_work() & readers)
+    until(lambda: not children() & readers)
 
 
 def test_a_built_in_set_comes_out_of_its_file(root: Path) -> None:
